@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises';
+import type { ConnectionOptions } from 'node:tls';
+import { type Endpoint, formatAddress, type SecretReference, type Side } from '../../contract/endpoint.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
+import type { Secret } from '../../core/secret.ts';
+
+/** An endpoint with everything resolved that a connection needs: who, where, with which secret and which trust. */
+export type Access = {
+  readonly side: Side;
+  readonly host: string;
+  readonly port: number;
+  /** `host:port`, for messages. */
+  readonly address: string;
+  readonly username: string | undefined;
+  readonly password: Secret | undefined;
+  /** Undefined: plain TCP. The certificate is always verified. */
+  readonly tls: ConnectionOptions | undefined;
+};
+
+/**
+ * Resolves an endpoint on the host: fetches its password by name and reads its CA file.
+ *
+ * @throws secret-unreadable, source-tls-failed, target-tls-failed
+ */
+export async function resolveAccess(
+  side: Side,
+  endpoint: Endpoint,
+  resolveSecret: (reference: SecretReference) => Promise<Secret>,
+): Promise<Access> {
+  return {
+    side,
+    host: endpoint.host,
+    port: endpoint.port,
+    address: formatAddress(endpoint),
+    username: endpoint.username,
+    password: endpoint.password === undefined ? undefined : await resolveSecret(endpoint.password),
+    tls: endpoint.tls ? await tlsOptions(side, endpoint) : undefined,
+  };
+}
+
+async function tlsOptions(side: Side, endpoint: Endpoint): Promise<ConnectionOptions> {
+  const { caFile } = endpoint;
+  if (caFile === undefined) return {};
+  try {
+    return { ca: await readFile(caFile) };
+  } catch (error) {
+    throw new MigrationError(
+      `${side}-tls-failed`,
+      `CA file ${caFile} is not readable: ${errorText(error)}.`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

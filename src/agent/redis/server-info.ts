@@ -1,0 +1,34 @@
+import type { Client } from './client.ts';
+
+/** What INFO says, field by field, as text. */
+export type ServerInfo = {
+  readonly kind: 'redis' | 'valkey';
+  /** `7.4.1`; of a Valkey its own version, not the Redis version that it claims to be. */
+  readonly version: string;
+  /** Every `field:value` line of every section. */
+  readonly fields: ReadonlyMap<string, string>;
+};
+
+/**
+ * Reads INFO with all its sections.
+ *
+ * @throws the codes of {@link Client.call}
+ */
+export async function readServerInfo(client: Client): Promise<ServerInfo> {
+  const text = (await client.callText('INFO', 'all')) ?? '';
+  const fields = new Map<string, string>();
+  for (const line of text.split(/\r?\n/)) {
+    const colon = line.indexOf(':');
+    if (colon > 0 && !line.startsWith('#')) fields.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  const valkeyVersion = fields.get('valkey_version');
+  return valkeyVersion === undefined
+    ? { kind: 'redis', version: fields.get('redis_version') ?? '0.0.0', fields }
+    : { kind: 'valkey', version: valkeyVersion, fields };
+}
+
+/** Whether a version such as `7.4.1` is `major.minor` or later. */
+export function isVersionAtLeast(version: string, major: number, minor: number): boolean {
+  const [actualMajor = 0, actualMinor = 0] = version.split('.').map(Number);
+  return actualMajor > major || (actualMajor === major && actualMinor >= minor);
+}

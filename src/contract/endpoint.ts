@@ -1,0 +1,56 @@
+import { z } from 'zod';
+
+/**
+ * Where a secret lies. Secrets travel by name and are read on the host, so that no password is ever in an SSM
+ * parameter, an argument list or a state file.
+ */
+export const secretReferenceSchema = z.discriminatedUnion('from', [
+  z.strictObject({ from: z.literal('ssm'), name: z.string().min(1), region: z.string().min(1) }),
+  z.strictObject({
+    from: z.literal('secretsmanager'),
+    name: z.string().min(1),
+    region: z.string().min(1),
+    /** The field of a JSON secret; without it the whole text is the secret. */
+    field: z.string().min(1).optional(),
+  }),
+  z.strictObject({ from: z.literal('file'), path: z.string().startsWith('/') }),
+  z.strictObject({ from: z.literal('env'), name: z.string().min(1) }),
+]);
+/** See {@link secretReferenceSchema}. */
+export type SecretReference = z.infer<typeof secretReferenceSchema>;
+
+/** A Redis or Valkey server as the host reaches it. */
+export const endpointSchema = z.strictObject({
+  host: z.string().min(1),
+  port: z.int().min(1).max(65_535),
+  tls: z.boolean(),
+  /** A file of PEM certificates on the host to trust instead of the system's. */
+  caFile: z.string().startsWith('/').optional(),
+  username: z.string().min(1).optional(),
+  password: secretReferenceSchema.optional(),
+});
+/** See {@link endpointSchema}. */
+export type Endpoint = z.infer<typeof endpointSchema>;
+
+/** Which of the two servers something is about. */
+export type Side = 'source' | 'target';
+
+/** An endpoint as people write it: `host:port`, IPv6 in brackets. */
+export function formatAddress(address: { host: string; port: number }): string {
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/**
+ * Reads `host`, `host:port` or `[ipv6]:port`; the port is 6379 where none is given.
+ *
+ * Returns undefined for anything else; the caller knows the name of the input.
+ */
+export function parseAddress(text: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?))(?::(\d{1,5}))?$/.exec(
+    text,
+  );
+  const host = match?.[1] ?? match?.[2];
+  if (host === undefined) return undefined;
+  const port = match?.[3] === undefined ? 6379 : Number(match[3]);
+  return port >= 1 && port <= 65_535 ? { host, port } : undefined;
+}

@@ -1,0 +1,100 @@
+import { z } from 'zod';
+import { endpointSchema } from './endpoint.ts';
+import { routeSchema } from './finding.ts';
+import { errorRecordSchema, jobStateSchema } from './job-state.ts';
+import { jobKindSchema, jobRequestSchema } from './jobs.ts';
+
+/** Ids of migrations: they become folder and unit names. */
+export const migrationIdSchema = z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/);
+
+/** What a migration is, as the host remembers it from its first job to its cleanup. */
+export const migrationRecordSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  /** The repository that runs it: another one with the same id is another migration. */
+  repository: z.string(),
+  route: routeSchema,
+  source: endpointSchema,
+  target: endpointSchema,
+  createdAtMs: z.number(),
+  /** Set when the target has taken over. */
+  completedAtMs: z.number().optional(),
+});
+/** See {@link migrationRecordSchema}. */
+export type MigrationRecord = z.infer<typeof migrationRecordSchema>;
+
+/** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
+export const REPORT_PAGE_BYTES_MAX = 15_000;
+
+const ofMigration = { migrationId: migrationIdSchema, repository: z.string() };
+
+/** What the runner asks of the host: each a short call, answered at once. */
+export const hostCommandSchema = z.discriminatedUnion('command', [
+  z.strictObject({ command: z.literal('hello') }),
+  /** Makes the migration, or adopts it; refused when another one holds the target on this host. */
+  z.strictObject({
+    command: z.literal('open'),
+    ...ofMigration,
+    route: routeSchema,
+    source: endpointSchema,
+    target: endpointSchema,
+  }),
+  /** Starts a job, or adopts the running one of the same kind. */
+  z.strictObject({ command: z.literal('start'), ...ofMigration, job: jobRequestSchema }),
+  z.strictObject({ command: z.literal('status'), ...ofMigration }),
+  /** Asks a job to end at its next safe point; answers at once. */
+  z.strictObject({ command: z.literal('stop'), ...ofMigration, kind: jobKindSchema }),
+  z.strictObject({
+    command: z.literal('report'),
+    ...ofMigration,
+    kind: jobKindSchema,
+    /** Refused when the job has another id: its report would be another one. */
+    jobId: z.string(),
+    offset: z.int().min(0),
+  }),
+  /** Marks the migration complete: the target has taken over. */
+  z.strictObject({ command: z.literal('complete'), ...ofMigration }),
+  /** Forgets a migration that was rolled back; refused while a job runs. */
+  z.strictObject({ command: z.literal('forget'), ...ofMigration }),
+  /** Removes the state of the migration, and with the last one the agent itself; refused while a job runs. */
+  z.strictObject({ command: z.literal('remove'), ...ofMigration }),
+]);
+/** See {@link hostCommandSchema}. */
+export type HostCommand = z.infer<typeof hostCommandSchema>;
+
+/** What the host answers, by the command that was asked. */
+export const hostReplySchemas = {
+  hello: z.strictObject({
+    contractVersion: z.int(),
+    nodeVersion: z.string(),
+    hostname: z.string(),
+    /** How long work is kept alive: a systemd unit, or a detached process where there is no systemd. */
+    supervisor: z.enum(['systemd', 'process']),
+    freeDiskBytes: z.number(),
+    freeMemoryBytes: z.number(),
+  }),
+  open: z.strictObject({ migration: migrationRecordSchema, adopted: z.boolean() }),
+  start: z.strictObject({ state: jobStateSchema, adopted: z.boolean() }),
+  status: z.strictObject({ migration: migrationRecordSchema.optional(), jobs: z.array(jobStateSchema) }),
+  stop: z.strictObject({ state: jobStateSchema.optional() }),
+  report: z.strictObject({
+    /** Size and checksum of the whole gzipped report. */
+    totalBytes: z.int(),
+    sha256: z.string(),
+    /** The slice of the gzipped report from `offset` on. */
+    dataBase64: z.string(),
+  }),
+  complete: z.strictObject({ migration: migrationRecordSchema }),
+  forget: z.strictObject({ forgotten: z.boolean() }),
+  remove: z.strictObject({ removed: z.array(z.string()) }),
+} as const;
+/** The reply to one command. */
+export type HostReplyOf<Name extends HostCommand['command']> = z.infer<(typeof hostReplySchemas)[Name]>;
+
+/** What travels to the host: the command in its envelope. */
+export const hostRequestSchema = z.strictObject({ contractVersion: z.int(), command: z.unknown() });
+
+/** What travels back: one line of JSON on stdout. */
+export const hostResponseSchema = z.discriminatedUnion('ok', [
+  z.strictObject({ ok: z.literal(true), contractVersion: z.int(), reply: z.unknown() }),
+  z.strictObject({ ok: z.literal(false), contractVersion: z.int(), error: errorRecordSchema }),
+]);

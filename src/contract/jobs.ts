@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { endpointSchema } from './endpoint.ts';
+import { routeSchema } from './finding.ts';
+
+const pair = { source: endpointSchema, target: endpointSchema };
+
+/** What the action knows of the target from the ElastiCache API, because CONFIG is refused there. */
+export const targetFactsSchema = z.strictObject({
+  engine: z.string(),
+  engineVersion: z.string(),
+  transitEncryption: z.boolean(),
+  multiAz: z.boolean(),
+  clusterMode: z.boolean(),
+  status: z.string(),
+  /** From the parameter group; undefined when it could not be read. */
+  databases: z.int().optional(),
+});
+/** See {@link targetFactsSchema}. */
+export type TargetFacts = z.infer<typeof targetFactsSchema>;
+
+/** Looks at both servers and chooses a route; changes nothing but, when allowed, one canary key. */
+export const preflightRequestSchema = z.strictObject({
+  kind: z.literal('preflight'),
+  ...pair,
+  /** The route that the user asked for. */
+  route: z.enum(['auto', 'native', 'replica']),
+  targetFacts: targetFactsSchema.optional(),
+  /** Where ElastiCache would reach the source on the native route: the private address of the host. */
+  nativeSourceHost: z.string().optional(),
+  /** Turns the refusal of Redis 7.4+ on the native route into a warning. */
+  allowNativeRdbVersion: z.boolean(),
+  /** Write, read and delete one key of ours on the target. */
+  canaryWrite: z.boolean(),
+  /** The target may hold foreign keys, because they will be flushed. */
+  flushTarget: z.boolean(),
+});
+
+/** BGSAVE at the source with proof that it completed. */
+export const backupRequestSchema = z.strictObject({
+  kind: z.literal('backup'),
+  source: endpointSchema,
+  timeoutMs: z.int().positive(),
+});
+
+/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
+export const syncRequestSchema = z.strictObject({
+  kind: z.literal('sync'),
+  ...pair,
+  flushTarget: z.boolean(),
+});
+
+/** How the report shows the names of keys. */
+export const keyDisplaySchema = z.enum(['shown', 'hashed', 'hidden']);
+/** See {@link keyDisplaySchema}. */
+export type KeyDisplay = z.infer<typeof keyDisplaySchema>;
+
+/** Compares all keys of both sides, in both directions. */
+export const verifyRequestSchema = z.strictObject({
+  kind: z.literal('verify'),
+  ...pair,
+  route: routeSchema.optional(),
+  maxDifferences: z.int().min(0),
+  /** How far the expiry times of a key may be apart. */
+  ttlToleranceMs: z.int().min(0),
+  keyDisplay: keyDisplaySchema,
+});
+
+/** Fence, drain, prove, hand over. On the native route the promotion itself is left to the action. */
+export const cutoverRequestSchema = z.strictObject({
+  kind: z.literal('cutover'),
+  ...pair,
+  route: routeSchema,
+  maxDifferences: z.int().min(0),
+  ttlToleranceMs: z.int().min(0),
+  keyDisplay: keyDisplaySchema,
+  maxVerificationAgeMs: z.int().positive(),
+  /** The budget of fence, drain and proof together; over it the fence is lifted again. */
+  maxWritePauseMs: z.int().positive(),
+});
+
+/** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
+export const rollbackRequestSchema = z.strictObject({
+  kind: z.literal('rollback'),
+  ...pair,
+  route: routeSchema,
+  flushTarget: z.boolean(),
+});
+
+/** Everything that the host does with the two servers, by `kind`. */
+export const jobRequestSchema = z.discriminatedUnion('kind', [
+  preflightRequestSchema,
+  backupRequestSchema,
+  syncRequestSchema,
+  verifyRequestSchema,
+  cutoverRequestSchema,
+  rollbackRequestSchema,
+]);
+/** See {@link jobRequestSchema}. */
+export type JobRequest = z.infer<typeof jobRequestSchema>;
+/** The name of a job: a migration has at most one job of each kind at a time. */
+export type JobKind = JobRequest['kind'];
+/** The request of one kind of job. */
+export type JobRequestOf<Kind extends JobKind> = Extract<JobRequest, { kind: Kind }>;
+
+/** All kinds, for folders and checks. */
+export const jobKindSchema = z.enum(['preflight', 'backup', 'sync', 'verify', 'cutover', 'rollback']);

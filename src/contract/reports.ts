@@ -1,0 +1,172 @@
+import { z } from 'zod';
+import { findingSchema, routeSchema, routeVerdictSchema } from './finding.ts';
+
+/** A server as preflight found it. */
+export const serverFactsSchema = z.strictObject({
+  address: z.string(),
+  kind: z.enum(['redis', 'valkey']),
+  version: z.string(),
+  role: z.string(),
+  /** Keys by database number, as DBSIZE counts them (expired ones included). */
+  databases: z.array(z.strictObject({ db: z.int(), keys: z.number() })),
+  usedMemoryBytes: z.number(),
+  maxMemoryBytes: z.number(),
+  /** Round-trip time of PING from the host. */
+  latencyMs: z.number(),
+});
+/** See {@link serverFactsSchema}. */
+export type ServerFacts = z.infer<typeof serverFactsSchema>;
+
+/** What preflight found; `route` is undefined when no route serves. */
+export const preflightReportSchema = z.strictObject({
+  kind: z.literal('preflight'),
+  findings: z.array(findingSchema),
+  route: routeSchema.optional(),
+  verdicts: z.array(routeVerdictSchema),
+  source: serverFactsSchema.optional(),
+  target: serverFactsSchema.optional(),
+});
+/** See {@link preflightReportSchema}. */
+export type PreflightReport = z.infer<typeof preflightReportSchema>;
+
+/** The proof of a BGSAVE: LASTSAVE moved and the last status is ok. */
+export const backupReportSchema = z.strictObject({
+  kind: z.literal('backup'),
+  /** Where the source keeps the file; undefined where CONFIG is denied. */
+  rdbPath: z.string().optional(),
+  lastSaveBeforeMs: z.number(),
+  lastSaveAfterMs: z.number(),
+  durationMs: z.number(),
+  keys: z.number(),
+});
+/** See {@link backupReportSchema}. */
+export type BackupReport = z.infer<typeof backupReportSchema>;
+
+/** Where in the source's history the target stands. */
+export const checkpointSchema = z.strictObject({
+  replid: z.string(),
+  offset: z.number(),
+  db: z.int(),
+});
+/** See {@link checkpointSchema}. */
+export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/** What a sync did until it ended. */
+export const syncReportSchema = z.strictObject({
+  kind: z.literal('sync'),
+  checkpoint: checkpointSchema.optional(),
+  copiedKeys: z.number(),
+  copiedBytes: z.number(),
+  copyDurationMs: z.number(),
+  /** Commands of the stream that were applied. */
+  appliedCommands: z.number(),
+  reconnects: z.number(),
+  /** Keys and commands that could not be carried, with the reason. */
+  skipped: z.array(z.strictObject({ what: z.string(), reason: z.string(), count: z.number() })),
+});
+/** See {@link syncReportSchema}. */
+export type SyncReport = z.infer<typeof syncReportSchema>;
+
+/** How a key differs. */
+export const differenceKindSchema = z.enum([
+  'missing',
+  'extra',
+  'type',
+  'value',
+  'ttl',
+  'stream-metadata',
+  'function',
+]);
+/** See {@link differenceKindSchema}. */
+export type DifferenceKind = z.infer<typeof differenceKindSchema>;
+
+/** One difference, with the key shown, hashed or hidden as the request says. */
+export const differenceSchema = z.strictObject({
+  db: z.int(),
+  key: z.string(),
+  type: z.string(),
+  kind: differenceKindSchema,
+  /** What differs, in words without values: fields, members, lengths, first differing offset, both TTLs. */
+  detail: z.string(),
+});
+/** See {@link differenceSchema}. */
+export type Difference = z.infer<typeof differenceSchema>;
+
+/** The most differences that a report lists; the rest is counted in `cut`. */
+export const DIFFERENCES_LISTED_MAX = 1000;
+
+/** The diff report: what was compared, what differs, and whether that passes. */
+export const verifyReportSchema = z.strictObject({
+  kind: z.literal('verify'),
+  verificationId: z.string(),
+  migrationId: z.string(),
+  scope: z.enum(['full', 'delta']),
+  passed: z.boolean(),
+  startedAtMs: z.number(),
+  finishedAtMs: z.number(),
+  sourceAddress: z.string(),
+  targetAddress: z.string(),
+  keysCompared: z.number(),
+  /** Keys that changed while they were compared and settled equal, or expired on one side first. */
+  inFlight: z.number(),
+  byDatabase: z.array(
+    z.strictObject({
+      db: z.int(),
+      sourceKeys: z.number(),
+      targetKeys: z.number(),
+      differences: z.number(),
+    }),
+  ),
+  byType: z.array(z.strictObject({ type: z.string(), keys: z.number(), differences: z.number() })),
+  differences: z.strictObject({
+    total: z.number(),
+    byKind: z.array(z.strictObject({ kind: differenceKindSchema, count: z.number() })),
+    listed: z.array(differenceSchema).max(DIFFERENCES_LISTED_MAX),
+    /** How many are not listed. */
+    cut: z.number(),
+  }),
+  maxDifferences: z.int(),
+});
+/** See {@link verifyReportSchema}. */
+export type VerifyReport = z.infer<typeof verifyReportSchema>;
+
+/** What a cutover leaves behind. */
+export const cutoverReportSchema = z.strictObject({
+  kind: z.literal('cutover'),
+  route: routeSchema,
+  fencedAtMs: z.number(),
+  /** How writes are fenced at the source. */
+  fence: z.string(),
+  sourceReplid: z.string(),
+  sourceOffset: z.number(),
+  targetOffset: z.number(),
+  drainDurationMs: z.number(),
+  proofDurationMs: z.number(),
+  /** From the fence until the proof was complete. */
+  writePauseMs: z.number(),
+  verification: verifyReportSchema,
+});
+/** See {@link cutoverReportSchema}. */
+export type CutoverReport = z.infer<typeof cutoverReportSchema>;
+
+/** What a rollback undid, step by step. */
+export const rollbackReportSchema = z.strictObject({
+  kind: z.literal('rollback'),
+  steps: z.array(z.strictObject({ step: z.string(), outcome: z.string() })),
+});
+/** See {@link rollbackReportSchema}. */
+export type RollbackReport = z.infer<typeof rollbackReportSchema>;
+
+/** The report of any job, by `kind`. */
+export const jobReportSchema = z.discriminatedUnion('kind', [
+  preflightReportSchema,
+  backupReportSchema,
+  syncReportSchema,
+  verifyReportSchema,
+  cutoverReportSchema,
+  rollbackReportSchema,
+]);
+/** See {@link jobReportSchema}. */
+export type JobReport = z.infer<typeof jobReportSchema>;
+/** The report of one kind of job. */
+export type JobReportOf<Kind extends JobReport['kind']> = Extract<JobReport, { kind: Kind }>;
