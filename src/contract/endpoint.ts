@@ -54,3 +54,22 @@ export function parseAddress(text: string): { host: string; port: number } | und
   const port = match?.[3] === undefined ? 6379 : Number(match[3]);
   return port >= 1 && port <= 65_535 ? { host, port } : undefined;
 }
+
+/**
+ * Reads a secret reference as people write it: `ssm:/name`, `secretsmanager:name`, `secretsmanager:name#field`,
+ * `file:/path`, `env:NAME`.
+ *
+ * Returns undefined for anything else. The region is where `ssm` and `secretsmanager` look.
+ */
+export function parseSecretReference(text: string, region: string): SecretReference | undefined {
+  const match = /^(ssm|secretsmanager|file|env):(.+)$/.exec(text);
+  const [, from, rest = ''] = match ?? [];
+  const [name = '', field] = rest.split('#');
+  const candidate = {
+    ssm: { from, name: rest, region },
+    secretsmanager: { from, name, region, ...(field === undefined ? {} : { field }) },
+    file: { from, path: rest },
+    env: { from, name: rest },
+  }[from ?? ''];
+  return secretReferenceSchema.safeParse(candidate).data;
+}

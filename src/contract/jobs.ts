@@ -49,6 +49,14 @@ export const syncRequestSchema = z.strictObject({
   flushTarget: z.boolean(),
 });
 
+/** Native route: waits until the target's replication link to the source is up and caught up. */
+export const linkRequestSchema = z.strictObject({
+  kind: z.literal('link'),
+  ...pair,
+  /** How long to wait for it; 0 only looks. */
+  waitMs: z.int().min(0),
+});
+
 /** How the report shows the names of keys. */
 export const keyDisplaySchema = z.enum(['shown', 'hashed', 'hidden']);
 /** See {@link keyDisplaySchema}. */
@@ -91,6 +99,7 @@ export const jobRequestSchema = z.discriminatedUnion('kind', [
   preflightRequestSchema,
   backupRequestSchema,
   syncRequestSchema,
+  linkRequestSchema,
   verifyRequestSchema,
   cutoverRequestSchema,
   rollbackRequestSchema,
@@ -103,4 +112,4 @@ export type JobKind = JobRequest['kind'];
 export type JobRequestOf<Kind extends JobKind> = Extract<JobRequest, { kind: Kind }>;
 
 /** All kinds, for folders and checks. */
-export const jobKindSchema = z.enum(['preflight', 'backup', 'sync', 'verify', 'cutover', 'rollback']);
+export const jobKindSchema = z.enum(['preflight', 'backup', 'sync', 'link', 'verify', 'cutover', 'rollback']);

@@ -67,6 +67,21 @@ export const syncReportSchema = z.strictObject({
 /** See {@link syncReportSchema}. */
 export type SyncReport = z.infer<typeof syncReportSchema>;
 
+/** The replication link of the target on the native route, as INFO replication shows it on both sides. */
+export const linkReportSchema = z.strictObject({
+  kind: z.literal('link'),
+  role: z.string(),
+  /** `up` or `down`; empty where the target is no replica. */
+  linkStatus: z.string(),
+  sourceOffset: z.number(),
+  targetOffset: z.number(),
+  lagBytes: z.number(),
+  /** Whether the link is up and the target within reach of the source. */
+  live: z.boolean(),
+});
+/** See {@link linkReportSchema}. */
+export type LinkReport = z.infer<typeof linkReportSchema>;
+
 /** How a key differs. */
 export const differenceKindSchema = z.enum([
   'missing',
@@ -162,6 +177,7 @@ export const jobReportSchema = z.discriminatedUnion('kind', [
   preflightReportSchema,
   backupReportSchema,
   syncReportSchema,
+  linkReportSchema,
   verifyReportSchema,
   cutoverReportSchema,
   rollbackReportSchema,

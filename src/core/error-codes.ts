@@ -382,6 +382,12 @@ export const ERROR_CODES = {
     retryable: true,
   },
 
+  'link-down': {
+    when: 'On the native route the target did not catch up with the source: its replication link stays down or behind.',
+    remedy: 'Read the events in the report; check the security groups and the log of the source.',
+    retryable: true,
+  },
+
   // Verification and cutover.
   'verification-missing': {
     when: 'No full verification of this migration has passed.',

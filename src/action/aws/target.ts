@@ -1,0 +1,171 @@
+import {
+  DescribeCacheClustersCommand,
+  DescribeCacheParametersCommand,
+  DescribeReplicationGroupsCommand,
+  type ElastiCacheClient,
+  type Endpoint,
+  type ReplicationGroup,
+} from '@aws-sdk/client-elasticache';
+import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { type AwsCall, callAws } from './aws-error.ts';
+import type { Waiting } from './poll.ts';
+
+/** What every function of the ElastiCache door works with. */
+export type ElastiCacheDoor = Waiting & {
+  readonly elasticache: ElastiCacheClient;
+  log(message: string): void;
+};
+
+/** An address of the replication group. */
+export type Address = { readonly host: string; readonly port: number };
+
+/** The target as the ElastiCache API shows it. */
+export type Target = {
+  readonly id: string;
+  /** `available`, `modifying`, `snapshotting`, …, and `migrating`, which only the guide names. */
+  readonly status: string;
+  /** `valkey` or `redis`. */
+  readonly engine: string;
+  /** Empty when DescribeCacheClusters is not permitted. */
+  readonly engineVersion: string;
+  /** Where writes go: with cluster mode the configuration endpoint. */
+  readonly primary: Address | undefined;
+  readonly reader: Address | undefined;
+  readonly transitEncryption: boolean;
+  readonly authTokenEnabled: boolean;
+  readonly multiAz: boolean;
+  readonly clusterMode: boolean;
+  readonly numNodeGroups: number;
+  readonly memberClusters: readonly string[];
+  readonly cacheNodeType: string;
+  /** Of the parameter group; undefined when it could not be read. */
+  readonly databases: number | undefined;
+};
+
+/**
+ * Describes the replication group with the version and the databases of its first member.
+ *
+ * The group itself must be readable; DescribeCacheClusters and DescribeCacheParameters may be denied, then what
+ * they know is missing and a line in the log says so.
+ *
+ * @throws replication-group-not-found, aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable
+ */
+export async function describeTarget(door: ElastiCacheDoor, id: string): Promise<Target> {
+  const group = await readGroup(door, id);
+  const member = await describeMember(door, group.MemberClusters?.[0]);
+  const databases = await readDatabases(door, member.parameterGroup);
+  return {
+    ...toTarget(group, id),
+    engine: group.Engine ?? member.engine,
+    engineVersion: member.engineVersion,
+    databases,
+  };
+}
+
+/** Reads only the status of the group; cheap enough to poll. */
+export async function readStatus(door: ElastiCacheDoor, id: string): Promise<string> {
+  return (await readGroup(door, id)).Status ?? 'unknown';
+}
+
+/** Names a call of ElastiCache for messages. */
+export function elasticacheCall(door: ElastiCacheDoor, operation: string, id: string): AwsCall {
+  return { action: `elasticache:${operation}`, about: `replication group ${id}`, signal: door.signal };
+}
+
+/** Reads the group and the names of its members. */
+export async function readGroup(door: ElastiCacheDoor, id: string): Promise<ReplicationGroup> {
+  const command = new DescribeReplicationGroupsCommand({ ReplicationGroupId: id });
+  const answer = await callAws(elasticacheCall(door, 'DescribeReplicationGroups', id), () =>
+    door.elasticache.send(command, { abortSignal: door.signal }),
+  );
+  const group = answer.ReplicationGroups?.[0];
+  if (group === undefined) {
+    throw new MigrationError('replication-group-not-found', `There is no replication group ${id}.`);
+  }
+  return group;
+}
+
+function toTarget(
+  group: ReplicationGroup,
+  id: string,
+): Omit<Target, 'engine' | 'engineVersion' | 'databases'> {
+  const shard = group.NodeGroups?.[0];
+  return {
+    id: group.ReplicationGroupId ?? id,
+    status: group.Status ?? 'unknown',
+    primary: toAddress(group.ConfigurationEndpoint) ?? toAddress(shard?.PrimaryEndpoint),
+    reader: toAddress(shard?.ReaderEndpoint),
+    transitEncryption: group.TransitEncryptionEnabled ?? false,
+    authTokenEnabled: group.AuthTokenEnabled ?? false,
+    multiAz: group.MultiAZ === 'enabled',
+    clusterMode: group.ClusterEnabled ?? false,
+    numNodeGroups: group.NodeGroups?.length ?? 0,
+    memberClusters: group.MemberClusters ?? [],
+    cacheNodeType: group.CacheNodeType ?? '',
+  };
+}
+
+function toAddress(endpoint: Endpoint | undefined): Address | undefined {
+  if (endpoint?.Address === undefined || endpoint.Port === undefined) return undefined;
+  return { host: endpoint.Address, port: endpoint.Port };
+}
+
+type Member = { engine: string; engineVersion: string; parameterGroup: string | undefined };
+
+async function describeMember(door: ElastiCacheDoor, clusterId: string | undefined): Promise<Member> {
+  const unknown: Member = { engine: 'unknown', engineVersion: '', parameterGroup: undefined };
+  if (clusterId === undefined) return unknown;
+  const call = {
+    action: 'elasticache:DescribeCacheClusters',
+    about: `cluster ${clusterId}`,
+    signal: door.signal,
+  };
+  const command = new DescribeCacheClustersCommand({ CacheClusterId: clusterId });
+  const answer = await unlessDenied(door, () =>
+    callAws(call, () => door.elasticache.send(command, { abortSignal: door.signal })),
+  );
+  const cluster = answer?.CacheClusters?.[0];
+  return {
+    engine: cluster?.Engine ?? unknown.engine,
+    engineVersion: cluster?.EngineVersion ?? '',
+    parameterGroup: cluster?.CacheParameterGroup?.CacheParameterGroupName,
+  };
+}
+
+/** A parameter group has a few hundred parameters at most, 100 to a page. */
+const PARAMETER_PAGES_MAX = 10;
+
+async function readDatabases(door: ElastiCacheDoor, name: string | undefined): Promise<number | undefined> {
+  if (name === undefined) return undefined;
+  const call = {
+    action: 'elasticache:DescribeCacheParameters',
+    about: `parameter group ${name}`,
+    signal: door.signal,
+  };
+  let marker: string | undefined;
+  for (let page = 0; page < PARAMETER_PAGES_MAX; page += 1) {
+    const command = new DescribeCacheParametersCommand({ CacheParameterGroupName: name, Marker: marker });
+    const answer = await unlessDenied(door, () =>
+      callAws(call, () => door.elasticache.send(command, { abortSignal: door.signal })),
+    );
+    const found = answer?.Parameters?.find((parameter) => parameter.ParameterName === 'databases');
+    if (found?.ParameterValue !== undefined) return Number(found.ParameterValue);
+    marker = answer?.Marker;
+    if (marker === undefined) return undefined;
+  }
+  return undefined;
+}
+
+async function unlessDenied<Answer>(
+  door: ElastiCacheDoor,
+  ask: () => Promise<Answer>,
+): Promise<Answer | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    // What these calls know is welcome but no phase depends on it.
+    if (!isMigrationError(error) || error.code !== 'aws-access-denied') throw error;
+    door.log(`${error.message} Going on without it.`);
+    return undefined;
+  }
+}

@@ -1,0 +1,371 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type Endpoint,
+  parseAddress,
+  parseSecretReference,
+  type SecretReference,
+} from '../contract/endpoint.ts';
+import type { Route } from '../contract/finding.ts';
+import { migrationIdSchema } from '../contract/host-commands.ts';
+import { type KeyDisplay, keyDisplaySchema } from '../contract/jobs.ts';
+import { MigrationError } from '../core/errors.ts';
+
+/** The phases in the order in which a migration runs them. */
+export const PHASES = [
+  'preflight',
+  'backup',
+  'start-migration',
+  'status',
+  'verify',
+  'complete-migration',
+  'rollback',
+  'cleanup',
+] as const;
+/** A phase: one step of a workflow. */
+export type Phase = (typeof PHASES)[number];
+
+/** Where the agent runs. */
+export type HostInputs = { kind: 'ssm'; instanceId: string; installNode: boolean } | { kind: 'local' };
+
+/** What every phase needs. */
+export type CommonInputs = {
+  readonly replicationGroupId: string;
+  readonly migrationId: string;
+  readonly region: string;
+  readonly host: HostInputs;
+  readonly stateDirectory: string;
+  readonly reportDirectory: string;
+  readonly waitTimeoutMs: number;
+  readonly onCancel: 'keep' | 'stop';
+};
+
+/** The two servers, as far as inputs know them: the address of the target comes from ElastiCache. */
+export type ServerInputs = {
+  readonly source: Endpoint;
+  readonly targetAccess: Pick<Endpoint, 'username' | 'password' | 'caFile'>;
+};
+
+/** The way that is asked for. */
+export type RouteInputs = {
+  readonly route: 'auto' | Route;
+  readonly nativeSourceAddress: { host: string; port: number } | undefined;
+  readonly allowNativeRdbVersion: boolean;
+};
+
+/** How two data sets are compared. */
+export type CompareInputs = {
+  readonly maxDifferences: number;
+  readonly ttlToleranceMs: number;
+  readonly keyDisplay: KeyDisplay;
+};
+
+/** The environment that guards the cutover. */
+export type GateInputs = {
+  readonly environment: string | undefined;
+  readonly allowUnprotected: boolean;
+  readonly githubToken: string;
+};
+
+type CopyInputs = ServerInputs & RouteInputs & { readonly flushTarget: boolean };
+
+/** The inputs of one run, by phase: what a phase does not read is not in its type. */
+export type Inputs = CommonInputs &
+  (
+    | ({ phase: 'preflight'; canaryWrite: boolean; gate: GateInputs } & CopyInputs)
+    | ({ phase: 'backup'; backupSource: boolean; snapshotTarget: boolean } & ServerInputs)
+    | ({ phase: 'start-migration' } & CopyInputs)
+    | { phase: 'status' }
+    | ({ phase: 'verify' } & ServerInputs & CompareInputs)
+    | ({
+        phase: 'complete-migration';
+        gate: GateInputs;
+        maxVerificationAgeMs: number;
+        maxWritePauseMs: number;
+      } & ServerInputs &
+        CompareInputs)
+    | ({ phase: 'rollback'; flushTarget: boolean } & ServerInputs)
+    | { phase: 'cleanup' }
+  );
+/** The inputs of one phase. */
+export type InputsOf<Name extends Phase> = Extract<Inputs, { phase: Name }>;
+
+/** Gives the text of an input as the runner passes it; empty where it is not given. */
+export type ReadInput = (name: string) => string;
+
+/** What of the runner's environment stands in for inputs that are not given. */
+export type RunnerDefaults = {
+  readonly region: string | undefined;
+  readonly temporaryDirectory: string | undefined;
+};
+
+/**
+ * Reads all inputs of the phase, once, before anything else happens.
+ *
+ * @throws input-missing, input-malformed, input-unknown-phase, input-contradictory; each names the input.
+ */
+export function parseInputs(read: ReadInput, defaults: RunnerDefaults): Inputs {
+  const phase = readPhase(read);
+  const common = readCommon(read, defaults);
+  switch (phase) {
+    case 'preflight':
+      return {
+        phase,
+        ...common,
+        ...readCopy(read, common),
+        canaryWrite: readFlag(read, 'canary-write'),
+        gate: readGate(read),
+      };
+    case 'backup': {
+      const backupSource = readFlag(read, 'backup-source');
+      const snapshotTarget = readFlag(read, 'snapshot-target');
+      if (!backupSource && !snapshotTarget) {
+        throw contradictory(
+          '`backup-source` and `snapshot-target` are both false: there is nothing to back up.',
+        );
+      }
+      return { phase, ...common, ...readServers(read, common), backupSource, snapshotTarget };
+    }
+    case 'start-migration':
+      return { phase, ...common, ...readCopy(read, common) };
+    case 'verify':
+      return { phase, ...common, ...readServers(read, common), ...readCompare(read) };
+    case 'complete-migration':
+      return {
+        phase,
+        ...common,
+        ...readServers(read, common),
+        ...readCompare(read),
+        gate: readGate(read),
+        maxVerificationAgeMs:
+          readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
+        maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
+      };
+    case 'rollback':
+      return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };
+    default:
+      return { phase, ...common };
+  }
+}
+
+function readPhase(read: ReadInput): Phase {
+  const text = required(read, 'phase');
+  const phase = PHASES.find((name) => name === text);
+  if (phase === undefined) throw new MigrationError('input-unknown-phase', `\`phase\` is "${text}".`);
+  return phase;
+}
+
+function readCommon(read: ReadInput, defaults: RunnerDefaults): CommonInputs {
+  const replicationGroupId = readPattern(read, 'replication-group-id', {
+    pattern: /^(?!.*--)[A-Za-z](?:[A-Za-z0-9-]{0,38}[A-Za-z0-9])?$/,
+    expected: 'a letter, then letters, digits and single hyphens, at most 40 characters',
+  });
+  const migrationId = read('migration-id') || replicationGroupId;
+  if (!migrationIdSchema.safeParse(migrationId).success) {
+    throw malformed('migration-id', migrationId, 'letters, digits and hyphens, at most 64 characters');
+  }
+  const region = read('aws-region') || defaults.region || '';
+  if (region === '') {
+    throw new MigrationError('input-missing', 'No AWS region is known.', {
+      remedy: 'Give `aws-region`, or run aws-actions/configure-aws-credentials before this step.',
+    });
+  }
+  if (!/^[a-z]{2}(-[a-z]+)+-\d{1,2}$/.test(region)) {
+    throw malformed('aws-region', region, 'a region such as eu-central-1');
+  }
+  return {
+    replicationGroupId,
+    migrationId,
+    region,
+    host: readHost(read),
+    stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
+    reportDirectory:
+      read('report-directory') || join(defaults.temporaryDirectory ?? tmpdir(), 'valkey-migrate'),
+    waitTimeoutMs: readCount(read, 'wait-timeout-minutes', { least: 1, most: 10_000 }) * 60_000,
+    onCancel: readChoice(read, 'on-cancel', ['keep', 'stop'] as const),
+  };
+}
+
+function readHost(read: ReadInput): HostInputs {
+  const kind = readChoice(read, 'host', ['ssm', 'local'] as const);
+  const installNode = readFlag(read, 'install-node');
+  if (kind === 'local') {
+    if (read('instance-id') !== '') {
+      throw contradictory('`instance-id` is given, but `host` is "local": the agent runs on this runner.');
+    }
+    if (installNode) throw contradictory('`install-node` is for `host` "ssm"; a runner has Node.js.');
+    return { kind };
+  }
+  const instanceId = readPattern(read, 'instance-id', {
+    pattern: /^(i-(\w{8}|\w{17})|mi-\w{17})$/,
+    expected: 'an instance id such as i-0123456789abcdef0',
+  });
+  return { kind, instanceId, installNode };
+}
+
+function readServers(read: ReadInput, { host, region }: CommonInputs): ServerInputs {
+  const tls = readFlag(read, 'source-tls');
+  const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
+  const caFile = readPath(read, 'source-ca-file');
+  if (caFile !== undefined && !tls) {
+    throw contradictory('`source-ca-file` is given, but `source-tls` is false.');
+  }
+  return {
+    source: {
+      ...address,
+      tls,
+      ...readCredentials(read, 'source', host, region),
+      ...optional('caFile', caFile),
+    },
+    targetAccess: {
+      ...readCredentials(read, 'target', host, region),
+      ...optional('caFile', readPath(read, 'target-ca-file')),
+    },
+  };
+}
+
+function readCredentials(read: ReadInput, side: 'source' | 'target', host: HostInputs, region: string) {
+  const username = read(`${side}-username`);
+  const password = readSecret(read, `${side}-password-from`, region);
+  if (password?.from === 'env' && host.kind === 'ssm') {
+    throw contradictory(
+      `\`${side}-password-from\` names a variable of this runner, but with \`host\` "ssm" the password is read on the instance.`,
+    );
+  }
+  return {
+    ...optional('username', username === '' ? undefined : username),
+    ...optional('password', password),
+  };
+}
+
+function readSecret(read: ReadInput, name: string, region: string): SecretReference | undefined {
+  const text = read(name);
+  if (text === '') return undefined;
+  const reference = parseSecretReference(text, region);
+  if (reference === undefined) {
+    // The value is not repeated: somebody may have put the password itself there.
+    throw new MigrationError(
+      'input-malformed',
+      `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`,
+      { remedy: 'Store the password under a name and give that name; never give the password itself.' },
+    );
+  }
+  return reference;
+}
+
+function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
+  const route = readChoice(read, 'route', ['auto', 'native', 'replica'] as const);
+  const nativeSourceAddress = readAddress(read, 'native-source-address');
+  const allowNativeRdbVersion = readFlag(read, 'allow-native-rdb-version');
+  if (route === 'replica' && nativeSourceAddress !== undefined) {
+    throw contradictory('`native-source-address` is given, but `route` is "replica".');
+  }
+  if (route === 'replica' && allowNativeRdbVersion) {
+    throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
+  }
+  return {
+    ...readServers(read, common),
+    route,
+    nativeSourceAddress,
+    allowNativeRdbVersion,
+    flushTarget: readFlag(read, 'flush-target'),
+  };
+}
+
+function readCompare(read: ReadInput): CompareInputs {
+  return {
+    maxDifferences: readCount(read, 'max-differences', { least: 0, most: 1_000_000_000 }),
+    ttlToleranceMs: readCount(read, 'ttl-tolerance-ms', { least: 0, most: 86_400_000 }),
+    keyDisplay: readChoice(read, 'key-display', keyDisplaySchema.options),
+  };
+}
+
+function readGate(read: ReadInput): GateInputs {
+  const environment = read('cutover-environment');
+  const allowUnprotected = readFlag(read, 'allow-unprotected-environment');
+  if (environment === '' && allowUnprotected) {
+    throw contradictory('`allow-unprotected-environment` is true, but `cutover-environment` names none.');
+  }
+  return {
+    environment: environment === '' ? undefined : environment,
+    allowUnprotected,
+    githubToken: read('github-token'),
+  };
+}
+
+function required(read: ReadInput, name: string): string {
+  const text = read(name);
+  if (text === '') throw new MigrationError('input-missing', `\`${name}\` is empty.`);
+  return text;
+}
+
+function readPattern(
+  read: ReadInput,
+  name: string,
+  { pattern, expected }: { pattern: RegExp; expected: string },
+): string {
+  const text = required(read, name);
+  if (!pattern.test(text)) throw malformed(name, text, expected);
+  return text;
+}
+
+function readFlag(read: ReadInput, name: string): boolean {
+  return readChoice(read, name, ['true', 'false'] as const) === 'true';
+}
+
+function readChoice<Choice extends string>(
+  read: ReadInput,
+  name: string,
+  choices: readonly Choice[],
+): Choice {
+  const text = required(read, name);
+  const choice = choices.find((one) => one === text);
+  if (choice === undefined) throw malformed(name, text, choices.join(' or '));
+  return choice;
+}
+
+function readCount(read: ReadInput, name: string, { least, most }: { least: number; most: number }): number {
+  const text = required(read, name);
+  const count = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(count >= least && count <= most))
+    throw malformed(name, text, `a whole number from ${least} to ${most}`);
+  return count;
+}
+
+function readAddress(read: ReadInput, name: string): { host: string; port: number } | undefined {
+  const text = read(name);
+  if (text === '') return undefined;
+  const address = parseAddress(text);
+  if (address === undefined) throw malformed(name, text, 'host:port');
+  return address;
+}
+
+function readPath(read: ReadInput, name: string): string | undefined {
+  const text = read(name);
+  if (text === '') return undefined;
+  if (!/^\/[^\0\r\n]{1,1000}$/.test(text) || text.split('/').includes('..')) {
+    throw malformed(name, text, 'an absolute path');
+  }
+  return text;
+}
+
+function optional<Name extends string, Value>(
+  name: Name,
+  value: Value | undefined,
+): { [Key in Name]?: Value } {
+  // The cast-free way to leave a property out, as exactOptionalPropertyTypes wants it.
+  const holder: { [Key in Name]?: Value } = {};
+  if (value !== undefined) holder[name] = value;
+  return holder;
+}
+
+function malformed(name: string, value: string, expected: string): MigrationError {
+  return new MigrationError(
+    'input-malformed',
+    `\`${name}\` is ${JSON.stringify(value.slice(0, 200))}; expected ${expected}.`,
+  );
+}
+
+function contradictory(message: string): MigrationError {
+  return new MigrationError('input-contradictory', message);
+}

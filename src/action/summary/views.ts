@@ -1,0 +1,118 @@
+import type { Route } from '../../contract/finding.ts';
+import type { MigrationRecord } from '../../contract/host-commands.ts';
+import type { JobState } from '../../contract/job-state.ts';
+import type {
+  BackupReport,
+  CutoverReport,
+  PreflightReport,
+  RollbackReport,
+  SyncReport,
+  VerifyReport,
+} from '../../contract/reports.ts';
+import type { ErrorRecord } from '../../core/errors.ts';
+
+/** What every phase knows of itself, however early it failed. */
+export type PhaseHead = {
+  readonly migrationId: string;
+  readonly replicationGroupId: string;
+  readonly route?: Route | undefined;
+  readonly result: 'passed' | 'failed';
+  readonly error?: ErrorRecord | undefined;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+  /** Where the agent ran, such as `i-0abc (ssm)` or `this runner`. */
+  readonly host: string;
+  /** What did not stop the phase but somebody should know. */
+  readonly warnings: readonly string[];
+};
+
+/** An event of the replication group, as ElastiCache worded it. */
+export type NativeEvent = { readonly atMs: number; readonly message: string };
+
+/** The target as the ElastiCache API describes it. */
+export type TargetState = {
+  readonly status: string;
+  readonly engine: string;
+  readonly engineVersion: string;
+  /** `host:port`. */
+  readonly primary?: string | undefined;
+};
+
+/** What `preflight` found. */
+export type PreflightView = PhaseHead & {
+  readonly phase: 'preflight';
+  readonly report?: PreflightReport | undefined;
+};
+
+/** What `backup` made. */
+export type BackupView = PhaseHead & {
+  readonly phase: 'backup';
+  readonly report?: BackupReport | undefined;
+  readonly snapshot?: { readonly name: string; readonly status: string } | undefined;
+};
+
+/** How far `start-migration` brought the copy. */
+export type StartMigrationView = PhaseHead & {
+  readonly phase: 'start-migration';
+  /** The checks that the phase made again before it changed anything. */
+  readonly preflight?: PreflightReport | undefined;
+  readonly sync?: JobState | undefined;
+  /** Only when the sync has ended. */
+  readonly report?: SyncReport | undefined;
+  readonly nativeEvents?: readonly NativeEvent[] | undefined;
+};
+
+/** What `status` saw. */
+export type StatusView = PhaseHead & {
+  readonly phase: 'status';
+  readonly migration?: MigrationRecord | undefined;
+  readonly jobs?: readonly JobState[] | undefined;
+  readonly target?: TargetState | undefined;
+  readonly nativeEvents?: readonly NativeEvent[] | undefined;
+};
+
+/** What `verify` compared. */
+export type VerifyView = PhaseHead & {
+  readonly phase: 'verify';
+  readonly report?: VerifyReport | undefined;
+};
+
+/** What `complete-migration` proved and published. */
+export type CompleteMigrationView = PhaseHead & {
+  readonly phase: 'complete-migration';
+  readonly report?: CutoverReport | undefined;
+  readonly endpoints?:
+    | {
+        /** `host:port`. */
+        readonly primary?: string | undefined;
+        readonly reader?: string | undefined;
+        /** Engine and version, such as `valkey 8.2`. */
+        readonly engineVersion?: string | undefined;
+      }
+    | undefined;
+  readonly nativeEvents?: readonly NativeEvent[] | undefined;
+};
+
+/** What `rollback` undid. */
+export type RollbackView = PhaseHead & {
+  readonly phase: 'rollback';
+  readonly report?: RollbackReport | undefined;
+  readonly nativeEvents?: readonly NativeEvent[] | undefined;
+};
+
+/** What `cleanup` removed from the host. */
+export type CleanupView = PhaseHead & {
+  readonly phase: 'cleanup';
+  readonly removed?: readonly string[] | undefined;
+};
+
+/** What a phase hands to its summary and annotations; everything beyond the head may be missing when it failed. */
+export type PhaseView =
+  | PreflightView
+  | BackupView
+  | StartMigrationView
+  | StatusView
+  | VerifyView
+  | CompleteMigrationView
+  | RollbackView
+  | CleanupView;

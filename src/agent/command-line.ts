@@ -1,0 +1,213 @@
+import { parseArgs } from 'node:util';
+import { type Endpoint, parseAddress, parseSecretReference, type Side } from '../contract/endpoint.ts';
+import { migrationIdSchema } from '../contract/host-commands.ts';
+import {
+  type JobKind,
+  type JobRequest,
+  jobKindSchema,
+  keyDisplaySchema,
+  preflightRequestSchema,
+} from '../contract/jobs.ts';
+import { errorText, MigrationError } from '../core/errors.ts';
+import type { Supervisor } from './job/spawn.ts';
+
+/** What the agent was asked to do. */
+export type Invocation =
+  | { verb: 'help' }
+  | { verb: 'host'; stateDirectory: string; supervisor: Supervisor | undefined }
+  | { verb: 'job'; kind: JobKind; migrationDirectory: string }
+  | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest }
+  | { verb: 'status' | 'stop'; stateDirectory: string; migrationId: string; kind: JobKind | undefined }
+  | { verb: 'ping'; endpoints: { side: Side; endpoint: Endpoint }[]; count: number };
+
+/** What `help` prints. */
+export const USAGE = `valkey-migrate agent: moves a Redis into Valkey and proves the two equal.
+
+  preflight --source A --target A   look at both, choose a route
+  sync      --source A --target A   copy, then follow, until it is stopped (SIGTERM or \`stop\`)
+  verify    --source A --target A   compare every key of both, in both directions
+  ping      --source A --target A   round-trip times
+  status | stop [--job KIND]        of the migration in the state directory
+
+Addresses are host:port. Options for either side (--source-…, --target-…):
+  -username NAME   -password-from file:/path | env:NAME | ssm:/name | secretsmanager:name[#field]
+  -tls             -ca-file /path/to/ca.pem
+Other options:
+  --migration-id ID        (default: manual)      --state-directory DIR (default: /var/lib/valkey-migrate)
+  --flush-target           empty the target before the copy
+  --route auto|native|replica                     --canary-write
+  --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
+  --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
+
+Exit status: 0 done and good, 1 done and not good (different, findings that fail), 2 could not be done.
+Progress goes to stderr, the report as JSON to stdout.
+`;
+
+const OPTIONS = {
+  source: { type: 'string' },
+  'source-username': { type: 'string' },
+  'source-password-from': { type: 'string' },
+  'source-tls': { type: 'boolean' },
+  'source-ca-file': { type: 'string' },
+  target: { type: 'string' },
+  'target-username': { type: 'string' },
+  'target-password-from': { type: 'string' },
+  'target-tls': { type: 'boolean' },
+  'target-ca-file': { type: 'string' },
+  'migration-id': { type: 'string', default: 'manual' },
+  'state-directory': { type: 'string', default: '/var/lib/valkey-migrate' },
+  'state-directory-base64': { type: 'string' },
+  supervisor: { type: 'string' },
+  job: { type: 'string' },
+  'flush-target': { type: 'boolean', default: false },
+  'canary-write': { type: 'boolean', default: false },
+  route: { type: 'string', default: 'auto' },
+  'max-differences': { type: 'string', default: '0' },
+  'ttl-tolerance-ms': { type: 'string', default: '1000' },
+  'key-display': { type: 'string', default: 'shown' },
+  count: { type: 'string', default: '100' },
+} as const;
+
+type Options = ReturnType<typeof parse>['values'];
+
+/**
+ * Reads the arguments and the region (for secrets by name) into what is to be done.
+ *
+ * @throws input-missing, input-malformed
+ */
+export function parseInvocation(argv: readonly string[], region: string): Invocation {
+  const { values, positionals } = parse(argv);
+  const [verb = 'help', ...rest] = positionals;
+  const stateDirectory =
+    values['state-directory-base64'] === undefined
+      ? values['state-directory']
+      : Buffer.from(values['state-directory-base64'], 'base64').toString('utf8');
+  switch (verb) {
+    case 'help':
+      return { verb };
+    case 'host':
+      return { verb, stateDirectory, supervisor: values.supervisor === 'process' ? 'process' : undefined };
+    case 'job':
+      return {
+        verb,
+        kind: jobKind(rest[0]),
+        migrationDirectory: rest[1] ?? missing('the folder of the migration'),
+      };
+    case 'preflight':
+    case 'sync':
+    case 'verify':
+      return {
+        verb: 'run',
+        stateDirectory,
+        migrationId: migrationId(values),
+        request: requestOf(verb, values, region),
+      };
+    case 'status':
+    case 'stop':
+      return {
+        verb,
+        stateDirectory,
+        migrationId: migrationId(values),
+        kind: values.job === undefined ? undefined : jobKind(values.job),
+      };
+    case 'ping':
+      return { verb, endpoints: givenEndpoints(values, region), count: count(values, 'count') };
+    default:
+      throw new MigrationError('input-malformed', `The agent has no verb "${verb}".`, {
+        remedy: 'Run it with `help` for the verbs.',
+      });
+  }
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    throw new MigrationError('input-malformed', errorText(error), { cause: error });
+  }
+}
+
+function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, region: string): JobRequest {
+  const pair = { source: endpoint('source', values, region), target: endpoint('target', values, region) };
+  const flushTarget = values['flush-target'];
+  if (verb === 'sync') return { kind: 'sync', ...pair, flushTarget };
+  if (verb === 'preflight') {
+    const route = preflightRequestSchema.shape.route.safeParse(values.route);
+    if (!route.success) throw malformed('--route', values.route, 'auto, native or replica');
+    const canaryWrite = values['canary-write'];
+    return {
+      kind: 'preflight',
+      ...pair,
+      route: route.data,
+      flushTarget,
+      canaryWrite,
+      allowNativeRdbVersion: false,
+    };
+  }
+  const keyDisplay = keyDisplaySchema.safeParse(values['key-display']);
+  if (!keyDisplay.success) throw malformed('--key-display', values['key-display'], 'shown, hashed or hidden');
+  return {
+    kind: 'verify',
+    ...pair,
+    maxDifferences: count(values, 'max-differences'),
+    ttlToleranceMs: count(values, 'ttl-tolerance-ms'),
+    keyDisplay: keyDisplay.data,
+  };
+}
+
+function givenEndpoints(values: Options, region: string): { side: Side; endpoint: Endpoint }[] {
+  const sides = (['source', 'target'] as const).filter((side) => values[side] !== undefined);
+  if (sides.length === 0) missing('--source or --target');
+  return sides.map((side) => ({ side, endpoint: endpoint(side, values, region) }));
+}
+
+function endpoint(side: Side, values: Options, region: string): Endpoint {
+  const text = values[side] ?? missing(`--${side}`);
+  const address = parseAddress(text);
+  if (address === undefined) throw malformed(`--${side}`, text, 'host:port');
+  const username = values[`${side}-username`];
+  const caFile = values[`${side}-ca-file`];
+  const passwordFrom = values[`${side}-password-from`];
+  const password = passwordFrom === undefined ? undefined : parseSecretReference(passwordFrom, region);
+  if (passwordFrom !== undefined && password === undefined) {
+    throw malformed(
+      `--${side}-password-from`,
+      passwordFrom,
+      'file:/path, env:NAME, ssm:/name or secretsmanager:name',
+    );
+  }
+  return {
+    ...address,
+    tls: values[`${side}-tls`] ?? false,
+    ...(caFile === undefined ? {} : { caFile }),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  };
+}
+
+function migrationId(values: Options): string {
+  const parsed = migrationIdSchema.safeParse(values['migration-id']);
+  if (!parsed.success)
+    throw malformed('--migration-id', values['migration-id'], 'letters, digits and hyphens, at most 64');
+  return parsed.data;
+}
+
+function jobKind(text: string | undefined): JobKind {
+  const parsed = jobKindSchema.safeParse(text);
+  if (!parsed.success) throw malformed('the kind of job', text ?? '', jobKindSchema.options.join(', '));
+  return parsed.data;
+}
+
+function count(values: Options, name: 'max-differences' | 'ttl-tolerance-ms' | 'count'): number {
+  const text = values[name];
+  if (!/^\d{1,9}$/.test(text)) throw malformed(`--${name}`, text, 'a whole number');
+  return Number(text);
+}
+
+function malformed(name: string, value: string, expected: string): MigrationError {
+  return new MigrationError('input-malformed', `${name} is "${value}"; expected ${expected}.`);
+}
+
+function missing(name: string): never {
+  throw new MigrationError('input-missing', `${name} is missing.`);
+}

@@ -1,0 +1,262 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { freemem, hostname } from 'node:os';
+import { join } from 'node:path';
+import { formatAddress } from '../../contract/endpoint.ts';
+import {
+  type HostCommand,
+  type HostReplyOf,
+  type MigrationRecord,
+  REPORT_PAGE_BYTES_MAX,
+} from '../../contract/host-commands.ts';
+import { CONTRACT_VERSION } from '../../contract/version.ts';
+import { assertNever } from '../../core/assert.ts';
+import type { Clock } from '../../core/clock.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { requestStop } from '../job/siblings.ts';
+import type { Supervisor } from '../job/spawn.ts';
+import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
+import { withLock } from './lock.ts';
+import { startJob } from './start-job.ts';
+
+/** What a host command works on. */
+export type HostRuntime = {
+  readonly stateDirectory: string;
+  readonly agentPath: string;
+  readonly supervisor: Supervisor;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Answers one command of the runner; each is safe to send again.
+ *
+ * @throws what the reply then carries as its error
+ */
+export async function answerHostCommand(
+  command: HostCommand,
+  runtime: HostRuntime,
+): Promise<HostReplyOf<HostCommand['command']>> {
+  if (command.command === 'hello') return hello(runtime);
+  const store = openMigrationStore(migrationDirectory(runtime, command.migrationId));
+  refuseOtherRepository(store.readMigration(), command);
+  return withLock(join(runtime.stateDirectory, 'lock'), runtime, () => answer(command, store, runtime));
+}
+
+type MigrationCommand = Exclude<HostCommand, { command: 'hello' }>;
+
+async function answer(command: MigrationCommand, store: MigrationStore, runtime: HostRuntime) {
+  switch (command.command) {
+    case 'open':
+      return openMigration(command, store, runtime);
+    case 'start':
+      return startJob(command, store, { ...runtime, hostId: hostId(runtime) });
+    case 'status':
+      return status(store);
+    case 'stop': {
+      requestStop(store, command.kind);
+      const state = store.readState(command.kind);
+      return state === undefined ? {} : { state };
+    }
+    case 'report':
+      return reportPage(command, store);
+    case 'complete': {
+      const migration = { ...requireMigration(store), completedAtMs: runtime.clock.nowMs() };
+      store.writeMigration(migration);
+      return { migration };
+    }
+    case 'forget':
+      refuseWhileRunning(store);
+      store.forgetMigration();
+      return { forgotten: true };
+    case 'remove':
+      refuseWhileRunning(store);
+      return { removed: removeState(store, runtime) };
+    default:
+      return assertNever(command);
+  }
+}
+
+function hello({ stateDirectory, supervisor }: HostRuntime): HostReplyOf<'hello'> {
+  const { bavail, bsize } = statfsSync(stateDirectory);
+  return {
+    contractVersion: CONTRACT_VERSION,
+    nodeVersion: process.version,
+    hostname: hostname(),
+    supervisor,
+    freeDiskBytes: bavail * bsize,
+    freeMemoryBytes: freemem(),
+  };
+}
+
+function openMigration(
+  command: Extract<HostCommand, { command: 'open' }>,
+  store: MigrationStore,
+  runtime: HostRuntime,
+): HostReplyOf<'open'> {
+  const { migrationId, repository, route, source, target } = command;
+  const existing = store.readMigration();
+  if (existing !== undefined) {
+    refuseOtherMigration(existing, command);
+    return { migration: existing, adopted: true };
+  }
+  const holder = otherMigrationOnto(target, migrationId, runtime);
+  if (holder !== undefined) {
+    throw new MigrationError(
+      'migration-conflict',
+      `The migration ${holder.migrationId} of ${holder.repository} already holds the target ${formatAddress(target)} on this host.`,
+    );
+  }
+  const migration: MigrationRecord = {
+    migrationId,
+    repository,
+    route,
+    source,
+    target,
+    createdAtMs: runtime.clock.nowMs(),
+  };
+  store.writeMigration(migration);
+  return { migration, adopted: false };
+}
+
+/** Adopting is for the same migration only: the same way between the same servers, and not over yet. */
+function refuseOtherMigration(
+  existing: MigrationRecord,
+  { migrationId, route, source, target }: Extract<HostCommand, { command: 'open' }>,
+): void {
+  if (existing.completedAtMs !== undefined) {
+    throw new MigrationError(
+      'migration-completed',
+      `The migration ${migrationId} was completed at ${new Date(existing.completedAtMs).toISOString()}.`,
+    );
+  }
+  if (existing.route !== route) {
+    throw new MigrationError(
+      'route-changed',
+      `The migration ${migrationId} was started on the route ${existing.route}, not ${route}.`,
+    );
+  }
+  const was = `${formatAddress(existing.source)} → ${formatAddress(existing.target)}`;
+  const is = `${formatAddress(source)} → ${formatAddress(target)}`;
+  if (was !== is) {
+    throw new MigrationError(
+      'migration-conflict',
+      `The migration ${migrationId} was started as ${was}, not ${is}.`,
+      {
+        remedy:
+          'Give the endpoints as they were, use another `migration-id`, or end the migration with `rollback`.',
+      },
+    );
+  }
+}
+
+function otherMigrationOnto(
+  target: MigrationRecord['target'],
+  migrationId: string,
+  runtime: HostRuntime,
+): MigrationRecord | undefined {
+  return listMigrations(runtime)
+    .map((id) => openMigrationStore(migrationDirectory(runtime, id)).readMigration())
+    .find(
+      (other) =>
+        other !== undefined &&
+        other.migrationId !== migrationId &&
+        other.completedAtMs === undefined &&
+        formatAddress(other.target) === formatAddress(target),
+    );
+}
+
+function status(store: MigrationStore): HostReplyOf<'status'> {
+  const migration = store.readMigration();
+  const jobs = JOB_KINDS.flatMap((kind) => store.readState(kind) ?? []);
+  return { ...(migration === undefined ? {} : { migration }), jobs };
+}
+
+function reportPage(
+  { kind, jobId, offset }: Extract<HostCommand, { command: 'report' }>,
+  store: MigrationStore,
+): HostReplyOf<'report'> {
+  const content = store.readReportFile(kind);
+  const actual = store.readState(kind)?.jobId;
+  if (content === undefined || actual !== jobId) {
+    throw new MigrationError('job-unknown', `There is no report of the ${kind} job ${jobId} on this host.`);
+  }
+  return {
+    totalBytes: content.length,
+    sha256: createHash('sha256').update(content).digest('hex'),
+    dataBase64: content.subarray(offset, offset + REPORT_PAGE_BYTES_MAX).toString('base64'),
+  };
+}
+
+function removeState(store: MigrationStore, runtime: HostRuntime): string[] {
+  const removed: string[] = [];
+  const remove = (path: string) => {
+    rmSync(path, { recursive: true, force: true });
+    removed.push(path);
+  };
+  remove(store.directory);
+  // The agent stays as long as another migration on this host may still need it.
+  if (listMigrations(runtime).length === 0) {
+    remove(join(runtime.stateDirectory, 'migrations'));
+    remove(join(runtime.stateDirectory, 'agent'));
+  }
+  return removed;
+}
+
+function refuseWhileRunning(store: MigrationStore): void {
+  const running = JOB_KINDS.filter((kind) => store.readState(kind)?.status === 'running');
+  if (running.length > 0) {
+    throw new MigrationError(
+      'migration-conflict',
+      `The migration still has running jobs on this host: ${running.join(', ')}.`,
+      { remedy: 'Run `rollback` or `complete-migration` first.', retryable: true },
+    );
+  }
+}
+
+function refuseOtherRepository(
+  migration: MigrationRecord | undefined,
+  { repository, migrationId }: { repository: string; migrationId: string },
+): void {
+  if (migration !== undefined && migration.repository !== repository) {
+    throw new MigrationError(
+      'migration-conflict',
+      `The migration ${migrationId} on this host belongs to ${migration.repository}, not to ${repository}.`,
+    );
+  }
+}
+
+function requireMigration(store: MigrationStore): MigrationRecord {
+  const migration = store.readMigration();
+  if (migration === undefined) {
+    throw new MigrationError('migration-unknown', `There is no migration in ${store.directory}.`);
+  }
+  return migration;
+}
+
+function listMigrations({ stateDirectory }: HostRuntime): string[] {
+  try {
+    return readdirSync(join(stateDirectory, 'migrations'));
+  } catch {
+    // Before the first migration there is no such folder.
+    return [];
+  }
+}
+
+function migrationDirectory({ stateDirectory }: HostRuntime, migrationId: string): string {
+  return join(stateDirectory, 'migrations', migrationId);
+}
+
+/** Names this host and state folder. Source of the machine id: machine-id(5). */
+function hostId({ stateDirectory }: HostRuntime): string {
+  let machineId = '';
+  try {
+    machineId = readFileSync('/etc/machine-id', 'utf8').trim();
+  } catch {
+    // Not every system has one; the name and the folder still tell hosts apart.
+  }
+  return createHash('sha256')
+    .update(`${machineId}\n${hostname()}\n${stateDirectory}`)
+    .digest('hex')
+    .slice(0, 16);
+}

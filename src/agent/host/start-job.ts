@@ -1,0 +1,75 @@
+import { randomBytes } from 'node:crypto';
+import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
+import type { JobState } from '../../contract/job-state.ts';
+import type { JobKind } from '../../contract/jobs.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { NO_PROGRESS } from '../job/context.ts';
+import { spawnJob } from '../job/spawn.ts';
+import type { MigrationStore } from '../job/store.ts';
+import type { HostRuntime } from './commands.ts';
+
+const START_POLL_MS = 20;
+const START_WAIT_MS = 15_000;
+
+/** What a verification or a cutover said of data that a new copy replaces is void. */
+const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
+  sync: ['verify', 'cutover'],
+  rollback: ['verify'],
+};
+
+/**
+ * Starts a job and waits for its first sign of life, or adopts the running one of its kind.
+ *
+ * @throws migration-completed, job-dead when the process does not come up
+ */
+export async function startJob(
+  command: Extract<HostCommand, { command: 'start' }>,
+  store: MigrationStore,
+  runtime: HostRuntime & { hostId: string },
+): Promise<HostReplyOf<'start'>> {
+  const { job, migrationId, repository } = command;
+  const running = store.readState(job.kind);
+  if (running?.status === 'running') return { state: running, adopted: true };
+  refuseAfterCompletion(store, job.kind);
+  for (const voided of VOIDED_BY[job.kind] ?? []) store.dropJob(voided);
+
+  const startedAtMs = runtime.clock.nowMs();
+  const jobId = `${new Date(startedAtMs).toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`;
+  const initial: JobState = {
+    kind: job.kind,
+    jobId,
+    status: 'running',
+    startedAtMs,
+    updatedAtMs: startedAtMs,
+    progress: NO_PROGRESS,
+    series: [],
+    hasReport: false,
+  };
+  const { hostId } = runtime;
+  store.prepareJob({ jobId, migrationId, repository, hostId, startedAtMs, request: job }, initial);
+  await spawnJob(
+    { migrationId, kind: job.kind, migrationDirectory: store.directory, agentPath: runtime.agentPath },
+    runtime.supervisor,
+  );
+  const deadlineMs = startedAtMs + START_WAIT_MS;
+  while (store.readProcess(job.kind)?.jobId !== jobId) {
+    if (runtime.clock.nowMs() > deadlineMs) {
+      throw new MigrationError('job-dead', `The ${job.kind} job gave no sign of life within 15 seconds.`);
+    }
+    await runtime.clock.sleep(START_POLL_MS, runtime.signal);
+  }
+  return { state: store.readState(job.kind) ?? initial, adopted: false };
+}
+
+const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'rollback'];
+
+/** After the hand-over a sync would copy an old source over a live target. */
+function refuseAfterCompletion(store: MigrationStore, kind: JobKind): void {
+  const completedAtMs = store.readMigration()?.completedAtMs;
+  if (completedAtMs !== undefined && FORBIDDEN_AFTER_COMPLETION.includes(kind)) {
+    throw new MigrationError(
+      'migration-completed',
+      `The migration was completed at ${new Date(completedAtMs).toISOString()}; ${kind} would undo that.`,
+    );
+  }
+}

@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errorText, MigrationError } from '../../core/errors.ts';
+
+/**
+ * Writes a file so that a reader, a crash or a power cut sees the old content or the new one, never a part.
+ *
+ * Only the owner may read it: requests name servers and users.
+ *
+ * @throws host-state-unwritable
+ */
+export function writeFileAtomically(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const file = openSync(temporary, 'wx', 0o600);
+    try {
+      writeSync(file, typeof content === 'string' ? Buffer.from(content) : content);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    throw new MigrationError('host-state-unwritable', `Cannot write ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Reads a file, or undefined when there is none. */
+export function readFileIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw new MigrationError('host-state-unwritable', `Cannot read ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Reads a JSON file, or undefined when there is none; what it holds is still to be validated. */
+export function readJsonIfThere(path: string): unknown {
+  const content = readFileIfThere(path);
+  if (content === undefined) return undefined;
+  try {
+    return JSON.parse(content.toString('utf8'));
+  } catch (error) {
+    throw new MigrationError('contract-mismatch', `${path} does not hold JSON: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,33 @@
+import type { JobRequest } from '../../contract/jobs.ts';
+import type { JobReport } from '../../contract/reports.ts';
+import { assertNever } from '../../core/assert.ts';
+import { runBackup } from '../backup/job.ts';
+import { runCutover } from '../cutover/job.ts';
+import { runRollback } from '../cutover/rollback.ts';
+import { runLink } from '../link/job.ts';
+import { runPreflight } from '../preflight/job.ts';
+import { runSync } from '../sync/job.ts';
+import { runVerify } from '../verify/job.ts';
+import type { JobContext } from './context.ts';
+
+/** Does the job that the request asks for. */
+export function dispatchJob(request: JobRequest, context: JobContext): Promise<JobReport> {
+  switch (request.kind) {
+    case 'preflight':
+      return runPreflight(request, context);
+    case 'backup':
+      return runBackup(request, context);
+    case 'sync':
+      return runSync(request, context);
+    case 'link':
+      return runLink(request, context);
+    case 'verify':
+      return runVerify(request, context);
+    case 'cutover':
+      return runCutover(request, context);
+    case 'rollback':
+      return runRollback(request, context);
+    default:
+      return assertNever(request);
+  }
+}

@@ -1,0 +1,127 @@
+import { appendFileSync, statSync } from 'node:fs';
+import type { SecretReference } from '../../contract/endpoint.ts';
+import type { JobState, Progress, SeriesPoint } from '../../contract/job-state.ts';
+import { SERIES_POINTS_MAX } from '../../contract/job-state.ts';
+import type { JobKind, JobRequest } from '../../contract/jobs.ts';
+import type { JobReport } from '../../contract/reports.ts';
+import type { Clock } from '../../core/clock.ts';
+import { isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
+import type { Secret } from '../../core/secret.ts';
+import { type JobContext, NO_PROGRESS } from './context.ts';
+import { ownIdentity } from './process-identity.ts';
+import { siblingJobs } from './siblings.ts';
+import type { MigrationStore } from './store.ts';
+
+/** The state file is written at most this often, so that progress costs the job nothing. */
+const STATE_INTERVAL_MS = 250;
+/** A log beyond this size is not written any further: the state says what matters. */
+const LOG_BYTES_MAX = 5_000_000;
+
+/** What the process of a job needs from its `main`. */
+export type JobRuntime = {
+  readonly store: MigrationStore;
+  readonly clock: Clock;
+  /** Aborted when the process is asked to end. */
+  readonly signal: AbortSignal;
+  readonly run: (request: JobRequest, context: JobContext) => Promise<JobReport>;
+  readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
+};
+
+/**
+ * Does the job that was prepared in the folder, from its first sign of life to its final state.
+ *
+ * Never throws: what went wrong stands in the state file, where the runner looks.
+ */
+export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promise<void> {
+  const { store, clock, signal } = runtime;
+  const file = store.readJobFile(kind);
+  store.writeProcess(kind, { jobId: file.jobId, identity: ownIdentity() });
+  const log = logWriter(store.logPath(kind), clock);
+  const tracker = stateTracker(store, clock, {
+    kind,
+    jobId: file.jobId,
+    status: 'running',
+    startedAtMs: file.startedAtMs,
+    updatedAtMs: clock.nowMs(),
+    progress: NO_PROGRESS,
+    series: [],
+    hasReport: false,
+  });
+  log(`started ${kind} ${file.jobId}`);
+  try {
+    const report = await runtime.run(file.request, {
+      migrationId: file.migrationId,
+      repository: file.repository,
+      hostId: file.hostId,
+      directory: store.directory,
+      clock,
+      signal,
+      siblings: siblingJobs(store, clock, signal),
+      resolveSecret: runtime.resolveSecret,
+      report: tracker.update,
+      log,
+    });
+    store.writeReport(report);
+    tracker.end({ status: signal.aborted ? 'stopped' : 'succeeded', hasReport: true });
+    log(signal.aborted ? 'stopped' : 'succeeded');
+  } catch (error) {
+    const stopped = signal.aborted && !isMigrationError(error);
+    log(stopped ? 'stopped' : `failed: ${toMigrationError(error).stack}`);
+    tracker.end({
+      status: stopped ? 'stopped' : 'failed',
+      ...(stopped ? {} : { error: toErrorRecord(error) }),
+    });
+  }
+}
+
+/** Keeps the state of a job on disk: throttled while it runs, at once when it ends. */
+function stateTracker(store: MigrationStore, clock: Clock, initial: JobState) {
+  let state = initial;
+  let writtenAtMs = 0;
+  let sampleEveryMs = 1000;
+  const write = () => {
+    writtenAtMs = clock.nowMs();
+    store.writeState(state);
+  };
+  write();
+  return {
+    update: (progress: Progress) => {
+      const nowMs = clock.nowMs();
+      const atMs = nowMs - state.startedAtMs;
+      const lastAtMs = state.series.at(-1)?.atMs ?? -Infinity;
+      let { series } = state;
+      if (atMs - lastAtMs >= sampleEveryMs) {
+        series = [...series, samplePoint(atMs, progress)];
+        if (series.length >= SERIES_POINTS_MAX) {
+          // Thin out to every second point, and take new ones half as often: bounded however long the job runs.
+          series = series.filter((_, index) => index % 2 === 0);
+          sampleEveryMs *= 2;
+        }
+      }
+      const stageChanged = progress.stage !== state.progress.stage;
+      state = { ...state, progress, series, updatedAtMs: nowMs };
+      if (stageChanged || nowMs - writtenAtMs >= STATE_INTERVAL_MS) write();
+    },
+    end: (outcome: Pick<JobState, 'status'> & Partial<Pick<JobState, 'error' | 'hasReport'>>) => {
+      state = { ...state, ...outcome, updatedAtMs: clock.nowMs() };
+      write();
+    },
+  };
+}
+
+function samplePoint(atMs: number, progress: Progress): SeriesPoint {
+  return {
+    atMs,
+    keysPerSecond: progress.keysPerSecond,
+    ...(progress.percent === undefined ? {} : { percent: progress.percent }),
+    ...(progress.lagBytes === undefined ? {} : { lagBytes: progress.lagBytes }),
+  };
+}
+
+function logWriter(path: string, clock: Clock): (message: string) => void {
+  return (message) => {
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size > LOG_BYTES_MAX) return;
+    appendFileSync(path, `${new Date(clock.nowMs()).toISOString()} ${message}\n`, { mode: 0o600 });
+  };
+}

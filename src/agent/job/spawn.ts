@@ -1,0 +1,60 @@
+import { execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { promisify } from 'node:util';
+import type { JobKind } from '../../contract/jobs.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
+
+/** How a job is kept alive once the command that started it has ended. */
+export type Supervisor = 'systemd' | 'process';
+
+/** systemd where it runs and we may use it; a detached process elsewhere. */
+export function availableSupervisor(): Supervisor {
+  return existsSync('/run/systemd/system') && process.getuid?.() === 0 ? 'systemd' : 'process';
+}
+
+/** What to run: this agent, with the job folder as its only argument. */
+export type JobProcess = {
+  readonly migrationId: string;
+  readonly kind: JobKind;
+  readonly migrationDirectory: string;
+  /** Path of the agent's bundle. */
+  readonly agentPath: string;
+};
+
+/**
+ * Starts the process of a job so that it outlives this one.
+ *
+ * SSM kills the process group of a command without warning when the command is cancelled or times out, and keeps the
+ * command open while a child holds its output: so the job gets a unit or a session of its own, and no open pipe.
+ *
+ * @throws command-failed when systemd refuses the unit.
+ */
+export async function spawnJob(job: JobProcess, supervisor: Supervisor): Promise<void> {
+  const command = [job.agentPath, 'job', job.kind, job.migrationDirectory];
+  if (supervisor === 'process') {
+    const child = spawn(process.execPath, command, { detached: true, stdio: 'ignore', cwd: '/' });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    child.unref();
+    return;
+  }
+  const unit = `valkey-migrate-${job.migrationId}-${job.kind}`;
+  try {
+    await promisify(execFile)('systemd-run', [
+      `--unit=${unit}`,
+      `--description=valkey-migrate ${job.kind} of ${job.migrationId}`,
+      '--collect',
+      '--quiet',
+      '--property=KillSignal=SIGTERM',
+      '--property=OOMScoreAdjust=-500',
+      process.execPath,
+      ...command,
+    ]);
+  } catch (error) {
+    throw new MigrationError('command-failed', `systemd refused the unit ${unit}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
