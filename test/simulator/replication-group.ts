@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto';
+import type { ServerBinary } from '../servers/server-binary.ts';
+import { type RunningServer, startServer } from '../servers/start.ts';
+import type { TlsFiles } from '../servers/tls.ts';
+
+/** A node-based replication group to simulate; its one real node is a server of ours, its replicas exist on paper. */
+export type ReplicationGroupOptions = {
+  replicationGroupId: string;
+  server: ServerBinary;
+  /** Directives for the node beside those of the simulator. */
+  config?: Readonly<Record<string, string | readonly string[]>>;
+  status?: string;
+  /** On by default, as online migration wants it. */
+  multiAz?: boolean;
+  /** Off by default, as online migration wants it; on by itself when `tls` is given. */
+  transitEncryption?: boolean;
+  /** Opens a TLS port, which then is the group's endpoint. */
+  tls?: TlsFiles;
+  /** Clients must say it to the node. */
+  authToken?: string;
+  /** The server's own version unless said otherwise. */
+  engineVersion?: string;
+  /** Cluster mode on paper and on the node; such a group takes no online migration in the simulator. */
+  clusterEnabled?: boolean;
+  numNodeGroups?: number;
+  cacheNodeType?: string;
+};
+
+/** A simulated group: what a test may look at and set. */
+export type SimulatedReplicationGroup = AsyncDisposable & {
+  readonly id: string;
+  readonly arn: string;
+  readonly node: RunningServer;
+  readonly options: ReplicationGroupOptions;
+  readonly createdAt: Date;
+  readonly tags: Map<string, string>;
+  /** `available`, `modifying`, `migrating`, `snapshotting`, … */
+  status: string;
+  /** Where clients reach it: the TLS port when there is one. */
+  readonly endpoint: { Address: string; Port: number };
+  /** A command that ElastiCache keeps for itself, by its true name: the service's own way in. */
+  admin(command: string, ...args: string[]): Promise<unknown>;
+  /** INFO of a section as a map. */
+  info(section: string): Promise<Map<string, string>>;
+};
+
+/** Commands that ElastiCache's nodes do not know: clients get `ERR unknown command`. */
+const RESTRICTED_COMMANDS = [
+  'bgrewriteaof',
+  'bgsave',
+  'config',
+  'debug',
+  'migrate',
+  'psync',
+  'replicaof',
+  'save',
+  'shutdown',
+  'slaveof',
+  'sync',
+] as const;
+
+/** Subcommands cannot be renamed, so the default user may not run them: clients get `NOPERM`. */
+const RESTRICTED_SUBCOMMANDS = [
+  ...['deluser', 'load', 'save', 'setuser'].map((name) => `acl|${name}`),
+  ...[
+    'addslots',
+    'bumpepoch',
+    'delslots',
+    'failover',
+    'flushslots',
+    'forget',
+    'links',
+    'meet',
+    'setslot',
+  ].map((name) => `cluster|${name}`),
+];
+
+/** Starts the group's node with the restrictions of ElastiCache. */
+export async function createReplicationGroup(
+  options: ReplicationGroupOptions,
+  arnPrefix: string,
+): Promise<SimulatedReplicationGroup> {
+  const hiddenNames = new Map(RESTRICTED_COMMANDS.map((name) => [name.toString(), hiddenName()]));
+  const password = options.authToken === undefined ? 'nopass' : `>${options.authToken}`;
+  const denied = RESTRICTED_SUBCOMMANDS.map((name) => `-${name}`).join(' ');
+  const node = await startServer({
+    server: options.server,
+    cluster: options.clusterEnabled ?? false,
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+    config: {
+      ...options.config,
+      ...(options.authToken === undefined ? {} : { requirepass: options.authToken }),
+      'protected-mode': 'no',
+      'rename-command': [...hiddenNames].map(([name, hidden]) => `${name} ${hidden}`),
+      user: [`default on ${password} ~* &* +@all ${denied}`],
+    },
+  });
+  const client = node.client();
+  const id = options.replicationGroupId.toLowerCase();
+  return {
+    id,
+    arn: `${arnPrefix}${id}`,
+    node,
+    options,
+    createdAt: new Date(),
+    tags: new Map(),
+    status: options.status ?? 'available',
+    endpoint: { Address: node.host, Port: node.tlsPort ?? node.port },
+    admin: (command, ...args) => client.call(hiddenNames.get(command.toLowerCase()) ?? command, ...args),
+    info: async (section) => parseInfo(await client.info(section)),
+    [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
+  };
+}
+
+/** Reads `name:value` lines as INFO prints them. */
+export function parseInfo(text: string): Map<string, string> {
+  const lines = text.split('\r\n').filter((line) => line.includes(':'));
+  return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]));
+}
+
+function hiddenName(): string {
+  return `hidden-${randomBytes(12).toString('hex')}`;
+}
