@@ -28,15 +28,15 @@ export async function callAws<Output>(call: AwsCall, send: () => Promise<Output>
 /**
  * Maps an error of the SDK, of either service, to a code of the table.
  *
- * @throws nothing; returns aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, a fault's own
- * code, or `internal` for an answer that no rule knows
+ * Its code is aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, the one of the fault, or
+ * `internal` for an answer that no rule knows.
  */
 export function toAwsError(error: unknown, call: Pick<AwsCall, 'action' | 'about'>): MigrationError {
   if (isMigrationError(error)) return error;
   const name = awsErrorName(error);
   const text = errorText(error);
   const told = text === '' || text === name || text === 'UnknownError' ? name : `${name}: ${text}`;
-  const code = FAULTS[name] ?? generalCode(error, name);
+  const code = faultCode(name, call) ?? generalCode(error, name);
   if (code === 'aws-access-denied') {
     const message = `The role of this job may not call ${call.action} for ${call.about} (${told}).`;
     const remedy = `Allow ${call.action} in the policy of the role; the README lists the permissions by phase.`;
@@ -78,8 +78,15 @@ const FAULTS: Readonly<Record<string, ErrorCode>> = {
   InvalidSnapshotStateFault: 'snapshot-failed',
   InvalidSnapshotState: 'snapshot-failed',
   InvalidInstanceId: 'instance-not-managed',
+  InvalidInstanceInformationFilterValue: 'instance-not-managed',
   UnsupportedPlatformType: 'instance-platform-unsupported',
 };
+
+/** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */
+function faultCode(name: string, { action }: Pick<AwsCall, 'action'>): ErrorCode | undefined {
+  const code = FAULTS[name];
+  return code === 'replication-group-unsuitable' && action.includes('Snapshot') ? 'snapshot-failed' : code;
+}
 
 /** Errors that any AWS service answers with, and those of the way there. */
 function generalCode(error: unknown, name: string): ErrorCode {

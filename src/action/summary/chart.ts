@@ -5,6 +5,10 @@ export const CHART_POINTS_MIN = 3;
 /** More points than this are not told apart at the width of a summary. */
 export const CHART_POINTS_MAX = 30;
 
+/** The colour of the default theme is almost that of the page, and its height pushes the rest out of sight. */
+const STYLE =
+  '%%{init: {"xyChart": {"width": 700, "height": 260}, "themeVariables": {"xyChart": {"plotColorPalette": "#2f81f7"}}}}%%';
+
 /** A line over time. */
 export type Chart = {
   readonly title: string;
@@ -33,6 +37,7 @@ export function xyChart(chart: Chart): Block | undefined {
   );
   const unit = timeUnit(last.atMs);
   return mermaid([
+    STYLE,
     'xychart-beta',
     `  title "${label(chart.title)}"`,
     `  x-axis "${unit.name}" ${number(first.atMs / unit.durationMs)} --> ${number(last.atMs / unit.durationMs)}`,

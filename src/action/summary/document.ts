@@ -1,4 +1,4 @@
-import { alert, type Block, joinBlocks, paragraph, span } from './markdown.ts';
+import { alert, type Block, joinBlocks, paragraph, type Span, span } from './markdown.ts';
 
 /** GitHub drops a step summary above 1 MiB; this leaves room for what other tools of the step add. */
 export const SUMMARY_BYTES_MAX = 900_000;
@@ -7,6 +7,13 @@ export const SUMMARY_BYTES_MAX = 900_000;
 export type Section = {
   readonly weight: 'main' | 'detail';
   readonly blocks: readonly (Block | undefined)[];
+};
+
+/** What a phase says below the common head. */
+export type PhaseBody = {
+  /** One line that a reviewer can act on; undefined when the phase failed before it found anything. */
+  readonly verdict?: Span | undefined;
+  readonly sections: readonly Section[];
 };
 
 /**

@@ -10,7 +10,7 @@ const ANSI_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-?]*[ -/]*[@-~]
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 /** Schemes, `www.`, mail addresses and mentions, issue numbers, emoji names, and `::command::` of workflows. */
 const LIVE =
-  /:(?=\/\/)|(?<=\bwww)(?=\.)|@(?=[\w-])|#(?=\d)|\bGH(?=-\d)|:(?=:)|:(?=[\w+-]*[a-z+-][\w+-]*:)|##(?=\[)/giu;
+  /:(?=\/\/)|(?<=www)(?=\.)|@(?=[\w-])|#(?=\d)|GH(?=-\d)|:(?=:)|:(?=[\w+-]{0,40}[a-z+-][\w+-]{0,40}:)|##(?=\[)/giu;
 
 /**
  * Foreign text as one line of plain words, for annotations and logs: no colour sequences, no line ends, every
@@ -33,8 +33,8 @@ export function escapeProse(text: string, maxCharacters: number): string {
   return deaden(plainLine(text, maxCharacters))
     .replace(/[\\`*_[\]~]/gu, '\\$&')
     .replace(/[&<>|$]/gu, entity)
-    .replace(/^( ?)([#+\-=.)])/u, '$1\\$2')
-    .replace(/^( ?\d{1,9})([.)])/u, '$1\\$2');
+    .replace(/^( ?)([#+\-=])/u, '$1\\$2')
+    .replace(/^( ?\d{1,9})([.)])(?=\s|$)/u, '$1\\$2');
 }
 
 /**

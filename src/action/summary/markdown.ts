@@ -5,7 +5,10 @@ import {
   escapeProse,
   NAME_CHARACTERS_MAX,
   PROSE_CHARACTERS_MAX,
+  shorten,
 } from './foreign-text.ts';
+
+const FACTS_MAX = 100;
 
 // Only this file can make these two, so that every plain string that reaches a summary has been escaped here.
 const SPAN = Symbol('span');
@@ -34,13 +37,17 @@ export function code(name: string): Span {
 
 /** A message of ours or of a server: what it sets between single backticks becomes {@link code}. */
 export function prose(message: string): Span {
-  const parts = message.slice(0, PROSE_CHARACTERS_MAX * 2).split(/(?<!`)`([^`\n]+)`(?!`)/u);
+  const parts = shorten(message, PROSE_CHARACTERS_MAX).split(/(?<!`)`([^`\n]+)`(?!`)/u);
   const spans = parts.map((part, index) =>
-    index % 2 === 1
-      ? escapeCode(part, NAME_CHARACTERS_MAX)
-      : escapeProse(part, Math.ceil(PROSE_CHARACTERS_MAX / 2)),
+    index % 2 === 1 ? escapeCode(part, NAME_CHARACTERS_MAX) : escapeProse(part, PROSE_CHARACTERS_MAX),
   );
   return { [SPAN]: spans.join('') };
+}
+
+/** Emphasis; of an empty text nothing, because asterisks around nothing are asterisks. */
+export function strong(text: string): Span {
+  const words = inline(text);
+  return { [SPAN]: words === '' ? '' : `**${words}**` };
 }
 
 /** Phrases one after another with a separator of ours between them. */
@@ -65,37 +72,44 @@ export function paragraph(phrase: Phrase): Block {
   return { [BLOCK]: inline(phrase) };
 }
 
-/** A list of at most `maxItems`; a last item counts what was left out. */
-export function list(options: {
-  items: readonly Phrase[];
+/** A list of at most `maxItems`, of which no more are rendered; a last item counts what was left out. */
+export function list<Item>(options: {
+  items: readonly Item[];
+  show: (item: Item) => Phrase;
   maxItems: number;
   style: 'bullets' | 'numbers';
 }): Block {
-  const { items, maxItems, style } = options;
-  const lines = items
-    .slice(0, maxItems)
-    .map((item, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(item)}`);
-  if (items.length > maxItems) lines.push(`- … and ${formatCount(items.length - maxItems)} more`);
+  const { items, show, maxItems, style } = options;
+  const phrases = items.slice(0, maxItems).map(show);
+  if (items.length > maxItems) phrases.push(`… and ${formatCount(items.length - maxItems)} more`);
+  const lines = phrases.map(
+    (phrase, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(phrase)}`,
+  );
   return { [BLOCK]: lines.join('\n') };
 }
 
 /** A column: its title, and `right` for numbers. */
 export type Column = { readonly title: string; readonly align: 'left' | 'right' };
 
-/** A table of at most `maxRows`; a line below counts what was left out, of `totalRows` where there are more than given. */
-export function table(options: {
+/**
+ * A table of at most `maxRows`, of which no more are rendered; a line below counts what was left out, of `totalItems`
+ * where there are more than were given.
+ */
+export function table<Item>(options: {
   columns: readonly Column[];
-  rows: readonly (readonly Phrase[])[];
+  items: readonly Item[];
+  cells: (item: Item) => readonly Phrase[];
   maxRows: number;
-  totalRows?: number | undefined;
+  totalItems?: number | undefined;
 }): Block {
-  const { columns, rows, maxRows } = options;
+  const { columns, items, cells, maxRows } = options;
+  const shown = items.slice(0, maxRows).map(cells);
   const lines = [
     row(columns.map((column) => inline(column.title))),
-    row(columns.map((column) => (column.align === 'right' ? '---:' : '---'))),
-    ...rows.slice(0, maxRows).map((cells) => row(columns.map((_, index) => inline(cells[index] ?? '')))),
+    row(columns.map((column) => (column.align === 'right' ? '---:' : ':---'))),
+    ...shown.map((phrases) => row(columns.map((_, index) => inline(phrases[index] ?? '')))),
   ];
-  const cut = (options.totalRows ?? rows.length) - Math.min(rows.length, maxRows);
+  const cut = (options.totalItems ?? items.length) - shown.length;
   if (cut > 0) lines.push('', `… and ${formatCount(cut)} more that are not listed here.`);
   return { [BLOCK]: lines.join('\n') };
 }
@@ -105,8 +119,8 @@ export function facts(options: {
   title: string;
   rows: readonly (readonly [string, Phrase | undefined])[];
 }): Block {
-  const rows = options.rows.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
-  return table({ columns: leftColumns(options.title, ''), rows, maxRows: 100 });
+  const items = options.rows.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+  return table({ columns: leftColumns(options.title, ''), items, cells: (pair) => pair, maxRows: FACTS_MAX });
 }
 
 /** Columns that are all aligned to the left. */
@@ -140,7 +154,7 @@ export function joinBlocks(blocks: readonly (Block | undefined)[]): string {
 }
 
 function inline(phrase: Phrase): string {
-  return typeof phrase === 'string' ? escapeProse(phrase, PROSE_CHARACTERS_MAX) : phrase[SPAN];
+  return typeof phrase === 'string' ? escapeProse(phrase.trim(), PROSE_CHARACTERS_MAX).trim() : phrase[SPAN];
 }
 
 function row(cells: readonly string[]): string {

@@ -56,6 +56,7 @@ export type StartMigrationView = PhaseHead & {
   readonly phase: 'start-migration';
   /** The checks that the phase made again before it changed anything. */
   readonly preflight?: PreflightReport | undefined;
+  /** The sync of the agent or, on the native route, the job that watches the replication link. */
   readonly sync?: JobState | undefined;
   /** Only when the sync has ended. */
   readonly report?: SyncReport | undefined;

@@ -1,0 +1,92 @@
+// Reads:   the replication group, the source, the target, the protection of the cutover environment.
+// Changes: nothing; with canary-write one key of ours on the target, deleted again.
+// Repeat:  as often as you like.
+// Undo:    nothing to undo.
+import type { Finding } from '../../contract/finding.ts';
+import type { PreflightReport } from '../../contract/reports.ts';
+import { ERROR_CODES, type ErrorCode } from '../../core/error-codes.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { describeTarget, type Target } from '../aws/target.ts';
+import type { Host } from '../host/host.ts';
+import type { InputsOf } from '../inputs.ts';
+import { examineGate } from './gate.ts';
+import { runHostJob } from './host-job.ts';
+import type { RunPhase, World } from './phase.ts';
+import { targetEndpoint, targetFacts } from './target-endpoint.ts';
+
+/** Looks at everything that a migration needs before anything is changed, and chooses the route. */
+export const preflight: RunPhase<'preflight'> = async (inputs, world, found) => {
+  const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  const gate = await examineGate(inputs.gate, world);
+  const host = await world.openHost(inputs);
+  const report = await examine({ inputs, world, host, target, canaryWrite: inputs.canaryWrite });
+  const whole = gate === undefined ? report : { ...report, findings: [...report.findings, gate] };
+  found.part({ report: whole });
+  if (whole.route !== undefined) {
+    found.route(whole.route);
+    found.outputs({ route: whole.route });
+  }
+  refuseFailures(whole);
+};
+
+/** Lets the host look at both servers. */
+export async function examine({
+  inputs,
+  world,
+  host,
+  target,
+  canaryWrite,
+}: {
+  inputs: InputsOf<'preflight' | 'start-migration'>;
+  world: World;
+  host: Host;
+  target: Target;
+  canaryWrite: boolean;
+}): Promise<PreflightReport> {
+  const nativeSourceHost = nativeSourceAddress(inputs, host)?.host;
+  const outcome = await runHostJob(
+    { inputs, world, host },
+    {
+      kind: 'preflight',
+      source: inputs.source,
+      target: targetEndpoint(target, inputs),
+      route: inputs.route,
+      targetFacts: targetFacts(target),
+      ...(nativeSourceHost === undefined ? {} : { nativeSourceHost }),
+      allowNativeRdbVersion: inputs.allowNativeRdbVersion,
+      canaryWrite,
+      flushTarget: inputs.flushTarget,
+    },
+  );
+  if (outcome.error !== undefined) throw outcome.error;
+  return outcome.report;
+}
+
+/** Where ElastiCache finds the source: loopback is another machine for it. */
+export function nativeSourceAddress(
+  { source, nativeSourceAddress: given }: InputsOf<'preflight' | 'start-migration'>,
+  host: Host,
+): { host: string; port: number } | undefined {
+  if (given !== undefined) return given;
+  const isLoopback = /^(127\.|localhost$|::1$)/.test(source.host);
+  const address = isLoopback ? host.privateAddress() : source.host;
+  return address === undefined ? undefined : { host: address, port: source.port };
+}
+
+/**
+ * Fails when a finding fails; the error is that of the first, and the message counts the others.
+ *
+ * @throws the code of the finding
+ */
+export function refuseFailures({ findings }: PreflightReport): void {
+  const failures = findings.filter(({ status }) => status === 'fail');
+  const [first] = failures;
+  if (first === undefined) return;
+  const others = failures.length > 1 ? ` (${failures.length - 1} more findings fail, see the report.)` : '';
+  throw new MigrationError(failureCode(first), `${first.detail}${others}`, { remedy: first.remedy });
+}
+
+function failureCode({ code }: Finding): ErrorCode {
+  const isErrorCode = (word: string): word is ErrorCode => word in ERROR_CODES;
+  return isErrorCode(code) ? code : 'internal';
+}

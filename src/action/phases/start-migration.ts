@@ -1,0 +1,183 @@
+// Reads:   everything that preflight reads, and the state of the migration on the host.
+// Changes: the target: it becomes a replica of the source (native) or is filled by the agent (replica).
+// Repeat:  adopts what already runs; a sync that died resumes from its checkpoint.
+// Undo:    rollback.
+import type { Endpoint } from '../../contract/endpoint.ts';
+import type { Route } from '../../contract/finding.ts';
+import type { HostReplyOf } from '../../contract/host-commands.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { formatEvents } from '../aws/events.ts';
+import {
+  startMigration as startOnlineMigration,
+  testMigration,
+  watchMigrationHold,
+} from '../aws/online-migration.ts';
+import { describeTarget, type Target } from '../aws/target.ts';
+import type { Host } from '../host/host.ts';
+import type { InputsOf } from '../inputs.ts';
+import { runHostJobUntil } from './host-job.ts';
+import type { Found, RunPhase, World } from './phase.ts';
+import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
+import { targetEndpoint } from './target-endpoint.ts';
+
+type Setting = {
+  readonly inputs: InputsOf<'start-migration'>;
+  readonly world: World;
+  readonly found: Found<'start-migration'>;
+  readonly host: Host;
+  readonly target: Target;
+  readonly endpoints: { readonly source: Endpoint; readonly target: Endpoint };
+};
+
+/** Starts the migration, or adopts it, and waits until the target follows the source. */
+export const startMigration: RunPhase<'start-migration'> = async (inputs, world, found) => {
+  const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
+  const host = await world.openHost(inputs);
+  const setting: Setting = { inputs, world, found, host, target, endpoints };
+  const running = await runningRoute(setting);
+  const route = running ?? (await chooseRoute(setting));
+  found.route(route);
+  found.outputs({ route });
+  const { adopted } = await openMigration(setting, route);
+  try {
+    if (route === 'native') await startNative(setting, running !== undefined);
+    else await startReplica(setting);
+  } catch (error) {
+    if (!adopted) await forgetUnstarted(setting);
+    throw error;
+  }
+  found.outputs({ 'migration-status': 'live' });
+};
+
+/** The route of the migration that is already on its way; undefined when there is none to adopt. */
+async function runningRoute({ inputs, world, host, target }: Setting): Promise<Route | undefined> {
+  const { migrationId } = inputs;
+  const { migration, jobs } = await host.call({
+    command: 'status',
+    migrationId,
+    repository: world.repository,
+  });
+  const isUnderMigration = target.status === 'migrating';
+  if (migration === undefined) {
+    if (isUnderMigration) {
+      throw new MigrationError(
+        'replication-group-migrating',
+        `The replication group ${target.id} is under an online migration that the host does not know as ${migrationId}.`,
+      );
+    }
+    return undefined;
+  }
+  if (inputs.route !== 'auto' && inputs.route !== migration.route) {
+    throw new MigrationError(
+      'route-changed',
+      `The migration ${migrationId} was started on the route ${migration.route}, not ${inputs.route}.`,
+    );
+  }
+  const isSyncing = jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
+  const isRunning = migration.completedAtMs !== undefined || isSyncing || isUnderMigration;
+  return isRunning ? migration.route : undefined;
+}
+
+async function chooseRoute({ inputs, world, found, host, target }: Setting): Promise<Route> {
+  const report = await examine({ inputs, world, host, target, canaryWrite: false });
+  found.part({ preflight: report });
+  refuseFailures(report);
+  if (report.route === undefined) {
+    throw new MigrationError('route-none', 'No route serves this source and target.');
+  }
+  return report.route;
+}
+
+function openMigration(
+  { inputs, world, host, endpoints }: Setting,
+  route: Route,
+): Promise<HostReplyOf<'open'>> {
+  const { migrationId } = inputs;
+  return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
+}
+
+async function startReplica({ inputs, world, found, host, endpoints }: Setting): Promise<void> {
+  const outcome = await runHostJobUntil(
+    { inputs, world, host },
+    { kind: 'sync', ...endpoints, flushTarget: inputs.flushTarget },
+    { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
+  );
+  found.part({ sync: outcome.state, report: outcome.report });
+  found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
+  if (outcome.error !== undefined) throw outcome.error;
+}
+
+async function startNative(setting: Setting, isRunning: boolean): Promise<void> {
+  const { inputs, world, found, target, host } = setting;
+  const { waitTimeoutMs: timeoutMs } = inputs;
+  if (!isRunning) {
+    const source = nativeSourceAddress(inputs, host);
+    if (source === undefined) {
+      throw new MigrationError(
+        'input-missing',
+        'The address at which ElastiCache reaches the source is not known.',
+        {
+          remedy: 'Give `native-source-address`.',
+        },
+      );
+    }
+    const test = await testMigration(world.elasticache, { id: target.id, source, timeoutMs });
+    found.part({ nativeEvents: test.events });
+    if (test.outcome === 'failed') {
+      throw new MigrationError(
+        'migration-test-failed',
+        `ElastiCache cannot migrate from ${source.host}:${source.port}. ${formatEvents(test.events)}`,
+      );
+    }
+    if (test.outcome === 'unknown')
+      found.warn('ElastiCache published no outcome of TestMigration; starting all the same.');
+    const started = await startOnlineMigration(world.elasticache, { id: target.id, source, timeoutMs });
+    found.part({ nativeEvents: [...test.events, ...started.events] });
+  }
+  await followNative(setting);
+}
+
+/**
+ * Waits until the target has caught up, and looks at the same time that the group stays under migration: a target
+ * that cannot load the source's data goes back to `available`, which is a failure and not progress.
+ */
+async function followNative({ inputs, world, found, host, target, endpoints }: Setting): Promise<void> {
+  const { waitTimeoutMs, migrationId } = inputs;
+  const watching = new AbortController();
+  const signal = AbortSignal.any([world.signal, watching.signal]);
+  let failure: unknown;
+  const watch = watchMigrationHold(
+    { ...world.elasticache, signal },
+    { id: target.id, holdMs: waitTimeoutMs },
+  ).catch((error: unknown) => {
+    failure = error;
+  });
+  const outcome = await runHostJobUntil(
+    { inputs, world, host },
+    { kind: 'link', ...endpoints, waitMs: waitTimeoutMs },
+    { until: () => failure !== undefined, onState: (state) => found.part({ sync: state }) },
+  );
+  const failedMeanwhile = failure;
+  watching.abort(new Error('no longer watched'));
+  await watch;
+  if (outcome.state.status === 'running') {
+    await host.call({ command: 'stop', migrationId, repository: world.repository, kind: 'link' });
+  }
+  if (failedMeanwhile !== undefined) throw failedMeanwhile;
+  found.part({ sync: outcome.state });
+  if (outcome.error !== undefined) throw outcome.error;
+  found.outputs({ 'lag-bytes': String(outcome.report?.lagBytes ?? 0) });
+}
+
+/** A migration that never touched the target leaves no record that would stand in the way of the next attempt. */
+async function forgetUnstarted({ inputs, world, host, target }: Setting): Promise<void> {
+  const { migrationId } = inputs;
+  const identity = { migrationId, repository: world.repository };
+  const { jobs } = await host.call({ command: 'status', ...identity });
+  const sync = jobs.find(({ kind }) => kind === 'sync');
+  const isUntouched = sync === undefined || ['starting', 'connecting'].includes(sync.progress.stage);
+  if (!isUntouched || sync?.status === 'running') return;
+  const { status } = await describeTarget(world.elasticache, target.id);
+  if (status !== 'migrating') await host.call({ command: 'forget', ...identity });
+}

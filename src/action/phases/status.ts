@@ -1,0 +1,63 @@
+// Reads:   the replication group and its events, the state of the migration on the host, the replication link.
+// Changes: nothing.
+// Repeat:  as often as you like.
+// Undo:    nothing to undo.
+import { formatAddress } from '../../contract/endpoint.ts';
+import type { HostReplyOf } from '../../contract/host-commands.ts';
+import { listEvents } from '../aws/events.ts';
+import { describeTarget } from '../aws/target.ts';
+import { runHostJob } from './host-job.ts';
+import type { RunPhase } from './phase.ts';
+import { endpointOutputs } from './target-endpoint.ts';
+
+/** Says where the migration stands. */
+export const status: RunPhase<'status'> = async (inputs, world, found) => {
+  const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  const { engine, engineVersion, primary } = target;
+  found.part({
+    target: {
+      status: target.status,
+      engine,
+      engineVersion,
+      ...(primary === undefined ? {} : { primary: formatAddress(primary) }),
+    },
+  });
+  found.outputs(endpointOutputs(target));
+  const host = await world.openHost(inputs);
+  const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  const seen = await host.call({ command: 'status', ...identity });
+  found.part({ jobs: seen.jobs, ...(seen.migration === undefined ? {} : { migration: seen.migration }) });
+  found.outputs({ 'migration-status': migrationStatus(seen) });
+  const { migration } = seen;
+  if (migration === undefined) return;
+  found.route(migration.route);
+  found.outputs({ route: migration.route });
+  const sync = seen.jobs.find(({ kind }) => kind === 'sync');
+  if (sync?.progress.lagBytes !== undefined) found.outputs({ 'lag-bytes': String(sync.progress.lagBytes) });
+  if (migration.route !== 'native') return;
+
+  found.part({
+    nativeEvents: await listEvents(world.elasticache, { target, sinceMs: migration.createdAtMs }),
+  });
+  if (migration.completedAtMs !== undefined) return;
+  const { source, target: endpoint } = migration;
+  const outcome = await runHostJob(
+    { inputs, world, host },
+    { kind: 'link', source, target: endpoint, waitMs: 0 },
+  );
+  if (outcome.error !== undefined) throw outcome.error;
+  found.part({ jobs: (await host.call({ command: 'status', ...identity })).jobs });
+  found.outputs({
+    'lag-bytes': String(outcome.report.lagBytes),
+    'migration-status': outcome.report.live ? 'live' : 'copying',
+  });
+};
+
+function migrationStatus({ migration, jobs }: HostReplyOf<'status'>): string {
+  if (migration === undefined) return 'none';
+  if (migration.completedAtMs !== undefined) return 'completed';
+  const sync = jobs.find(({ kind }) => kind === 'sync');
+  if (sync === undefined) return 'none';
+  if (sync.status === 'running') return sync.progress.stage === 'live' ? 'live' : 'copying';
+  return sync.status === 'stopped' ? 'stopped' : 'failed';
+}

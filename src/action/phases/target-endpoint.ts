@@ -1,0 +1,54 @@
+import { type Endpoint, formatAddress } from '../../contract/endpoint.ts';
+import type { TargetFacts } from '../../contract/jobs.ts';
+import { MigrationError } from '../../core/errors.ts';
+import type { Target } from '../aws/target.ts';
+import type { ServerInputs } from '../inputs.ts';
+import type { Outputs } from '../outputs.ts';
+
+/**
+ * The target as the host reaches it: the address from ElastiCache, the credentials from the inputs.
+ *
+ * @throws replication-group-not-available while the group has no primary endpoint
+ */
+export function targetEndpoint(target: Target, { targetAccess }: ServerInputs): Endpoint {
+  if (target.primary === undefined) {
+    throw new MigrationError(
+      'replication-group-not-available',
+      `The replication group ${target.id} has no primary endpoint; its status is ${target.status}.`,
+    );
+  }
+  return { ...target.primary, tls: target.transitEncryption, ...targetAccess };
+}
+
+/** What the agent cannot ask the target itself. */
+export function targetFacts(target: Target): TargetFacts {
+  const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;
+  return {
+    engine,
+    engineVersion,
+    transitEncryption,
+    multiAz,
+    clusterMode,
+    status,
+    ...(databases === undefined ? {} : { databases }),
+  };
+}
+
+/** Where applications find the target. */
+export function endpointOutputs({ primary, reader, engine, engineVersion }: Target): Outputs {
+  return {
+    ...(primary === undefined ? {} : { 'primary-endpoint': formatAddress(primary) }),
+    ...(reader === undefined ? {} : { 'reader-endpoint': formatAddress(reader) }),
+    'engine-version': `${engine} ${engineVersion}`.trim(),
+  };
+}
+
+/** The same for the summary. */
+export function endpointParts(target: Target): { primary?: string; reader?: string; engineVersion?: string } {
+  const outputs = endpointOutputs(target);
+  return {
+    ...(outputs['primary-endpoint'] === undefined ? {} : { primary: outputs['primary-endpoint'] }),
+    ...(outputs['reader-endpoint'] === undefined ? {} : { reader: outputs['reader-endpoint'] }),
+    ...(outputs['engine-version'] === undefined ? {} : { engineVersion: outputs['engine-version'] }),
+  };
+}

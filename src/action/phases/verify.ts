@@ -1,0 +1,56 @@
+// Reads:   every key of the source and of the target.
+// Changes: nothing.
+// Repeat:  as often as you like; the newest verification counts.
+// Undo:    nothing to undo.
+import type { VerifyReport } from '../../contract/reports.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { formatCount } from '../../core/units.ts';
+import { describeTarget } from '../aws/target.ts';
+import type { Outputs } from '../outputs.ts';
+import { runHostJob } from './host-job.ts';
+import type { RunPhase } from './phase.ts';
+import { targetEndpoint } from './target-endpoint.ts';
+
+/** Compares all keys in both directions and fails when more differ than allowed. */
+export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
+  const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  const host = await world.openHost(inputs);
+  const { migrationId } = inputs;
+  const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
+  if (migration !== undefined) {
+    found.route(migration.route);
+    found.outputs({ route: migration.route });
+  }
+  const outcome = await runHostJob(
+    { inputs, world, host },
+    {
+      kind: 'verify',
+      source: inputs.source,
+      target: targetEndpoint(target, inputs),
+      ...(migration === undefined ? {} : { route: migration.route }),
+      maxDifferences: inputs.maxDifferences,
+      ttlToleranceMs: inputs.ttlToleranceMs,
+      keyDisplay: inputs.keyDisplay,
+    },
+  );
+  found.part({ report: outcome.report });
+  if (outcome.report !== undefined) found.outputs(verificationOutputs(outcome.report));
+  if (outcome.error !== undefined) throw outcome.error;
+  if (!outcome.report.passed) throw differenceError(outcome.report);
+};
+
+/** The figures of a verification for later steps. */
+export function verificationOutputs(report: VerifyReport): Outputs {
+  return {
+    'keys-compared': String(report.keysCompared),
+    differences: String(report.differences.total),
+    'verification-id': report.verificationId,
+  };
+}
+
+function differenceError({ differences, keysCompared, maxDifferences }: VerifyReport): MigrationError {
+  return new MigrationError(
+    'verification-different',
+    `${formatCount(differences.total)} of ${formatCount(keysCompared)} keys differ; allowed are ${formatCount(maxDifferences)}.`,
+  );
+}

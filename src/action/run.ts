@@ -1,0 +1,188 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Route } from '../contract/finding.ts';
+import { CONTRACT_VERSION } from '../contract/version.ts';
+import { assertNever } from '../core/assert.ts';
+import type { Clock } from '../core/clock.ts';
+import { type MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
+import type { Host } from './host/host.ts';
+import { type CommonInputs, type Inputs, PHASES, type Phase, parseInputs, type ReadInput } from './inputs.ts';
+import type { Outputs } from './outputs.ts';
+import { backup } from './phases/backup.ts';
+import { cleanup } from './phases/cleanup.ts';
+import { completeMigration } from './phases/complete-migration.ts';
+import type { Found, World } from './phases/phase.ts';
+import { preflight } from './phases/preflight.ts';
+import { rollback } from './phases/rollback.ts';
+import { startMigration } from './phases/start-migration.ts';
+import { status } from './phases/status.ts';
+import { verify } from './phases/verify.ts';
+import type { Annotation } from './summary/annotations.ts';
+import { annotationsOf } from './summary/annotations.ts';
+import { renderSummary } from './summary/summary.ts';
+import type { PhaseHead, PhaseView } from './summary/views.ts';
+
+/** The runner as the action sees it. */
+export type Runner = {
+  readonly readInput: ReadInput;
+  readonly region: string | undefined;
+  readonly temporaryDirectory: string | undefined;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  log(message: string): void;
+  annotate(annotation: Annotation): void;
+  setOutput(name: string, value: string): void;
+  writeSummary(markdown: string): Promise<void>;
+  /** Opens the way to AWS and to the host for these inputs. */
+  openWorld(inputs: Inputs): World & AsyncDisposable;
+};
+
+/**
+ * Runs one phase: inputs, phase, then report, summary, annotations and outputs, whatever became of the phase.
+ *
+ * Returns the error with which the phase failed; undefined when it passed. Does not throw.
+ */
+export async function runAction(runner: Runner): Promise<MigrationError | undefined> {
+  const startedAtMs = runner.clock.nowMs();
+  const gathered = gather();
+  let inputs: Inputs | undefined;
+  let failure: MigrationError | undefined;
+  try {
+    inputs = parseInputs(runner.readInput, runner);
+    await using world = runner.openWorld(inputs);
+    await runPhase(inputs, withHostName(world, gathered), gathered.found);
+  } catch (error) {
+    failure = toMigrationError(runner.signal.aborted ? runner.signal.reason : error);
+  }
+  const view = composeView(runner, { startedAtMs, inputs, failure, gathered });
+  try {
+    await publish(runner, { view, inputs, outputs: gathered.outputs });
+  } catch (error) {
+    failure ??= toMigrationError(error);
+  }
+  return failure;
+}
+
+type Gathered = {
+  readonly parts: Record<string, unknown>;
+  readonly outputs: Outputs;
+  readonly warnings: string[];
+  head: { route?: Route; host: string };
+  readonly found: Found<Phase>;
+};
+
+/** Keeps what the phase finds, so that it is there when the phase throws. */
+function gather(): Gathered {
+  const gathered: Gathered = {
+    parts: {},
+    outputs: {},
+    warnings: [],
+    head: { host: 'not reached' },
+    found: {
+      part: (parts) => Object.assign(gathered.parts, parts),
+      outputs: (outputs) => Object.assign(gathered.outputs, outputs),
+      route: (route) => {
+        gathered.head.route = route;
+      },
+      warn: (text) => gathered.warnings.push(text),
+    },
+  };
+  return gathered;
+}
+
+function withHostName(world: World, gathered: Gathered): World {
+  return {
+    ...world,
+    openHost: async (inputs: CommonInputs): Promise<Host> => {
+      const host = await world.openHost(inputs);
+      gathered.head.host = host.description;
+      return host;
+    },
+  };
+}
+
+function runPhase(inputs: Inputs, world: World, found: Found<Phase>): Promise<void> {
+  switch (inputs.phase) {
+    case 'preflight':
+      return preflight(inputs, world, found);
+    case 'backup':
+      return backup(inputs, world, found);
+    case 'start-migration':
+      return startMigration(inputs, world, found);
+    case 'status':
+      return status(inputs, world, found);
+    case 'verify':
+      return verify(inputs, world, found);
+    case 'complete-migration':
+      return completeMigration(inputs, world, found);
+    case 'rollback':
+      return rollback(inputs, world, found);
+    case 'cleanup':
+      return cleanup(inputs, world, found);
+    default:
+      return assertNever(inputs);
+  }
+}
+
+function composeView(
+  runner: Runner,
+  {
+    startedAtMs,
+    inputs,
+    failure,
+    gathered,
+  }: {
+    startedAtMs: number;
+    inputs: Inputs | undefined;
+    failure: MigrationError | undefined;
+    gathered: Gathered;
+  },
+): PhaseView {
+  const replicationGroupId = inputs?.replicationGroupId ?? runner.readInput('replication-group-id');
+  const head: PhaseHead = {
+    migrationId: inputs?.migrationId ?? (runner.readInput('migration-id') || replicationGroupId),
+    replicationGroupId,
+    result: failure === undefined ? 'passed' : 'failed',
+    startedAtMs,
+    finishedAtMs: runner.clock.nowMs(),
+    warnings: gathered.warnings,
+    ...gathered.head,
+    ...(failure === undefined ? {} : { error: toErrorRecord(failure) }),
+  };
+  // An input that names no phase fails before any phase: its summary is that of the first one.
+  const phase = PHASES.find((name) => name === runner.readInput('phase')) ?? 'preflight';
+  return { phase, ...head, ...gathered.parts };
+}
+
+async function publish(
+  runner: Runner,
+  { view, inputs, outputs }: { view: PhaseView; inputs: Inputs | undefined; outputs: Outputs },
+): Promise<void> {
+  const all: Outputs = {
+    ...outputs,
+    result: view.result,
+    'migration-id': view.migrationId,
+    ...(view.error === undefined ? {} : { 'error-code': view.error.code }),
+  };
+  const summary = renderSummary(view);
+  for (const annotation of annotationsOf(view)) runner.annotate(annotation);
+  try {
+    const directory = inputs?.reportDirectory ?? join(runner.temporaryDirectory ?? '.', 'valkey-migrate');
+    const base = join(
+      directory,
+      `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`,
+    );
+    all['report-path'] = `${base}.json`;
+    all['summary-path'] = `${base}.md`;
+    await mkdir(directory, { recursive: true });
+    await writeFile(
+      `${base}.json`,
+      `${JSON.stringify({ contractVersion: CONTRACT_VERSION, ...view, outputs: all }, null, 2)}\n`,
+    );
+    await writeFile(`${base}.md`, summary);
+  } finally {
+    // A full disk must not take the summary and the outputs with it.
+    for (const [name, value] of Object.entries(all)) runner.setOutput(name, value);
+    await runner.writeSummary(summary);
+  }
+}

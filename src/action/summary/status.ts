@@ -1,0 +1,97 @@
+import { formatAddress } from '../../contract/endpoint.ts';
+import type { JobState } from '../../contract/job-state.ts';
+import type { PhaseBody } from './document.ts';
+import {
+  type Block,
+  code,
+  facts,
+  instant,
+  leftColumns,
+  type Phrase,
+  prose,
+  type Span,
+  span,
+  table,
+} from './markdown.ts';
+import { eventSection, syncSections, syncVerdict } from './sync-progress.ts';
+import type { StatusView } from './views.ts';
+
+const JOBS_MAX = 20;
+
+/** Where the migration stands: the record on the host, its jobs, and the target as AWS sees it. */
+export function statusBody(view: StatusView): PhaseBody {
+  return {
+    verdict: verdict(view),
+    sections: [
+      { weight: 'main', blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? [])] },
+      ...syncSections(syncOf(view), undefined),
+      eventSection(view.nativeEvents),
+    ],
+  };
+}
+
+function verdict(view: StatusView): Span | undefined {
+  const { migration, jobs, target } = view;
+  if (migration?.completedAtMs !== undefined) {
+    return span`**Completed.** The target took over at ${instant(migration.completedAtMs)}.`;
+  }
+  const sync = syncOf(view);
+  if (sync !== undefined) return syncVerdict(sync);
+  if (migration !== undefined)
+    return span`**Started** on route ${code(migration.route)}; no sync runs on the host.`;
+  if (jobs === undefined && target === undefined) return undefined;
+  return span`**None.** The host knows no migration of this id.`;
+}
+
+function syncOf({ jobs }: StatusView): JobState | undefined {
+  return jobs?.find((job) => job.kind === 'sync') ?? jobs?.find((job) => job.kind === 'link');
+}
+
+function migrationTable({ migration }: StatusView): Block | undefined {
+  if (migration === undefined) return undefined;
+  return facts({
+    title: 'Migration',
+    rows: [
+      ['Repository', code(migration.repository)],
+      ['Route', code(migration.route)],
+      ['Source', code(formatAddress(migration.source))],
+      ['Target', code(formatAddress(migration.target))],
+      ['Started', instant(migration.createdAtMs)],
+      ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
+    ],
+  });
+}
+
+function targetTable({ target }: StatusView): Block | undefined {
+  if (target === undefined) return undefined;
+  return facts({
+    title: 'Target',
+    rows: [
+      ['Status', code(target.status)],
+      ['Engine', `${target.engine} ${target.engineVersion}`],
+      ['Primary endpoint', target.primary === undefined ? undefined : code(target.primary)],
+    ],
+  });
+}
+
+function jobTable(jobs: readonly JobState[]): Block | undefined {
+  if (jobs.length === 0) return undefined;
+  const errors = jobs.some((job) => job.error !== undefined) ? leftColumns('Error') : [];
+  return table({
+    columns: [...leftColumns('Job', 'Status', 'Stage', 'Looked at'), ...errors],
+    items: jobs,
+    cells: (job) => [
+      code(job.kind),
+      jobStatus(job),
+      job.progress.stage,
+      instant(job.updatedAtMs),
+      job.error === undefined ? '' : span`${code(job.error.code)} ${prose(job.error.message)}`,
+    ],
+    maxRows: JOBS_MAX,
+  });
+}
+
+function jobStatus({ status }: JobState): Phrase {
+  const icons = { running: '⏳', succeeded: '✅', stopped: '⏹️', failed: '❌', dead: '❌' } as const;
+  return `${icons[status]} ${status}`;
+}

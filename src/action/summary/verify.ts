@@ -1,0 +1,158 @@
+import type { Difference, DifferenceKind, VerifyReport } from '../../contract/reports.ts';
+import { formatCount, formatDuration } from '../../core/units.ts';
+import type { PhaseBody, Section } from './document.ts';
+import {
+  type Block,
+  type Column,
+  code,
+  details,
+  facts,
+  heading,
+  leftColumns,
+  paragraph,
+  prose,
+  type Span,
+  span,
+  table,
+} from './markdown.ts';
+import type { VerifyView } from './views.ts';
+
+const DATABASES_MAX = 64;
+const KINDS_MAX = 20;
+const TYPES_MAX = 50;
+const DIFFERENCES_MAX = 100;
+/** Up to so many differences are read where they stand; more of them are folded. */
+const DIFFERENCES_OPEN_MAX = 10;
+
+/** The words of a reviewer for each kind of difference. */
+export const DIFFERENCE_KIND_WORDS = {
+  missing: 'key at the source only',
+  extra: 'key at the target only',
+  type: 'other type',
+  value: 'other value',
+  ttl: 'other expiry time',
+  'stream-metadata': 'other stream groups or ids',
+  function: 'other function library',
+} as const satisfies Record<DifferenceKind, string>;
+
+/** The diff report: the verdict, where the differences are, and the first of them by name. */
+export function verifyBody(view: VerifyView): PhaseBody {
+  const { report } = view;
+  if (report === undefined) return { sections: [] };
+  return { verdict: verificationVerdict(report), sections: verificationSections(report) };
+}
+
+/** Equal or different, in one sentence with its numbers. */
+export function verificationVerdict(report: VerifyReport): Span {
+  const { total } = report.differences;
+  const scope =
+    report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
+  const counts = `${formatCount(report.keysCompared)} keys compared ${scope}, ${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}`;
+  if (total === 0)
+    return report.passed ? span`**Equal.** ${counts}.` : span`**Not proved.** ${counts} so far.`;
+  const allowed = `${formatCount(report.maxDifferences)} allowed`;
+  return report.passed
+    ? span`**Different, within the allowance.** ${counts}, ${allowed}.`
+    : span`**Different.** ${counts}, ${allowed}.`;
+}
+
+/** The sections of a verification, also for the one that a cutover ends with. */
+export function verificationSections(report: VerifyReport): Section[] {
+  return [
+    { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
+    { weight: 'main', blocks: listedDifferences(report) },
+    { weight: 'detail', blocks: [typeDetails(report)] },
+    { weight: 'detail', blocks: [aboutDetails(report)] },
+  ];
+}
+
+function kindTable(report: VerifyReport): Block | undefined {
+  if (report.differences.byKind.length === 0) return undefined;
+  return table({
+    columns: [...leftColumns('Difference', 'What it means'), rightColumn('Count')],
+    items: report.differences.byKind,
+    cells: ({ kind, count }) => [code(kind), DIFFERENCE_KIND_WORDS[kind], formatCount(count)],
+    maxRows: KINDS_MAX,
+  });
+}
+
+function databaseTable(report: VerifyReport): Block | undefined {
+  if (report.byDatabase.length === 0) return undefined;
+  return table({
+    columns: [
+      ...leftColumns(''),
+      rightColumn('Database'),
+      rightColumn('Keys at source'),
+      rightColumn('Keys at target'),
+      rightColumn('Differences'),
+    ],
+    items: report.byDatabase,
+    cells: (database) => [
+      database.differences === 0 ? '✅' : '❌',
+      String(database.db),
+      formatCount(database.sourceKeys),
+      formatCount(database.targetKeys),
+      formatCount(database.differences),
+    ],
+    maxRows: DATABASES_MAX,
+  });
+}
+
+function inFlightNote(report: VerifyReport): Block | undefined {
+  if (report.inFlight === 0) return undefined;
+  const words =
+    'changed while they were compared, or expired on one side first, and then settled equal: in flight, not different.';
+  return paragraph(span`${formatCount(report.inFlight)} keys ${words}`);
+}
+
+function listedDifferences(report: VerifyReport): Block[] {
+  const { listed, total } = report.differences;
+  if (listed.length === 0) return [];
+  const block = table({
+    columns: leftColumns('Database', 'Key', 'Type', 'Difference', 'Detail'),
+    items: listed,
+    cells: differenceCells,
+    maxRows: DIFFERENCES_MAX,
+    totalItems: total,
+  });
+  if (listed.length <= DIFFERENCES_OPEN_MAX) return [heading(3, 'Differences'), block];
+  const shown = Math.min(listed.length, DIFFERENCES_MAX);
+  return [details(`The first ${formatCount(shown)} of ${formatCount(total)} differences`, [block])];
+}
+
+function differenceCells(difference: Difference): readonly [string, Span, string, Span, Span] {
+  const { db, key, type, kind, detail } = difference;
+  return [String(db), code(key), type, span`${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
+}
+
+function typeDetails(report: VerifyReport): Block | undefined {
+  if (report.byType.length === 0) return undefined;
+  return details('By type', [
+    table({
+      columns: [...leftColumns('Type'), rightColumn('Keys'), rightColumn('Differences')],
+      items: report.byType,
+      cells: ({ type, keys, differences }) => [type, formatCount(keys), formatCount(differences)],
+      maxRows: TYPES_MAX,
+    }),
+  ]);
+}
+
+function aboutDetails(report: VerifyReport): Block {
+  return details('About this verification', [
+    facts({
+      title: 'Verification',
+      rows: [
+        ['Id', code(report.verificationId)],
+        ['Scope', report.scope === 'full' ? 'all keys of both sides' : 'keys that changed'],
+        ['Source', code(report.sourceAddress)],
+        ['Target', code(report.targetAddress)],
+        ['Took', formatDuration(report.finishedAtMs - report.startedAtMs)],
+        ['Differences allowed', formatCount(report.maxDifferences)],
+      ],
+    }),
+  ]);
+}
+
+function rightColumn(title: string): Column {
+  return { title, align: 'right' };
+}

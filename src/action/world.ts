@@ -1,0 +1,70 @@
+import type { Clock } from '../core/clock.ts';
+import { openAwsClients } from './aws/clients.ts';
+import type { Host } from './host/host.ts';
+import { openLocalHost } from './host/local-host.ts';
+import { openSsmHost } from './host/ssm-host.ts';
+import type { CommonInputs, Inputs } from './inputs.ts';
+import type { World } from './phases/phase.ts';
+
+/** What `main` knows of the process and passes on. */
+export type WorldOptions = {
+  readonly version: string;
+  readonly repository: string;
+  readonly githubApiUrl: string;
+  readonly agentPath: string;
+  readonly nodePath: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  log(message: string): void;
+};
+
+/** Looks at ElastiCache: dense at first, since small groups settle fast, then at the pace of its rate limits. */
+const ELASTICACHE_POLL_DELAYS_MS = [500, 1000, 2000, 4000, 8000, 15_000];
+
+/** Opens the way to AWS and, at the first call, to the host; both are closed with the world. */
+export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncDisposable {
+  const { clock, signal, log, repository, githubApiUrl } = options;
+  const clients = openAwsClients({ region: inputs.region, version: options.version });
+  let host: Promise<Host> | undefined;
+  return {
+    elasticache: {
+      elasticache: clients.elasticache,
+      clock,
+      signal,
+      log,
+      pollDelaysMs: ELASTICACHE_POLL_DELAYS_MS,
+    },
+    repository,
+    githubApiUrl,
+    clock,
+    signal,
+    log,
+    openHost: (common) => {
+      host ??= openHost(common, { ...options, secretVariables: secretVariables(inputs) }, clients.ssm);
+      return host;
+    },
+    [Symbol.asyncDispose]: async () => {
+      const opened = await host?.catch(() => undefined); // why it did not open was thrown to the phase
+      await opened?.[Symbol.asyncDispose]();
+      clients[Symbol.dispose]();
+    },
+  };
+}
+
+function openHost(
+  { host, stateDirectory }: CommonInputs,
+  options: WorldOptions & { secretVariables: readonly string[] },
+  ssm: Parameters<typeof openSsmHost>[0]['ssm'],
+): Promise<Host> {
+  if (host.kind === 'local') return openLocalHost({ ...options, stateDirectory });
+  const { instanceId, installNode } = host;
+  return openSsmHost({ ...options, ssm, instanceId, installNode, stateDirectory });
+}
+
+/** The variables that the inputs name as places of secrets: only these reach a local agent. */
+function secretVariables(inputs: Inputs): string[] {
+  if (!('source' in inputs)) return [];
+  const references = [inputs.source.password, inputs.targetAccess.password];
+  return references.flatMap((reference) => (reference?.from === 'env' ? [reference.name] : []));
+}
