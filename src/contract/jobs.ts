@@ -86,6 +86,9 @@ export const cutoverRequestSchema = z.strictObject({
   maxWritePauseMs: z.int().positive(),
 });
 
+/** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
+export const unfenceRequestSchema = z.strictObject({ kind: z.literal('unfence'), source: endpointSchema });
+
 /** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
 export const rollbackRequestSchema = z.strictObject({
   kind: z.literal('rollback'),
@@ -102,6 +105,7 @@ export const jobRequestSchema = z.discriminatedUnion('kind', [
   linkRequestSchema,
   verifyRequestSchema,
   cutoverRequestSchema,
+  unfenceRequestSchema,
   rollbackRequestSchema,
 ]);
 /** See {@link jobRequestSchema}. */
@@ -112,4 +116,13 @@ export type JobKind = JobRequest['kind'];
 export type JobRequestOf<Kind extends JobKind> = Extract<JobRequest, { kind: Kind }>;
 
 /** All kinds, for folders and checks. */
-export const jobKindSchema = z.enum(['preflight', 'backup', 'sync', 'link', 'verify', 'cutover', 'rollback']);
+export const jobKindSchema = z.enum([
+  'preflight',
+  'backup',
+  'sync',
+  'link',
+  'verify',
+  'cutover',
+  'unfence',
+  'rollback',
+]);

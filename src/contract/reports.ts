@@ -164,6 +164,9 @@ export const cutoverReportSchema = z.strictObject({
 /** See {@link cutoverReportSchema}. */
 export type CutoverReport = z.infer<typeof cutoverReportSchema>;
 
+/** Whether there was a fence to lift. */
+export const unfenceReportSchema = z.strictObject({ kind: z.literal('unfence'), lifted: z.boolean() });
+
 /** What a rollback undid, step by step. */
 export const rollbackReportSchema = z.strictObject({
   kind: z.literal('rollback'),
@@ -180,6 +183,7 @@ export const jobReportSchema = z.discriminatedUnion('kind', [
   linkReportSchema,
   verifyReportSchema,
   cutoverReportSchema,
+  unfenceReportSchema,
   rollbackReportSchema,
 ]);
 /** See {@link jobReportSchema}. */

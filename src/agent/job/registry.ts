@@ -4,6 +4,7 @@ import { assertNever } from '../../core/assert.ts';
 import { runBackup } from '../backup/job.ts';
 import { runCutover } from '../cutover/job.ts';
 import { runRollback } from '../cutover/rollback.ts';
+import { runUnfence } from '../cutover/unfence.ts';
 import { runLink } from '../link/job.ts';
 import { runPreflight } from '../preflight/job.ts';
 import { runSync } from '../sync/job.ts';
@@ -25,6 +26,8 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
       return runVerify(request, context);
     case 'cutover':
       return runCutover(request, context);
+    case 'unfence':
+      return runUnfence(request, context);
     case 'rollback':
       return runRollback(request, context);
     default:

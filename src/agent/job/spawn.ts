@@ -1,5 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { JobKind } from '../../contract/jobs.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
@@ -7,9 +6,20 @@ import { errorText, MigrationError } from '../../core/errors.ts';
 /** How a job is kept alive once the command that started it has ended. */
 export type Supervisor = 'systemd' | 'process';
 
-/** systemd where it runs and we may use it; a detached process elsewhere. */
+/** States in which systemd takes a unit. Source: systemctl(1), is-system-running. */
+const SYSTEMD_STATES: ReadonlySet<string> = new Set([
+  'initializing',
+  'starting',
+  'running',
+  'degraded',
+  'maintenance',
+]);
+
+/** systemd where it runs and we may use it; a detached process elsewhere, such as in a container. */
 export function availableSupervisor(): Supervisor {
-  return existsSync('/run/systemd/system') && process.getuid?.() === 0 ? 'systemd' : 'process';
+  if (process.getuid?.() !== 0) return 'process';
+  const { stdout } = spawnSync('systemctl', ['is-system-running'], { encoding: 'utf8', timeout: 5000 });
+  return SYSTEMD_STATES.has(stdout?.trim() ?? '') ? 'systemd' : 'process';
 }
 
 /** What to run: this agent, with the job folder as its only argument. */

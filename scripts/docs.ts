@@ -1,0 +1,76 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ERROR_CODES } from '../src/core/error-codes.ts';
+import { ROOT } from './tool.ts';
+
+// npm run docs: writes what the documentation takes from the sources. The tests in test/docs say when it is stale.
+
+const actionSchema = z.object({
+  inputs: z.record(
+    z.string(),
+    z.object({ description: z.string(), required: z.boolean().optional(), default: z.string().optional() }),
+  ),
+  outputs: z.record(z.string(), z.object({ description: z.string() })),
+});
+
+if (import.meta.main) {
+  for (const { file, render } of generatedFiles()) writeFileSync(path.join(ROOT, file), render());
+}
+
+/** Every file that is generated, whole or in part, and what it must hold. */
+export function generatedFiles(): readonly { readonly file: string; readonly render: () => string }[] {
+  return [
+    { file: 'docs/errors.md', render: errorsPage },
+    { file: 'README.md', render: readme },
+  ];
+}
+
+function errorsPage(): string {
+  const entries = Object.entries(ERROR_CODES).map(
+    ([code, { when, remedy, retryable }]) =>
+      `## ${code}\n\n${when}\n\n${remedy}${retryable ? '\n\nThe same call may succeed later without any change.' : ''}\n`,
+  );
+  const head = `<!-- Generated from src/core/error-codes.ts by \`npm run docs\`. -->
+
+# Errors
+
+A phase that fails sets the output \`error-code\` to one of these codes, and its summary says what happened and what to
+do. Where the error knows more than this page, its own remedy is the better one. Failing findings of \`preflight\` have
+the same codes.
+`;
+  return [head, ...entries].join('\n');
+}
+
+function readme(): string {
+  const action = actionSchema.parse(parse(readFileSync(path.join(ROOT, 'action.yml'), 'utf8')));
+  const inputs = Object.entries(action.inputs).map(([name, input]) => [
+    `\`${name}\``,
+    input.description,
+    input.required === true ? '**required**' : input.default === undefined ? '' : `\`${input.default}\``,
+  ]);
+  const outputs = Object.entries(action.outputs).map(([name, { description }]) => [
+    `\`${name}\``,
+    description,
+  ]);
+  const text = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
+  const withInputs = between(text, 'inputs', table(['input', 'what it says', 'default'], inputs));
+  return between(withInputs, 'outputs', table(['output', 'what it says'], outputs));
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Replaces what stands between the two markers of the name; both must be there, once. */
+function between(text: string, name: string, content: string): string {
+  const [start, end] = [`<!-- ${name}:start -->`, `<!-- ${name}:end -->`];
+  const parts = text.split(start);
+  const [before, after] = [parts[0], parts[1]?.split(end)[1]];
+  if (parts.length !== 2 || before === undefined || after === undefined)
+    throw new Error(`README.md must have ${start} and ${end} once each`);
+  return `${before}${start}\n\n${content}\n\n${end}${after}`;
+}

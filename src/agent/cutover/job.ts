@@ -1,0 +1,183 @@
+import type { JobRequestOf } from '../../contract/jobs.ts';
+import type { CutoverReport, VerifyReport } from '../../contract/reports.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
+import { retry } from '../../core/retry.ts';
+import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
+import { type Access, resolveAccess } from '../redis/access.ts';
+import { removeClaim } from '../redis/checkpoint.ts';
+import { openClient } from '../redis/client.ts';
+import { compareAll } from '../verify/compare.ts';
+import { drain } from './drain.ts';
+import { FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
+import { assertMayCutOver } from './preconditions.ts';
+import { forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
+import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
+
+/** Pauses between the attempts to lift a fence: the source must not stay fenced for one broken connection. */
+const LIFT_DELAYS_MS = [200, 1000, 3000];
+
+/**
+ * Fence, drain, prove, hand over; run again after any end, it goes on or starts over as the kept step says.
+ *
+ * Until the proof is complete every failure lifts the fence and leaves the sync running. From then on the fence
+ * stays, whatever happens, until a rollback. On the native route the promotion itself is the action's.
+ *
+ * @throws verification-missing, verification-stale, verification-different, sync-not-running, sync-behind,
+ * fence-denied, write-pause-exceeded, and the codes of connections to both sides
+ */
+export const runCutover: Job<'cutover'> = async (request, context) => {
+  const { directory } = context;
+  const earlier = readCutoverStep(directory, request);
+  if (earlier?.step === 'completed') return earlier.report;
+  const cutover: Cutover = {
+    request,
+    context,
+    source: await resolveAccess('source', request.source, context.resolveSecret),
+    target: await resolveAccess('target', request.target, context.resolveSecret),
+  };
+  if (earlier?.step === 'handing-over' && (await isFenced(cutover))) return handOver(cutover, earlier.report);
+  await startOver(cutover);
+  const report = await proveBehindFence(cutover);
+  writeCutoverStep(directory, request, { step: 'handing-over', report });
+  return handOver(cutover, report);
+};
+
+type Cutover = {
+  readonly request: JobRequestOf<'cutover'>;
+  readonly context: JobContext;
+  readonly source: Access;
+  readonly target: Access;
+};
+
+async function isFenced({ source, context }: Cutover): Promise<boolean> {
+  await using client = await openClient(source);
+  return await isFenceStanding(client, context.directory);
+}
+
+/** Undoes what a run that died may have left, then looks whether a cutover may begin. */
+async function startOver({ request, context, source, target }: Cutover): Promise<void> {
+  await using sourceClient = await openClient(source);
+  if (await liftFence(sourceClient, context.directory)) {
+    context.log(`Lifted the fence that an earlier cutover left at the source ${source.address}.`);
+  }
+  forgetCutover(context.directory);
+  await using targetClient = await openClient(target);
+  await assertMayCutOver({ request, context, target: targetClient });
+}
+
+async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
+  const { request, context } = cutover;
+  const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs() };
+  using pause = startWritePause({ ...request, ...context, measures });
+  try {
+    await enter(cutover, 'fencing');
+    await using sourceClient = await openClient(cutover.source);
+    await setFence(sourceClient, context);
+    context.log(`Writes at the source ${cutover.source.address} are fenced: ${FENCE_NAME}.`);
+    return await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
+  } catch (error) {
+    await liftAfter(cutover, error);
+    throw error;
+  }
+}
+
+async function drainAndProve(
+  cutover: Cutover,
+  measures: WritePauseMeasures,
+  signal: AbortSignal,
+): Promise<CutoverReport> {
+  const { request, context, source, target } = cutover;
+  await enter(cutover, 'draining');
+  await using sourceClient = await openClient(source);
+  await using targetClient = await openClient(target);
+  const drained = await drain(request.route, {
+    source: sourceClient,
+    target: targetClient,
+    siblings: context.siblings,
+    clock: context.clock,
+    signal,
+    reportLag: (lagBytes) => {
+      measures.lagBytes = lagBytes;
+      context.report({ ...NO_PROGRESS, stage: 'draining', lagBytes });
+    },
+  });
+  const drainedAtMs = context.clock.nowMs();
+  measures.drainedAtMs = drainedAtMs;
+  await enter(cutover, 'proving');
+  const verification = await compareAll({
+    ...request,
+    source,
+    target,
+    migrationId: context.migrationId,
+    clock: context.clock,
+    signal,
+    directory: context.directory,
+    report: (progress) => context.report({ ...progress, stage: 'proving' }),
+  });
+  signal.throwIfAborted();
+  if (!verification.passed) throw proofFailed(verification);
+  const provedAtMs = context.clock.nowMs();
+  return {
+    kind: 'cutover',
+    route: request.route,
+    fencedAtMs: measures.fencedAtMs,
+    fence: FENCE_NAME,
+    sourceReplid: drained.source.replid,
+    sourceOffset: drained.source.offset,
+    targetOffset: drained.targetOffset,
+    drainDurationMs: drainedAtMs - measures.fencedAtMs,
+    proofDurationMs: provedAtMs - drainedAtMs,
+    writePauseMs: provedAtMs - measures.fencedAtMs,
+    verification,
+  };
+}
+
+/** Ends the sync and takes our key out of the target. Every part may be repeated. */
+async function handOver(
+  { request, context, target }: Cutover,
+  report: CutoverReport,
+): Promise<CutoverReport> {
+  // On the native route the target stays a replica until the action promotes it: until then this step is the last.
+  if (request.route === 'native') return report;
+  context.report({ ...NO_PROGRESS, stage: 'handing-over' });
+  await context.siblings.stop('sync');
+  await using targetClient = await openClient(target);
+  await removeClaim(targetClient);
+  writeCutoverStep(context.directory, request, { step: 'completed', report });
+  context.log(`The target ${target.address} has taken over.`);
+  return report;
+}
+
+async function enter({ request, context }: Cutover, step: 'fencing' | 'draining' | 'proving'): Promise<void> {
+  writeCutoverStep(context.directory, request, { step });
+  context.report({ ...NO_PROGRESS, stage: step });
+}
+
+/** Lifts the fence over a connection of its own: the one that failed may be the reason why. */
+async function liftAfter({ context, source }: Cutover, failure: unknown): Promise<void> {
+  const { clock, directory } = context;
+  const lift = async () => {
+    await using client = await openClient(source);
+    if (await liftFence(client, directory)) context.log('Lifted the fence: the cutover did not succeed.');
+    forgetCutover(directory);
+  };
+  // Not the job's signal: a job that is stopped must lift its fence as well.
+  const signal = new AbortController().signal;
+  try {
+    await retry(lift, { policy: { delaysMs: LIFT_DELAYS_MS, shouldRetry: () => true }, clock, signal });
+  } catch (error) {
+    throw new MigrationError(
+      'fence-denied',
+      `The fence at the source ${source.address} could not be lifted (${errorText(error)}), after: ${errorText(failure)}`,
+      { remedy: 'The source still refuses writes. Run rollback, which lifts the fence.', cause: failure },
+    );
+  }
+}
+
+function proofFailed({ differences, maxDifferences }: VerifyReport): MigrationError {
+  const kinds = differences.byKind.map(({ kind, count }) => `${kind} ${count}`).join(', ');
+  return new MigrationError(
+    'verification-different',
+    `Behind the fence ${differences.total} differences were found (${kinds}), more than ${maxDifferences}; the fence was lifted.`,
+  );
+}

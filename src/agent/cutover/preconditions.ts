@@ -1,0 +1,79 @@
+import { formatAddress } from '../../contract/endpoint.ts';
+import type { JobRequestOf } from '../../contract/jobs.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { formatDuration } from '../../core/units.ts';
+import type { JobContext } from '../job/context.ts';
+import type { Client } from '../redis/client.ts';
+import { readServerInfo } from '../redis/server-info.ts';
+import { isLinkUp } from './drain.ts';
+
+/** What the preconditions look at; only the native route asks the target itself. */
+export type Precondition = {
+  readonly request: JobRequestOf<'cutover'>;
+  readonly context: Pick<JobContext, 'siblings' | 'clock' | 'migrationId'>;
+  readonly target: Client;
+};
+
+/**
+ * Refuses a cutover that must not begin; nothing has been changed yet.
+ *
+ * @throws verification-missing, verification-different, verification-stale, sync-not-running, sync-behind
+ */
+export async function assertMayCutOver(precondition: Precondition): Promise<void> {
+  await assertVerified(precondition);
+  if (precondition.request.route === 'replica') await assertSyncLive(precondition);
+  else await assertLinkUp(precondition);
+}
+
+/** The last verification must be a full one of this migration and these servers, passed, and recent. */
+async function assertVerified({ request, context }: Precondition): Promise<void> {
+  const report = await context.siblings.report('verify');
+  const missing = (reason: string) => new MigrationError('verification-missing', reason);
+  if (report === undefined) throw missing('There is no verification of this migration.');
+  if (report.migrationId !== context.migrationId) {
+    throw missing(`The last verification is of the migration ${report.migrationId}.`);
+  }
+  if (report.scope !== 'full')
+    throw missing(`The last verification is a ${report.scope} one, not a full one.`);
+  const compared = `${report.sourceAddress} with ${report.targetAddress}`;
+  const wanted = `${formatAddress(request.source)} with ${formatAddress(request.target)}`;
+  if (compared !== wanted) throw missing(`The last verification compared ${compared}, not ${wanted}.`);
+  if (!report.passed) {
+    throw new MigrationError(
+      'verification-different',
+      `The last verification found ${report.differences.total} differences, more than ${report.maxDifferences}.`,
+    );
+  }
+  const ageMs = context.clock.nowMs() - report.finishedAtMs;
+  if (ageMs <= request.maxVerificationAgeMs) return;
+  throw new MigrationError(
+    'verification-stale',
+    `The last verification ended ${formatDuration(ageMs)} ago; at most ${formatDuration(request.maxVerificationAgeMs)} are allowed.`,
+  );
+}
+
+async function assertSyncLive({ context }: Precondition): Promise<void> {
+  const sync = await context.siblings.state('sync');
+  if (sync?.status !== 'running') {
+    const what = sync === undefined ? 'There is no sync.' : `The sync is not running: it is ${sync.status}.`;
+    throw new MigrationError('sync-not-running', what);
+  }
+  if (sync.progress.stage !== 'live') {
+    throw new MigrationError(
+      'sync-behind',
+      `The sync is not live yet: it is at the stage ${sync.progress.stage}.`,
+    );
+  }
+}
+
+async function assertLinkUp({ target }: Precondition): Promise<void> {
+  const info = await readServerInfo(target);
+  if (isLinkUp(info)) return;
+  const role = info.fields.get('role') ?? 'unknown';
+  const link = info.fields.get('master_link_status') ?? 'none';
+  const detail = `role ${role}, link to a master: ${link}`;
+  throw new MigrationError(
+    role === 'slave' ? 'sync-behind' : 'sync-not-running',
+    `The target ${target.access.address} does not replicate from the source (${detail}).`,
+  );
+}

@@ -1,0 +1,108 @@
+import type { RollbackReport } from '../../contract/reports.ts';
+import { errorText, MigrationError, toMigrationError } from '../../core/errors.ts';
+import type { Job, JobContext } from '../job/context.ts';
+import { NO_PROGRESS } from '../job/context.ts';
+import { resolveAccess } from '../redis/access.ts';
+import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { readServerInfo } from '../redis/server-info.ts';
+import { isFenceRecorded, liftFence } from './fence.ts';
+import { forgetCutover, readCutoverStep } from './state.ts';
+
+type Request = Parameters<Job<'rollback'>>[0];
+
+/**
+ * Stops the jobs of the migration, lifts the fence and releases the target.
+ *
+ * The source comes first, and every step is tried whatever became of the others: a target that is gone must not keep
+ * the source fenced. What failed is thrown at the end, with the outcome of every step in the message.
+ *
+ * @throws the code of the first step that failed
+ */
+export const runRollback: Job<'rollback'> = async (request, context) => {
+  const steps: RollbackReport['steps'] = [];
+  const failures: unknown[] = [];
+  const take = async (step: string, act: () => Promise<string>) => {
+    context.report({ ...NO_PROGRESS, stage: step });
+    const outcome = await act().catch((error: unknown) => {
+      failures.push(error);
+      return `failed: ${errorText(error)}`;
+    });
+    steps.push({ step, outcome });
+    context.log(`${step}: ${outcome}`);
+  };
+  // The cutover before the sync: it would take the end of the sync for a failure of its own.
+  for (const kind of ['cutover', 'verify', 'sync'] as const) {
+    await take(`stop ${kind}`, () => stopJob(kind, context));
+  }
+  await take('lift fence', () => releaseSource(request, context));
+  await take('release target', () => releaseTarget(request, context));
+  if (failures.length > 0) throw rollbackFailed(failures[0], steps);
+  forgetCutover(context.directory);
+  return { kind: 'rollback', steps };
+};
+
+async function stopJob(kind: 'cutover' | 'verify' | 'sync', { siblings }: JobContext): Promise<string> {
+  if ((await siblings.state(kind))?.status !== 'running') return 'was not running';
+  await siblings.stop(kind);
+  return 'stopped';
+}
+
+async function releaseSource(request: Request, context: JobContext): Promise<string> {
+  if (!isFenceRecorded(context.directory)) return 'there was none';
+  const access = await resolveAccess('source', request.source, context.resolveSecret);
+  await using client = await openClient(access);
+  await liftFence(client, context.directory);
+  return 'lifted, with the settings as they were found';
+}
+
+async function releaseTarget(request: Request, context: JobContext): Promise<string> {
+  const access = await resolveAccess('target', request.target, context.resolveSecret);
+  await using client = await openClient(access);
+  const release = request.route === 'native' ? releaseNativeTarget : releaseClaimedTarget;
+  // Awaited here: the client closes with this function.
+  return await release(client, request, context);
+}
+
+/** Only a target that this migration holds is touched: a claim is gone once the target has taken over. */
+async function releaseClaimedTarget(client: Client, request: Request, context: JobContext): Promise<string> {
+  const claim = await readClaim(client);
+  if (claim === undefined) return 'left as it is: this migration does not hold it';
+  if (!isOwn(claim, context)) {
+    return `left as it is: the migration ${claim.migrationId} of ${claim.repository} holds it`;
+  }
+  if (request.flushTarget) await client.call('FLUSHALL');
+  await removeClaim(client);
+  return request.flushTarget ? 'released and emptied' : 'released; the keys that were copied are left';
+}
+
+/** Which replication the target had is ended by ElastiCache before this job runs. */
+async function releaseNativeTarget(client: Client, request: Request, context: JobContext): Promise<string> {
+  if (!request.flushTarget) return 'the keys that were copied are left';
+  if (readCutoverStep(context.directory, request)?.step === 'handing-over') {
+    return 'left as it is: the cutover was proved, so the target may already be in use';
+  }
+  const info = await readServerInfo(client);
+  if (info.fields.get('role') === 'slave') {
+    throw new MigrationError(
+      'target-read-only',
+      `The target ${client.access.address} is still a replica, so it cannot be emptied.`,
+    );
+  }
+  await client.call('FLUSHALL');
+  return 'emptied';
+}
+
+function isOwn(claim: Claim, { migrationId, repository, hostId }: JobContext): boolean {
+  return claim.migrationId === migrationId && claim.repository === repository && claim.hostId === hostId;
+}
+
+function rollbackFailed(failure: unknown, steps: RollbackReport['steps']): MigrationError {
+  const { code, remedy, retryable } = toMigrationError(failure);
+  const outcomes = steps.map(({ step, outcome }) => `${step}: ${outcome}`).join('; ');
+  return new MigrationError(code, `The rollback is not complete: ${outcomes}.`, {
+    remedy: `${remedy} Then run rollback again.`,
+    retryable,
+    cause: failure,
+  });
+}

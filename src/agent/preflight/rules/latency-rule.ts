@@ -1,0 +1,17 @@
+import type { Side } from '../../../contract/endpoint.ts';
+import { pass, type Ruling, warn } from '../ruling.ts';
+
+/** Within one region a round trip takes a few milliseconds at most. */
+const LATENCY_WARN_MS = 20;
+
+/** Judges the median round-trip time from the host to a side. */
+export function judgeLatency(side: Side, latencyMs: number): Ruling {
+  const title = `Latency to the ${side}`;
+  const detail = `The median of PING is ${latencyMs.toFixed(2)} ms.`;
+  if (latencyMs <= LATENCY_WARN_MS) return pass(`${side}-latency`, { title, detail });
+  return warn(`${side}-latency`, {
+    title,
+    detail,
+    remedy: `Use a host nearer to the ${side}: the drain and the proof take longer with every round trip.`,
+  });
+}

@@ -1,0 +1,204 @@
+import type { Clock } from '../../core/clock.ts';
+import { readSetting } from '../cutover/setting.ts';
+import type { Access } from '../redis/access.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { openRawConnection } from '../redis/raw-connection.ts';
+import { ErrorReply } from '../redis/reply-parser.ts';
+import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import {
+  askPermission,
+  type CommonFacts,
+  denialText,
+  numberField,
+  type Permission,
+  readCommonFacts,
+} from './server-facts.ts';
+
+/** Between the two looks at the write rate. */
+const RATE_SAMPLE_MS = 500;
+/** The most keys whose type is looked at for data of modules; more would be load on the source. */
+const SAMPLE_KEYS_MAX = 2000;
+const SCAN_COUNT = 250;
+
+const CORE_TYPES = new Set(['string', 'list', 'set', 'zset', 'hash', 'stream', 'none']);
+
+/** The source as preflight found it. */
+export type SourceFacts = CommonFacts & {
+  readonly passwordGiven: boolean;
+  readonly tls: boolean;
+  /** Undefined where CONFIG is denied. */
+  readonly listening: { readonly bind: readonly string[]; readonly protectedMode: boolean } | undefined;
+  /** Whether PSYNC and REPLCONF are allowed. */
+  readonly replication: Permission;
+  readonly fence: Permission;
+  /** Names of modules; undefined where MODULE LIST is denied. */
+  readonly modules: readonly string[] | undefined;
+  readonly sample: { readonly keys: number; readonly moduleTypes: readonly string[] };
+  readonly writeBytesPerSecond: number;
+  /** Of replicas; undefined where CONFIG is denied. */
+  readonly outputBuffer: OutputBufferLimit | undefined;
+};
+
+/** `client-output-buffer-limit replica <hard> <soft> <seconds>`; 0 is no limit. */
+export type OutputBufferLimit = {
+  readonly hardBytes: number;
+  readonly softBytes: number;
+  readonly softSeconds: number;
+};
+
+/**
+ * Looks at the source; changes nothing there.
+ *
+ * @throws the codes of a connection to the source, or the signal's reason
+ */
+export async function gatherSourceFacts(
+  access: Access,
+  { clock, signal }: { clock: Clock; signal: AbortSignal },
+): Promise<SourceFacts> {
+  await using client = await openClient(access);
+  const common = await readCommonFacts(client);
+  return {
+    ...common,
+    passwordGiven: access.password !== undefined,
+    tls: access.tls !== undefined,
+    listening: await readListening(client),
+    replication: await probeReplication(access, signal),
+    fence: await probeFence(client),
+    modules: await readModules(client),
+    sample: await sampleTypes(access, common),
+    writeBytesPerSecond: await measureWriteRate(client, common.info, { clock, signal }),
+    outputBuffer: await readOutputBuffer(client),
+  };
+}
+
+async function readListening(client: Client): Promise<SourceFacts['listening']> {
+  const bind = await readSettingIfAllowed(client, 'bind');
+  const protectedMode = await readSettingIfAllowed(client, 'protected-mode');
+  if (bind === undefined || protectedMode === undefined) return undefined;
+  return {
+    bind: bind.split(/\s+/).filter((address) => address !== ''),
+    protectedMode: protectedMode === 'yes',
+  };
+}
+
+/**
+ * Finds out whether PSYNC is allowed without beginning a full sync, which would cost the source a fork.
+ *
+ * REPLCONF is simply sent. PSYNC is sent behind a SUBSCRIBE: in the subscribed state of RESP2 every version refuses it,
+ * but only after its ACL check (redis 6.2-8.0, valkey 8.0-9.1), so that the error tells which of the two it was.
+ */
+async function probeReplication(access: Access, signal: AbortSignal): Promise<Permission> {
+  await using connection = await openRawConnection(access, { signal });
+  const [replconf] = await connection.send([['REPLCONF', 'capa', 'eof']]);
+  if (replconf instanceof ErrorReply) return { state: 'denied', detail: replconf.message };
+  const [subscribed] = await connection.send([['SUBSCRIBE', '__valkey-migrate__']]);
+  if (!Array.isArray(subscribed)) {
+    return { state: 'unknown', detail: `SUBSCRIBE, behind which PSYNC can be tried, answered ${subscribed}` };
+  }
+  const [psync] = await connection.send([['PSYNC', '?', '-1']]);
+  const answer = String(psync instanceof ErrorReply ? psync.message : psync);
+  if (/allowed in this context/.test(answer)) return { state: 'allowed' };
+  return { state: 'denied', detail: answer };
+}
+
+/** The fence needs CONFIG GET, CONFIG SET and CLIENT PAUSE; where ACL DRYRUN is not to be had, the first stands for all. */
+async function probeFence(client: Client): Promise<Permission> {
+  try {
+    await readSetting(client, 'min-replicas-to-write');
+  } catch (error) {
+    return { state: 'denied', detail: denialText(error) };
+  }
+  for (const command of [
+    ['CONFIG', 'SET', 'min-replicas-to-write', '0'],
+    ['CLIENT', 'PAUSE', '1', 'WRITE'],
+    ['CLIENT', 'UNPAUSE'],
+  ]) {
+    const permission = await askPermission(client, ...command);
+    if (permission.state !== 'allowed') return permission;
+  }
+  return { state: 'allowed' };
+}
+
+/** MODULE LIST: one array of alternating names and values for each module, with `name` among them. */
+async function readModules(client: Client): Promise<readonly string[] | undefined> {
+  let reply: unknown;
+  try {
+    reply = await client.call('MODULE', 'LIST');
+  } catch (error) {
+    denialText(error);
+    return undefined;
+  }
+  if (!Array.isArray(reply)) return undefined;
+  return reply.flatMap((module: unknown) => {
+    if (!Array.isArray(module)) return [];
+    const nameAt = module.findIndex((part) => String(part) === 'name');
+    return nameAt < 0 ? [] : [String(module[nameAt + 1])];
+  });
+}
+
+async function sampleTypes(access: Access, { databases }: CommonFacts): Promise<SourceFacts['sample']> {
+  const moduleTypes = new Set<string>();
+  let keys = 0;
+  const share = Math.max(SCAN_COUNT, Math.floor(SAMPLE_KEYS_MAX / Math.max(1, databases.length)));
+  for (const { db } of databases) {
+    if (keys >= SAMPLE_KEYS_MAX) break;
+    await using client = await openClient(access, { db });
+    const types = await sampleDatabase(client, share);
+    keys += types.length;
+    for (const type of types) if (!CORE_TYPES.has(type)) moduleTypes.add(type);
+  }
+  return { keys, moduleTypes: [...moduleTypes].sort() };
+}
+
+async function sampleDatabase(client: Client, keysMax: number): Promise<string[]> {
+  const types: string[] = [];
+  let cursor = '0';
+  do {
+    const reply = await client.call('SCAN', cursor, 'COUNT', SCAN_COUNT);
+    const [next, keys]: unknown[] = Array.isArray(reply) ? reply : [];
+    cursor = String(next ?? '0');
+    const found = Array.isArray(keys) ? keys.filter((key) => Buffer.isBuffer(key)) : [];
+    types.push(
+      ...(await Promise.all(found.map(async (key) => (await client.callText('TYPE', key)) ?? 'none'))),
+    );
+  } while (cursor !== '0' && types.length < keysMax);
+  return types;
+}
+
+/**
+ * Bytes of the replication stream per second. Without a backlog the offset stands still, and what the clients send
+ * in all stands for what they write.
+ */
+async function measureWriteRate(
+  client: Client,
+  before: ServerInfo,
+  { clock, signal }: { clock: Clock; signal: AbortSignal },
+): Promise<number> {
+  if (before.fields.get('repl_backlog_active') !== '1') {
+    return numberField(before, 'instantaneous_input_kbps') * 1024;
+  }
+  const first = await readServerInfo(client);
+  const startedAtMs = clock.nowMs();
+  await clock.sleep(RATE_SAMPLE_MS, signal);
+  const second = await readServerInfo(client);
+  const seconds = Math.max(1, clock.nowMs() - startedAtMs) / 1000;
+  const written = numberField(second, 'master_repl_offset') - numberField(first, 'master_repl_offset');
+  return Math.max(0, written) / seconds;
+}
+
+/** `normal 0 0 0 slave 268435456 67108864 60 pubsub …`: `slave` in all versions, `replica` is only read. */
+async function readOutputBuffer(client: Client): Promise<OutputBufferLimit | undefined> {
+  const value = await readSettingIfAllowed(client, 'client-output-buffer-limit');
+  const match = /\b(?:slave|replica) (\d+) (\d+) (\d+)/.exec(value ?? '');
+  if (match === null) return undefined;
+  return { hardBytes: Number(match[1]), softBytes: Number(match[2]), softSeconds: Number(match[3]) };
+}
+
+async function readSettingIfAllowed(client: Client, name: string): Promise<string | undefined> {
+  try {
+    return await readSetting(client, name);
+  } catch (error) {
+    denialText(error);
+    return undefined;
+  }
+}

@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto';
+import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
+import type { Access } from '../redis/access.ts';
+import { type Claim, readClaim } from '../redis/checkpoint.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
+import { askPermission, type CommonFacts, readCommonFacts } from './server-facts.ts';
+
+/** If the host dies between writing and deleting the canary, the target deletes it by itself. */
+const CANARY_LIFE_MS = 60_000;
+
+/** Commands that the sync sends to the target, each with arguments that its arity wants. */
+const NEEDED_COMMANDS: readonly (readonly string[])[] = [
+  ['SELECT', '0'],
+  ['MULTI'],
+  ['EXEC'],
+  ['RESTORE', 'k', '0', 'payload'],
+  ['SET', 'k', 'v'],
+  ['DEL', 'k'],
+  ['HSET', 'k', 'f', 'v'],
+  ['RPUSH', 'k', 'v'],
+  ['SADD', 'k', 'm'],
+  ['ZADD', 'k', '1', 'm'],
+  ['XADD', 'k', '*', 'f', 'v'],
+  ['XGROUP', 'CREATE', 'k', 'g', '0'],
+  ['PEXPIREAT', 'k', '1'],
+  ['SCAN', '0'],
+  ['DUMP', 'k'],
+];
+
+/** What became of the canary: a write that was tried and undone. */
+export type Canary =
+  | { readonly state: 'written' }
+  | { readonly state: 'refused'; readonly error: MigrationError };
+
+/** The target as preflight found it. */
+export type TargetServerFacts = CommonFacts & {
+  readonly tls: boolean;
+  readonly claim: Claim | MigrationError | undefined;
+  /** Keys besides the claim. */
+  readonly keys: number;
+  /** What SELECT of the highest database of the source was answered; undefined where it is there. */
+  readonly selectRefusal: string | undefined;
+  /** Undefined where no canary was asked for, or the target is a replica. */
+  readonly canary: Canary | undefined;
+  /** Commands of the sync that ACL DRYRUN says are denied; undefined where it is not to be had. */
+  readonly deniedCommands: readonly string[] | undefined;
+};
+
+/**
+ * Looks at the target; writes nothing but, when asked, one key that it deletes again.
+ *
+ * @throws the codes of a connection to the target
+ */
+export async function gatherTargetFacts(
+  access: Access,
+  { canaryWrite, highestDb }: { canaryWrite: boolean; highestDb: number },
+): Promise<TargetServerFacts> {
+  await using client = await openClient(access);
+  const common = await readCommonFacts(client);
+  const claim = await readClaimIfReadable(client);
+  const held = claim === undefined ? 0 : 1;
+  return {
+    ...common,
+    tls: access.tls !== undefined,
+    claim,
+    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - held,
+    selectRefusal: await readSelectRefusal(access, highestDb),
+    // A replica refuses every write, which its role says already.
+    canary: canaryWrite && common.server.role === 'master' ? await writeCanary(client) : undefined,
+    deniedCommands: await readDeniedCommands(client),
+  };
+}
+
+/** A key of ours that cannot be read is a finding, not the end of the examination. */
+async function readClaimIfReadable(client: Client): Promise<Claim | MigrationError | undefined> {
+  try {
+    return await readClaim(client);
+  } catch (error) {
+    if (isMigrationError(error) && error.code === 'migration-conflict') return error;
+    throw error;
+  }
+}
+
+async function readSelectRefusal(access: Access, db: number): Promise<string | undefined> {
+  if (db === 0) return undefined;
+  // On a connection of its own, since the others stay on database 0.
+  await using client = await openClient(access);
+  try {
+    await client.call('SELECT', db);
+    return undefined;
+  } catch (error) {
+    return errorText(error);
+  }
+}
+
+/** Writes, reads and deletes a key as the sync does: by SET, and by RESTORE of a payload with a footer of ours. */
+async function writeCanary(client: Client): Promise<Canary> {
+  const key = `__valkey-migrate-canary__${randomBytes(8).toString('hex')}`;
+  const value = randomBytes(8).toString('hex');
+  try {
+    await client.call('SET', key, value, 'PX', CANARY_LIFE_MS);
+    await assertReads(client, key, value);
+    await client.call('DEL', key);
+    await client.call('RESTORE', key, CANARY_LIFE_MS, stringPayload(value));
+    await assertReads(client, key, value);
+    await client.call('DEL', key);
+    return { state: 'written' };
+  } catch (error) {
+    if (!isMigrationError(error) || /-(unreachable|not-ready)$/.test(error.code)) throw error;
+    return { state: 'refused', error: nameRefusal(client, error) };
+  }
+}
+
+/** DUMP payload of a short string: type 0, a length of six bits, the bytes, the footer. */
+function stringPayload(value: string): Buffer {
+  const bytes = Buffer.from(value);
+  return withFooter(
+    Buffer.concat([Buffer.from([0, bytes.length]), bytes, Buffer.alloc(FOOTER_BYTES)]),
+    FOOTER_VERSION,
+  );
+}
+
+async function assertReads(client: Client, key: string, value: string): Promise<void> {
+  const read = await client.callText('GET', key);
+  if (read === value) return;
+  throw new MigrationError(
+    'target-refused-command',
+    `The target ${client.access.address} took the canary and gave ${read === undefined ? 'nothing' : 'something else'} back.`,
+  );
+}
+
+/** An error reply without a name of its own, such as OOM or a payload that is not taken, is a refused command. */
+function nameRefusal(client: Client, error: MigrationError): MigrationError {
+  if (error.code !== 'target-protocol-error') return error;
+  const message = `The target ${client.access.address} refused the canary: ${error.message}`;
+  return new MigrationError('target-refused-command', message, { cause: error });
+}
+
+async function readDeniedCommands(client: Client): Promise<readonly string[] | undefined> {
+  const denied: string[] = [];
+  for (const command of NEEDED_COMMANDS) {
+    const permission = await askPermission(client, ...command);
+    if (permission.state === 'unknown') return undefined;
+    if (permission.state === 'denied') denied.push(command[0] ?? '');
+  }
+  return denied;
+}

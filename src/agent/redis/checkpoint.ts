@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { type Checkpoint, checkpointSchema } from '../../contract/reports.ts';
+import { MigrationError } from '../../core/errors.ts';
+import type { Client } from './client.ts';
+import { RESERVED_KEY } from './reserved-key.ts';
+
+const claimSchema = z.strictObject({
+  format: z.literal(1),
+  migrationId: z.string(),
+  repository: z.string(),
+  hostId: z.string(),
+  state: z.enum(['copying', 'live']),
+  checkpoint: checkpointSchema.optional(),
+});
+
+/**
+ * What lies under {@link RESERVED_KEY} in the target: which migration holds it, and how far its sync is.
+ *
+ * `copying`: the data is incomplete, or was found to differ, and must be copied anew. `live`: the data is that of the
+ * source at the checkpoint, which is committed in the same transaction as the data it stands for.
+ */
+export type Claim = {
+  readonly migrationId: string;
+  readonly repository: string;
+  readonly hostId: string;
+  readonly state: 'copying' | 'live';
+  readonly checkpoint?: Checkpoint | undefined;
+};
+
+/**
+ * Reads the claim on a target; the client is on database 0.
+ *
+ * @throws migration-conflict when the key holds something else than a claim, and the codes of {@link Client.call}
+ */
+export async function readClaim(target: Client): Promise<Claim | undefined> {
+  const type = await target.callText('TYPE', RESERVED_KEY);
+  if (type === 'none') return undefined;
+  const value = type === 'string' ? await target.callText('GET', RESERVED_KEY) : `a ${type}`;
+  return value === undefined ? undefined : decodeClaim(value, target.access.address);
+}
+
+/** Releases the target: removes the claim whoever holds it, so the caller has read it before. */
+export async function removeClaim(target: Client): Promise<void> {
+  await target.call('DEL', RESERVED_KEY);
+}
+
+/** The claim as it is kept in the target: one line of JSON. */
+export function encodeClaim(claim: Claim): Buffer {
+  return Buffer.from(JSON.stringify({ format: 1, ...claim }));
+}
+
+/** The reverse of {@link encodeClaim}. Throws migration-conflict for anything else. */
+export function decodeClaim(value: string, address: string): Claim {
+  try {
+    const { format: _format, ...claim } = claimSchema.parse(JSON.parse(value));
+    return claim;
+  } catch (error) {
+    throw new MigrationError(
+      'migration-conflict',
+      `The key ${RESERVED_KEY} in database 0 of the target ${address} holds no claim that this version can read.`,
+      {
+        remedy: `End the migration that wrote it with the version that started it, or delete the key ${RESERVED_KEY} when there is none.`,
+        cause: error,
+      },
+    );
+  }
+}

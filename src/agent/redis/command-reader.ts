@@ -1,0 +1,176 @@
+import { MigrationError } from '../../core/errors.ts';
+
+/*
+ * stream  = *( command | inline )
+ * command = "*" count CRLF 1*( "$" length CRLF bytes CRLF )
+ * inline  = [text] [CR] LF                     only empty ones, which keep the connection alive, and PING
+ */
+
+/** The largest command that is taken: a value of 512 MiB and its company. */
+export const COMMAND_BYTES_MAX = 576 * 1024 * 1024;
+const WINDOW_BYTES = 1024 * 1024;
+const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
+const ARGUMENTS_MAX = 1024 * 1024 * 1024;
+const [STAR, DOLLAR, CARRIAGE_RETURN, LINE_FEED] = [42, 36, 13, 10];
+
+/**
+ * Cuts the command stream of a source into commands, as ranges in one window: most are passed on as they are.
+ *
+ * A command that is not complete yet is continued where it was left, so that one of any size is looked at once.
+ */
+export class CommandReader {
+  window: Buffer = Buffer.allocUnsafe(WINDOW_BYTES);
+  /** The bytes of the current command in the window. */
+  start = 0;
+  end = 0;
+  /** How many arguments the current command has, its name included; 0 for an empty line. */
+  argumentCount = 0;
+  /** Where each argument begins and ends in the window. */
+  #ranges: Int32Array = new Int32Array(2 * 1024);
+  /** Bytes before the window. */
+  #windowOffset = 0;
+  #filled = 0;
+  #scanned = 0;
+  #found = 0;
+  #announced = -1;
+
+  /** Bytes of the stream up to the end of the current command. */
+  get consumed(): number {
+    return this.#windowOffset + this.end;
+  }
+
+  /** Takes over a copy of the next bytes of the stream. */
+  push(chunk: Buffer): void {
+    if (this.#filled + chunk.length > this.window.length) this.#makeRoom(chunk.length);
+    chunk.copy(this.window, this.#filled);
+    this.#filled += chunk.length;
+  }
+
+  /** Goes to the next command; false when its bytes have not all arrived. Throws source-protocol-error. */
+  next(): boolean {
+    if (this.#announced === -1) {
+      this.start = this.end;
+      if (this.start >= this.#filled) return false;
+      if (this.window[this.start] !== STAR) return this.#readInline();
+      const count = this.#readNumber(this.start);
+      if (count === -1) return false;
+      if (count > ARGUMENTS_MAX) throw malformedStream();
+      this.#announced = count;
+      this.#found = 0;
+    }
+    while (this.#found < this.#announced) {
+      if (this.#scanned >= this.#filled) return false;
+      if (this.window[this.#scanned] !== DOLLAR) throw malformedStream();
+      const at = this.#scanned;
+      const length = this.#readNumber(at);
+      if (length === -1) return false;
+      const from = this.#scanned;
+      if (from + length + 2 - this.start > COMMAND_BYTES_MAX) throw tooLarge();
+      if (from + length + 2 > this.#filled) {
+        this.#scanned = at;
+        return false;
+      }
+      this.#addRange(from, from + length);
+      this.#scanned = from + length + 2;
+    }
+    this.argumentCount = this.#announced;
+    this.#announced = -1;
+    this.end = this.#scanned;
+    return true;
+  }
+
+  /** The argument's bytes: a view that holds until the next `push`. */
+  argument(index: number): Buffer {
+    return this.window.subarray(this.#ranges[2 * index], this.#ranges[2 * index + 1]);
+  }
+
+  /** The argument as text. */
+  text(index: number): string {
+    return this.window.toString('latin1', this.#ranges[2 * index], this.#ranges[2 * index + 1]);
+  }
+
+  /** Whether the argument's bytes are these. */
+  isArgument(index: number, bytes: Buffer): boolean {
+    const start = this.#ranges[2 * index] ?? 0;
+    const end = this.#ranges[2 * index + 1] ?? 0;
+    return end - start === bytes.length && this.window.compare(bytes, 0, bytes.length, start, end) === 0;
+  }
+
+  #readInline(): boolean {
+    const lineEnd = this.window.subarray(this.start, this.#filled).indexOf(LINE_FEED);
+    if (lineEnd === -1) {
+      if (this.#filled - this.start > INLINE_BYTES_MAX) throw malformedStream();
+      return false;
+    }
+    const line = this.window.toString('latin1', this.start, this.start + lineEnd).trim();
+    if (line !== '' && !/^ping$/i.test(line)) throw malformedStream();
+    this.end = this.start + lineEnd + 1;
+    this.#scanned = this.end;
+    this.argumentCount = 0;
+    return true;
+  }
+
+  /** Reads `digits CRLF` behind the mark at `at`, and stands behind it; -1 when it is not complete. */
+  #readNumber(at: number): number {
+    let value = 0;
+    let index = at + 1;
+    for (; index < this.#filled; index++) {
+      const byte = this.window[index] ?? 0;
+      if (byte === CARRIAGE_RETURN) break;
+      if (byte < 48 || byte > 57 || index - at > 10) throw malformedStream();
+      value = value * 10 + byte - 48;
+    }
+    if (index + 1 >= this.#filled) return -1;
+    if (index === at + 1) throw malformedStream();
+    this.#scanned = index + 2;
+    return value;
+  }
+
+  #addRange(from: number, to: number): void {
+    const slot = 2 * this.#found;
+    if (slot >= this.#ranges.length) {
+      const larger = new Int32Array(this.#ranges.length * 2);
+      larger.set(this.#ranges);
+      this.#ranges = larger;
+    }
+    this.#ranges[slot] = from;
+    this.#ranges[slot + 1] = to;
+    this.#found += 1;
+  }
+
+  #makeRoom(bytes: number): void {
+    const from = this.#announced === -1 ? this.end : this.start;
+    const pending = this.#filled - from;
+    const needed = pending + bytes;
+    let size = this.window.length;
+    if (size > WINDOW_KEPT_BYTES && needed < WINDOW_BYTES) size = WINDOW_BYTES;
+    if (size < needed) size = Math.max(needed, size * 2);
+    if (size > COMMAND_BYTES_MAX * 2) throw tooLarge();
+    const window = size === this.window.length ? this.window : Buffer.allocUnsafe(size);
+    this.window.copy(window, 0, from, this.#filled);
+    this.window = window;
+    this.#windowOffset += from;
+    for (let slot = 0; slot < 2 * this.#found; slot++) {
+      this.#ranges[slot] = (this.#ranges[slot] ?? 0) - from;
+    }
+    this.start = 0;
+    this.end -= from;
+    this.#scanned = Math.max(0, this.#scanned - from);
+    this.#filled = pending;
+  }
+}
+
+const INLINE_BYTES_MAX = 64 * 1024;
+
+function malformedStream(): MigrationError {
+  return new MigrationError('source-protocol-error', 'The command stream of the source is malformed.', {
+    remedy: 'Run the phase again: it resumes from the last checkpoint.',
+  });
+}
+
+function tooLarge(): MigrationError {
+  return new MigrationError(
+    'source-data-unsupported',
+    `The source sent a command of more than ${COMMAND_BYTES_MAX} bytes.`,
+  );
+}

@@ -1,0 +1,42 @@
+import { Crc64 } from './crc64.ts';
+
+/** The RDB version in the footer of a DUMP payload that every Valkey from 7.2 on takes, and Redis from 7.2 on. */
+export const FOOTER_VERSION = 11;
+/** The one that a Valkey 9 wants around a hash of which fields expire. */
+export const VALKEY_FOOTER_VERSION = 80;
+/** Two bytes of version, eight of checksum. */
+export const FOOTER_BYTES = 10;
+
+const sum = new Crc64();
+
+/**
+ * Writes the footer of a DUMP payload: `version(2) checksum(8)`, little-endian, the checksum over all before it.
+ *
+ * The payload's type byte and value are given apart, since in an RDB the key stands between them.
+ */
+export function writeFooter(
+  target: Buffer,
+  offset: number,
+  payload: { type: number; bytes: Buffer; start: number; end: number; version: number },
+): void {
+  target.writeUInt16LE(payload.version, offset);
+  sum.reset();
+  sum.updateByte(payload.type);
+  sum.update(payload.bytes, payload.start, payload.end);
+  sum.update(target, offset, offset + 2);
+  sum.writeTo(target, offset + 2);
+}
+
+/** A DUMP payload, of a key or of FUNCTION DUMP, with its footer made anew. */
+export function withFooter(payload: Buffer, version: number): Buffer {
+  const remade = Buffer.from(payload);
+  const footerAt = payload.length - FOOTER_BYTES;
+  writeFooter(remade, footerAt, {
+    type: payload[0] ?? 0,
+    bytes: payload,
+    start: 1,
+    end: footerAt,
+    version,
+  });
+  return remade;
+}

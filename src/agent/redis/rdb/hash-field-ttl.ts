@@ -1,0 +1,62 @@
+import { TYPE_REDIS_HASH_METADATA } from './layouts.ts';
+import { listpackElements } from './listpack.ts';
+import { malformedRdb } from './malformed.ts';
+import { decodeString, encodeLength, type LengthCursor, readLength, skipString } from './string.ts';
+
+/** How Valkey marks a field that does not expire. */
+const NO_EXPIRY = -1n;
+
+/**
+ * The value of a Redis 7.4 hash with expiring fields (types 24 and 25) as a Valkey 9 one (type 22):
+ *
+ *   24  first expiry(8) count *(distance string string)   distance 0: none, else expiry - first expiry + 1
+ *   25  first expiry(8) listpack of (field value expiry)   expiry 0: none
+ *   22  count *(string string expiry(8))                   expiry -1: none
+ *
+ * Source: rdb.c of redis 8.0 and valkey 9.1.
+ *
+ * @throws source-protocol-error
+ */
+export function toValkeyHash(type: number, bytes: Buffer, start: number, end: number): Buffer {
+  return type === TYPE_REDIS_HASH_METADATA ? fromPairs(bytes, start, end) : fromListpack(bytes, start, end);
+}
+
+function fromPairs(bytes: Buffer, start: number, end: number): Buffer {
+  const firstExpiry = bytes.readBigInt64LE(start);
+  const cursor: LengthCursor = { value: 0, next: 0 };
+  const countAt = start + 8;
+  readLength(bytes, countAt, end, cursor);
+  const parts = [bytes.subarray(countAt, cursor.next)];
+  while (cursor.next < end) {
+    readLength(bytes, cursor.next, end, cursor);
+    const pairAt = cursor.next;
+    const pairEnd = skipString(bytes, skipString(bytes, pairAt, end), end);
+    const distance = BigInt(cursor.value);
+    parts.push(
+      bytes.subarray(pairAt, pairEnd),
+      expiry(distance === 0n ? NO_EXPIRY : firstExpiry + distance - 1n),
+    );
+    cursor.next = pairEnd;
+  }
+  return Buffer.concat(parts);
+}
+
+function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
+  const elements = [...listpackElements(decodeString(bytes, start + 8, end))];
+  if (elements.length % 3 !== 0) throw malformedRdb('a hash with expiring fields does not come in triples');
+  const parts = [encodeLength(elements.length / 3)];
+  for (let index = 0; index < elements.length; index += 3) {
+    for (const element of elements.slice(index, index + 2)) {
+      parts.push(encodeLength(element.length), element);
+    }
+    const at = BigInt((elements[index + 2] ?? '').toString());
+    parts.push(expiry(at === 0n ? NO_EXPIRY : at));
+  }
+  return Buffer.concat(parts);
+}
+
+function expiry(atMs: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64LE(atMs);
+  return bytes;
+}

@@ -1,0 +1,49 @@
+import net from 'node:net';
+import tls from 'node:tls';
+import type { Access } from './access.ts';
+import { CONNECT_TIMEOUT_MS } from './client.ts';
+import { toServerError } from './server-error.ts';
+
+/**
+ * Opens a bare TCP or TLS connection for the data path; who opens it closes it.
+ *
+ * @throws {side}-unreachable, {side}-tls-failed, or the signal's reason
+ */
+export function connectSocket(access: Access, signal: AbortSignal): Promise<net.Socket> {
+  const { host, port } = access;
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const socket =
+      access.tls === undefined
+        ? net.connect({ host, port })
+        : tls.connect({ ...access.tls, host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}) });
+    const onAbort = () => fail(signal.reason);
+    const onError = (error: unknown) => fail(toServerError(access, 'connecting', error));
+    const settle = () => {
+      signal.removeEventListener('abort', onAbort);
+      socket.removeAllListeners();
+      socket.setTimeout(0);
+    };
+    const fail = (error: unknown) => {
+      settle();
+      // A late error of a socket that was given up must not end the process.
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(error);
+    };
+    socket.once('error', onError);
+    socket.once('close', () => onError(new Error('connection closed')));
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () =>
+      onError(new Error(`timed out after ${CONNECT_TIMEOUT_MS} ms`)),
+    );
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.once(access.tls === undefined ? 'connect' : 'secureConnect', () => {
+      settle();
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, KEEP_ALIVE_DELAY_MS);
+      resolve(socket);
+    });
+  });
+}
+
+const KEEP_ALIVE_DELAY_MS = 30_000;

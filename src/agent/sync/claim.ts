@@ -1,0 +1,138 @@
+import type { Checkpoint } from '../../contract/reports.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { type Claim, encodeClaim, readClaim } from '../redis/checkpoint.ts';
+import type { Client } from '../redis/client.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { readServerInfo } from '../redis/server-info.ts';
+
+/** Who wants to hold the target. */
+export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
+
+/** How a sync begins: where an earlier one stopped, or with a copy, on a target that must be emptied or not. */
+export type StartPlan =
+  | { readonly kind: 'resume'; readonly checkpoint: Checkpoint }
+  | { readonly kind: 'copy'; readonly mustFlush: boolean };
+
+/** What a target holds, as far as the beginning of a sync goes. */
+export type TargetContent = {
+  readonly claim: Claim | undefined;
+  readonly keys: number;
+  readonly functionLibraries: number;
+};
+
+/**
+ * Reads what the target holds.
+ *
+ * @throws migration-conflict for a claim that cannot be read, and the codes of {@link Client.call}
+ */
+export async function readTargetContent(target: Client): Promise<TargetContent> {
+  const claim = await readClaim(target);
+  const { fields } = await readServerInfo(target);
+  return {
+    claim,
+    keys: countKeys(fields),
+    functionLibraries: Number(fields.get('number_of_libraries') ?? 0),
+  };
+}
+
+/** All keys that INFO counts, over all databases: `db0:keys=3,expires=0,...`. */
+export function countKeys(fields: ReadonlyMap<string, string>): number {
+  let keys = 0;
+  for (const [name, value] of fields) {
+    if (/^db\d+$/.test(name)) keys += Number(/keys=(\d+)/.exec(value)?.[1] ?? 0);
+  }
+  return keys;
+}
+
+/**
+ * Decides how to begin on a target.
+ *
+ * @throws migration-conflict when another migration holds it; target-not-empty when it holds what nobody claims and
+ *   may not be flushed
+ */
+export function planStart(
+  content: TargetContent,
+  { holder, flushTarget, address }: { holder: Holder; flushTarget: boolean; address: string },
+): StartPlan {
+  const { claim, keys, functionLibraries } = content;
+  if (claim !== undefined) {
+    if (!isHeldBy(claim, holder)) throw conflict(claim, address);
+    const { state, checkpoint } = claim;
+    if (state === 'live' && checkpoint !== undefined) return { kind: 'resume', checkpoint };
+    return { kind: 'copy', mustFlush: true };
+  }
+  const isEmpty = keys === 0 && functionLibraries === 0;
+  if (!isEmpty && !flushTarget) {
+    throw new MigrationError(
+      'target-not-empty',
+      `The target ${address} holds ${keys} keys and ${functionLibraries} function libraries that no migration claims.`,
+    );
+  }
+  return { kind: 'copy', mustFlush: !isEmpty };
+}
+
+/**
+ * Takes the target for a copy: empties it where the plan says so, and leaves the claim, in one step.
+ *
+ * @throws migration-conflict when another migration was faster, and the codes of {@link Client.call}
+ */
+export async function claimForCopy(
+  target: Client,
+  { holder, mustFlush, hasFunctions }: { holder: Holder; mustFlush: boolean; hasFunctions: boolean },
+): Promise<void> {
+  const claim = encodeClaim({ ...holder, state: 'copying' });
+  if (mustFlush) {
+    await target.call('MULTI');
+    await target.call('FLUSHALL');
+    if (hasFunctions) await target.call('FUNCTION', 'FLUSH');
+    await target.call('SET', RESERVED_KEY, claim);
+    await target.call('EXEC');
+    return;
+  }
+  if ((await target.call('SET', RESERVED_KEY, claim, 'NX')) !== null) return;
+  const winner = await readClaim(target);
+  if (winner !== undefined && !isHeldBy(winner, holder)) throw conflict(winner, target.access.address);
+}
+
+/**
+ * Takes back that the target's data is that of its checkpoint: the next sync copies anew.
+ *
+ * @throws the codes of {@link Client.call}
+ */
+export async function markForCopy(target: Client, holder: Holder): Promise<void> {
+  await target.call('SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'copying' }), 'XX');
+}
+
+/**
+ * Ends the connections of earlier syncs of this migration to the target, by their name.
+ *
+ * A killed agent may have left a transaction on the way, which the target would apply after the claim has been read
+ * back: it would then be applied twice. A connection that is gone applies nothing.
+ *
+ * @throws the codes of {@link Client.call}
+ */
+export async function endEarlierWriters(target: Client, clientName: string): Promise<number> {
+  const list = (await target.callText('CLIENT', 'LIST', 'TYPE', 'normal')) ?? '';
+  let ended = 0;
+  for (const line of list.split('\n')) {
+    if (!line.includes(` name=${clientName} `)) continue;
+    const id = /\bid=(\d+)/.exec(line)?.[1];
+    if (id !== undefined) ended += Number(await target.call('CLIENT', 'KILL', 'ID', id));
+  }
+  return ended;
+}
+
+function isHeldBy(claim: Claim, holder: Holder): boolean {
+  return (
+    claim.migrationId === holder.migrationId &&
+    claim.repository === holder.repository &&
+    claim.hostId === holder.hostId
+  );
+}
+
+function conflict(claim: Claim, address: string): MigrationError {
+  return new MigrationError(
+    'migration-conflict',
+    `The target ${address} is held by the migration ${claim.migrationId} of ${claim.repository}, run from the host ${claim.hostId}.`,
+  );
+}

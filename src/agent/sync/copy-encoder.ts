@@ -1,0 +1,205 @@
+import { MigrationError } from '../../core/errors.ts';
+import { FOOTER_BYTES, FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
+import { VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
+import type { RdbReader } from '../redis/rdb/reader.ts';
+import { plainStringStart } from '../redis/rdb/string.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { toTargetValue, type Value } from './payload.ts';
+import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
+
+/** What a bulk string may hold unless the target is configured otherwise (proto-max-bulk-len). */
+const BULK_BYTES_MAX = 512 * 1024 * 1024;
+/** Command name, lengths, expiry and options: all of a command but its key and its value. */
+const FRAME_BYTES_MAX = 192;
+const STRING_TYPE = 0;
+
+type Key = RdbReader['key'];
+type MutableValue = { -readonly [Name in keyof Value]: Value[Name] };
+type Template = { readonly plain: Buffer; readonly expiring: Buffer };
+
+const text = (ascii: string): Buffer => Buffer.from(ascii, 'latin1');
+const SET: Template = {
+  plain: text('*3\r\n$3\r\nSET\r\n'),
+  expiring: text('*5\r\n$3\r\nSET\r\n'),
+};
+const RESTORE: Template = {
+  plain: text('*5\r\n$7\r\nRESTORE\r\n'),
+  expiring: text('*6\r\n$7\r\nRESTORE\r\n'),
+};
+const SET_EXPIRY = text('$4\r\nPXAT\r\n');
+const NO_EXPIRY = text('$1\r\n0\r\n');
+const REPLACE = text('$7\r\nREPLACE\r\n');
+const REPLACE_AT = text('$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n');
+const LINE_END = text('\r\n');
+
+/**
+ * Writes the keys of a full copy to the target, each in the cheapest form that is exact: plain strings by SET, all
+ * others by RESTORE with the very bytes of the RDB and a footer of our own.
+ *
+ * Nothing is allocated for a key of ordinary size: its command is put together in the slot of the writer.
+ */
+export class CopyEncoder {
+  readonly #writer: TargetWriter;
+  readonly #hasHashFieldTtls: boolean;
+  readonly #setName: number;
+  readonly #restoreName: number;
+  /** The place reached in the buffer that is being filled. */
+  #at = 0;
+  /** One object for all values of a copy. */
+  readonly #value: MutableValue = {
+    type: 0,
+    bytes: Buffer.alloc(0),
+    start: 0,
+    end: 0,
+    version: FOOTER_VERSION,
+  };
+
+  constructor(writer: TargetWriter, { hasHashFieldTtls }: { hasHashFieldTtls: boolean }) {
+    this.#writer = writer;
+    this.#hasHashFieldTtls = hasHashFieldTtls;
+    this.#setName = writer.names.id('SET');
+    this.#restoreName = writer.names.id('RESTORE');
+  }
+
+  /**
+   * Writes the key that the reader stands on. A promise means that the key is large and must have been taken before
+   * the reader goes on.
+   *
+   * @throws source-data-unsupported
+   */
+  write(reader: RdbReader): Promise<void> | undefined {
+    const { key, type, window, valueStart, valueEnd } = reader;
+    if (reader.db === 0 && isReserved(key)) return undefined;
+    // 0 would mean that the key never expires, and a clock before 1970 is a past like any other.
+    const expireAtMs = reader.expireAtMs === -1 ? -1 : Math.max(1, reader.expireAtMs);
+    const plainStart = type === STRING_TYPE ? plainStringStart(window, valueStart) : -1;
+    if (plainStart !== -1) return this.#set(reader, plainStart, expireAtMs);
+    const value = this.#value;
+    value.type = type;
+    value.bytes = window;
+    value.start = valueStart;
+    value.end = valueEnd;
+    const isShared = VALUE_LAYOUTS.has(type);
+    return this.#restore(key, isShared ? value : toTargetValue(value, this.#hasHashFieldTtls), expireAtMs);
+  }
+
+  #set(reader: RdbReader, start: number, expireAtMs: number): Promise<void> | undefined {
+    const { key, window: bytes, valueEnd: end } = reader;
+    const size = end - start;
+    const frame = key.end - key.start + FRAME_BYTES_MAX;
+    const isLarge = frame + size > SLOT_COMMAND_BYTES_MAX;
+    const target = isLarge ? Buffer.allocUnsafe(frame) : this.#writer.reserve(frame + size);
+    this.#at = isLarge ? 0 : this.#writer.offset;
+    this.#put(target, expireAtMs === -1 ? SET.plain : SET.expiring);
+    this.#putBulk(target, key.bytes, key.start, key.end);
+    this.#putHead(target, size);
+    if (isLarge) {
+      const head = target.subarray(0, this.#at);
+      const tail = Buffer.allocUnsafe(FRAME_BYTES_MAX);
+      this.#at = 0;
+      this.#putSetTail(tail, expireAtMs);
+      const parts = [head, bytes.subarray(start, end), tail.subarray(0, this.#at)];
+      return this.#writer.writeLarge(this.#setName, parts);
+    }
+    this.#at += bytes.copy(target, this.#at, start, end);
+    this.#putSetTail(target, expireAtMs);
+    this.#writer.commit(this.#setName, this.#at);
+    return undefined;
+  }
+
+  #putSetTail(target: Buffer, expireAtMs: number): void {
+    this.#put(target, LINE_END);
+    if (expireAtMs === -1) return;
+    this.#put(target, SET_EXPIRY);
+    this.#putNumber(target, expireAtMs);
+  }
+
+  #restore(key: Key, value: Value, expireAtMs: number): Promise<void> | undefined {
+    const size = value.end - value.start;
+    if (1 + size + FOOTER_BYTES > BULK_BYTES_MAX) throw tooLarge(size);
+    const frame = key.end - key.start + FRAME_BYTES_MAX;
+    const isLarge = frame + size > SLOT_COMMAND_BYTES_MAX;
+    const target = isLarge ? Buffer.allocUnsafe(frame) : this.#writer.reserve(frame + size);
+    this.#at = isLarge ? 0 : this.#writer.offset;
+    this.#put(target, expireAtMs === -1 ? RESTORE.plain : RESTORE.expiring);
+    this.#putBulk(target, key.bytes, key.start, key.end);
+    if (expireAtMs === -1) this.#put(target, NO_EXPIRY);
+    else this.#putNumber(target, expireAtMs);
+    this.#putHead(target, 1 + size + FOOTER_BYTES);
+    target[this.#at++] = value.type;
+    if (isLarge) {
+      const head = target.subarray(0, this.#at);
+      const tail = Buffer.allocUnsafe(FRAME_BYTES_MAX);
+      this.#at = 0;
+      this.#putRestoreTail(tail, value, expireAtMs);
+      const parts = [head, value.bytes.subarray(value.start, value.end), tail.subarray(0, this.#at)];
+      return this.#writer.writeLarge(this.#restoreName, parts);
+    }
+    this.#at += value.bytes.copy(target, this.#at, value.start, value.end);
+    this.#putRestoreTail(target, value, expireAtMs);
+    this.#writer.commit(this.#restoreName, this.#at);
+    return undefined;
+  }
+
+  #putRestoreTail(target: Buffer, value: Value, expireAtMs: number): void {
+    writeFooter(target, this.#at, value);
+    this.#at += FOOTER_BYTES;
+    this.#put(target, LINE_END);
+    this.#put(target, expireAtMs === -1 ? REPLACE : REPLACE_AT);
+  }
+
+  #put(target: Buffer, bytes: Buffer): void {
+    target.set(bytes, this.#at);
+    this.#at += bytes.length;
+  }
+
+  #putBulk(target: Buffer, bytes: Buffer, start: number, end: number): void {
+    this.#putHead(target, end - start);
+    this.#at += bytes.copy(target, this.#at, start, end);
+    this.#put(target, LINE_END);
+  }
+
+  /** `$length CRLF` */
+  #putHead(target: Buffer, length: number): void {
+    target[this.#at++] = DOLLAR;
+    this.#putDigits(target, length);
+    this.#put(target, LINE_END);
+  }
+
+  /** A number as a bulk string. */
+  #putNumber(target: Buffer, value: number): void {
+    this.#putHead(target, digitCount(value));
+    this.#putDigits(target, value);
+    this.#put(target, LINE_END);
+  }
+
+  #putDigits(target: Buffer, value: number): void {
+    const end = this.#at + digitCount(value);
+    let rest = value;
+    for (let at = end - 1; at >= this.#at; at--) {
+      const quotient = Math.floor(rest / 10);
+      target[at] = 48 + rest - quotient * 10;
+      rest = quotient;
+    }
+    this.#at = end;
+  }
+}
+
+const DOLLAR = 36;
+
+function digitCount(value: number): number {
+  let count = 1;
+  for (let power = 10; power <= value; power *= 10) count += 1;
+  return count;
+}
+
+function isReserved({ bytes, start, end }: Key): boolean {
+  return end - start === RESERVED_KEY.length && bytes.subarray(start, end).equals(RESERVED_KEY);
+}
+
+function tooLarge(size: number): MigrationError {
+  return new MigrationError(
+    'source-data-unsupported',
+    `The source holds a value of ${size} bytes serialised, more than the ${BULK_BYTES_MAX} that one command can carry.`,
+  );
+}

@@ -1,0 +1,104 @@
+import { encodeCommands } from '../redis/raw-connection.ts';
+import { malformedRdb } from '../redis/rdb/malformed.ts';
+import { RdbReader } from '../redis/rdb/reader.ts';
+import type { RdbFraming, ReplicationLink } from '../redis/replication.ts';
+import { CopyEncoder } from './copy-encoder.ts';
+import type { Meter } from './meter.ts';
+import type { TargetWriter } from './target-writer.ts';
+
+/** While the source is slower than the target, less than this is kept back to be written with what comes next. */
+const WORTH_FLUSHING_BYTES = 64 * 1024;
+
+/** What a full copy works with; `framing` was read from the link just before. */
+export type Copy = {
+  readonly link: ReplicationLink;
+  readonly framing: RdbFraming;
+  readonly writer: TargetWriter;
+  readonly hasHashFieldTtls: boolean;
+  readonly meter: Meter;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Carries the RDB of the source to the target, and leaves the link at the first byte of the command stream.
+ *
+ * Returns the database that the stream starts in: one that comes from a replica does not begin with SELECT.
+ *
+ * @throws source-protocol-error, source-data-unsupported, source-modules-unsupported, what the link or the writer
+ *   failed with, or the signal's reason
+ */
+export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
+  const { link, writer, meter, signal } = copy;
+  const reader = new RdbReader();
+  const encoder = new CopyEncoder(writer, copy);
+  let streamDb = 0;
+  let announcedKeys = 0;
+  for (;;) {
+    const item = reader.next();
+    switch (item) {
+      case 'need-more':
+        meter.copiedBytes = reader.consumed;
+        if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) {
+          writer.flush();
+        }
+        reader.push(await meter.waitForSource(link.incoming.read(signal)));
+        continue;
+      case 'key': {
+        meter.copiedKeys += 1;
+        const large = encoder.write(reader);
+        if (large !== undefined) await meter.waitForTarget(large);
+        break;
+      }
+      case 'database':
+        writer.write(['SELECT', reader.db]);
+        break;
+      case 'sizes':
+        announcedKeys += reader.databaseKeys;
+        meter.expectKeys(announcedKeys);
+        break;
+      case 'function':
+        await loadFunction(writer, reader.text);
+        break;
+      case 'aux':
+        if (reader.auxName === 'repl-stream-db') streamDb = databaseNumber(reader.text);
+        // Scripts of Redis up to 6.2, which clients call by their hash.
+        if (reader.auxName === 'lua') writer.write(['SCRIPT', 'LOAD', reader.text]);
+        break;
+      case 'end':
+        meter.copiedBytes = reader.consumed;
+        await finish(copy, reader);
+        return { streamDb };
+    }
+    if (!writer.hasRoom) await meter.waitForTarget(writer.room());
+  }
+}
+
+async function loadFunction(writer: TargetWriter, code: Buffer): Promise<void> {
+  const command = encodeCommands([['FUNCTION', 'LOAD', 'REPLACE', code]]);
+  await writer.writeLarge(writer.names.id('FUNCTION LOAD'), [command]);
+}
+
+/**
+ * Checks that the RDB ends where its framing says, and gives back what belongs to the stream.
+ *
+ * The mark is compared and never searched: it repeats from one full resync to the next, and could be in the data.
+ */
+async function finish({ framing, link, signal }: Copy, reader: RdbReader): Promise<void> {
+  let rest = reader.rest();
+  if (framing.kind === 'length') {
+    if (reader.consumed !== framing.bytes) {
+      throw malformedRdb(`it ends after ${reader.consumed} of the announced ${framing.bytes} bytes`);
+    }
+    link.incoming.unread(rest);
+    return;
+  }
+  const { mark } = framing;
+  while (rest.length < mark.length) rest = Buffer.concat([rest, await link.incoming.read(signal)]);
+  if (!rest.subarray(0, mark.length).equals(mark)) throw malformedRdb('its end mark is missing');
+  link.incoming.unread(rest.subarray(mark.length));
+}
+
+/** `-1` and anything else that is no database stands for none chosen yet. */
+function databaseNumber(text: Buffer): number {
+  return /^\d{1,9}$/.test(text.toString('latin1')) ? Number(text.toString('latin1')) : 0;
+}

@@ -1,0 +1,189 @@
+import type { Progress } from '../../contract/job-state.ts';
+import type { Clock } from '../../core/clock.ts';
+
+/** What a sync is doing, in the order in which it happens. */
+export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live';
+
+/** The most notes that are kept; the oldest go first. */
+const NOTES_MAX = 10;
+/** The sync counts as live when the target is behind by less than this. */
+const LIVE_LAG_BYTES = 64 * 1024;
+
+/** Counts what a sync does over all its connections, and says how far it is. */
+export class Meter {
+  stage: Stage = 'connecting';
+  copiedKeys = 0;
+  copiedBytes = 0;
+  copyStartedAtMs = 0;
+  copyDurationMs = 0;
+  /** Commands of the stream that the target has committed. */
+  appliedCommands = 0;
+  reconnects = 0;
+  /** How often the stream began: after a copy or a resume. */
+  streamsStarted = 0;
+  /** The length of the RDB, where the source says it beforehand. */
+  rdbBytes: number | undefined;
+  /** The greatest offset that the source is known to have reached. */
+  sourceOffset = 0;
+  committedOffset = 0;
+  /** When the oldest command was received that is not committed; undefined when all are. */
+  oldestPendingAtMs: number | undefined;
+  readonly #clock: Clock;
+  readonly #notes: string[] = [];
+  #expectedKeys = 0;
+  #sourceWaitMs = 0;
+  #targetWaitMs = 0;
+  #waitingFor: { side: 'source' | 'target'; sinceMs: number } | undefined;
+  #last = { atMs: 0, keys: 0, bytes: 0 };
+  #rates = { keysPerSecond: 0, bytesPerSecond: 0 };
+  #spanStartMs: number;
+  /** Where the stream of this attempt began. */
+  #streamStart = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#spanStartMs = clock.nowMs();
+    this.#last.atMs = this.#spanStartMs;
+  }
+
+  /** Bytes of the source's stream that the target has not committed. */
+  get lagBytes(): number {
+    return Math.max(0, this.sourceOffset - this.committedOffset);
+  }
+
+  /** Begins a full copy: what an earlier one had counted is void. */
+  startCopy(rdbBytes: number | undefined): void {
+    this.stage = 'copying';
+    this.rdbBytes = rdbBytes;
+    this.copiedKeys = 0;
+    this.copiedBytes = 0;
+    this.#expectedKeys = 0;
+    this.copyStartedAtMs = this.#clock.nowMs();
+    this.#streamStart = this.committedOffset;
+    this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0 };
+  }
+
+  /** At least so many keys will come. */
+  expectKeys(count: number): void {
+    this.#expectedKeys = Math.max(this.#expectedKeys, count);
+  }
+
+  /** Ends a full copy, with the target at the offset of the source at its beginning. */
+  finishCopy(offset: number): void {
+    this.copyDurationMs = this.#clock.nowMs() - this.copyStartedAtMs;
+    this.startStream(offset);
+  }
+
+  /** The target stands at this offset and takes the stream from here. */
+  startStream(offset: number): void {
+    this.stage = 'catching-up';
+    this.streamsStarted += 1;
+    this.#streamStart = offset;
+    this.oldestPendingAtMs = undefined;
+    this.committedOffset = offset;
+    this.sourceOffset = Math.max(this.sourceOffset, offset);
+  }
+
+  /** Adds a line to what the status shows; a few words. */
+  note(text: string): void {
+    this.#notes.push(text.slice(0, 300));
+    if (this.#notes.length > NOTES_MAX) this.#notes.shift();
+  }
+
+  /** Waits, and counts the time as waiting for the source. */
+  waitForSource<Result>(promise: Promise<Result>): Promise<Result> {
+    return this.#wait('source', promise);
+  }
+
+  /** Waits, and counts the time as waiting for the target. */
+  waitForTarget<Result>(promise: Promise<Result>): Promise<Result> {
+    return this.#wait('target', promise);
+  }
+
+  /** The progress now; rates and the bottleneck are those since the last call. */
+  progress(): Progress {
+    this.#updateRates();
+    if (this.stage === 'catching-up' && this.lagBytes < LIVE_LAG_BYTES) this.stage = 'live';
+    const isStreaming = this.stage === 'catching-up' || this.stage === 'live';
+    return {
+      stage: this.stage,
+      ...this.#share(),
+      keys: this.copiedKeys,
+      bytes: this.#bytes(),
+      ...this.#rates,
+      ...(isStreaming ? { lagBytes: this.lagBytes, lagMs: this.#lagMs() } : {}),
+      ...this.#bottleneck(),
+      notes: [...this.#notes],
+    };
+  }
+
+  #share(): { percent?: number; etaMs?: number } {
+    if (this.stage === 'live' || this.stage === 'catching-up') return { percent: 100 };
+    if (this.stage !== 'copying') return {};
+    const done = this.rdbBytes === undefined ? this.copiedKeys : this.copiedBytes;
+    const total = this.rdbBytes ?? this.#expectedKeys;
+    if (total === 0) return {};
+    const percent = Math.min(100, (100 * done) / total);
+    if (done === 0) return { percent };
+    const elapsedMs = this.#clock.nowMs() - this.copyStartedAtMs;
+    return { percent, etaMs: Math.round(Math.max(0, (elapsedMs / done) * (total - done))) };
+  }
+  #bytes(): number {
+    return this.copiedBytes + Math.max(0, this.committedOffset - this.#streamStart);
+  }
+
+  #lagMs(): number {
+    if (this.lagBytes === 0) return 0;
+    if (this.oldestPendingAtMs !== undefined) return this.#clock.nowMs() - this.oldestPendingAtMs;
+    const { bytesPerSecond } = this.#rates;
+    return bytesPerSecond === 0 ? 0 : Math.round((1000 * this.lagBytes) / bytesPerSecond);
+  }
+
+  #updateRates(): void {
+    const atMs = this.#clock.nowMs();
+    const seconds = (atMs - this.#last.atMs) / 1000;
+    if (seconds < RATE_SECONDS_MIN) return;
+    const keys = this.copiedKeys + this.appliedCommands;
+    const bytes = this.#bytes();
+    this.#rates = {
+      keysPerSecond: Math.round(Math.max(0, keys - this.#last.keys) / seconds),
+      bytesPerSecond: Math.round(Math.max(0, bytes - this.#last.bytes) / seconds),
+    };
+    this.#last = { atMs, keys, bytes };
+  }
+
+  /** Who was waited for longer, if that is worth a word; what nobody waits for is done by the host itself. */
+  #bottleneck(): { bottleneck?: 'source' | 'host' | 'target' } {
+    const nowMs = this.#clock.nowMs();
+    if (this.#waitingFor !== undefined) {
+      this.#addWait(this.#waitingFor.side, nowMs - this.#waitingFor.sinceMs);
+      this.#waitingFor.sinceMs = nowMs;
+    }
+    const [source, target, span] = [this.#sourceWaitMs, this.#targetWaitMs, nowMs - this.#spanStartMs];
+    this.#sourceWaitMs = 0;
+    this.#targetWaitMs = 0;
+    this.#spanStartMs = nowMs;
+    if (this.stage !== 'copying' && this.stage !== 'catching-up') return {};
+    if (source + target < span / 2) return { bottleneck: 'host' };
+    return { bottleneck: source >= target ? 'source' : 'target' };
+  }
+
+  async #wait<Result>(side: 'source' | 'target', promise: Promise<Result>): Promise<Result> {
+    const waiting = { side, sinceMs: this.#clock.nowMs() };
+    this.#waitingFor = waiting;
+    try {
+      return await promise;
+    } finally {
+      this.#waitingFor = undefined;
+      this.#addWait(side, this.#clock.nowMs() - waiting.sinceMs);
+    }
+  }
+
+  #addWait(side: 'source' | 'target', durationMs: number): void {
+    if (side === 'source') this.#sourceWaitMs += durationMs;
+    else this.#targetWaitMs += durationMs;
+  }
+}
+
+/** Rates over less time than this say nothing. */
+const RATE_SECONDS_MIN = 0.2;

@@ -1,0 +1,77 @@
+import { MigrationError } from '../../core/errors.ts';
+import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
+import { toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
+import {
+  TYPE_REDIS_HASH_LISTPACK_EX,
+  TYPE_REDIS_HASH_METADATA,
+  TYPE_VALKEY_HASH_2,
+  VALUE_LAYOUTS,
+} from '../redis/rdb/layouts.ts';
+
+/** A value for RESTORE without its footer: `bytes[start, end)` behind the byte `type`. */
+export type Value = {
+  readonly type: number;
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+  /** The version that its footer must name. */
+  readonly version: number;
+};
+
+/**
+ * The value in a form that the target takes: types that all servers share as they are, hashes of which fields expire
+ * in the layout of Valkey 9 where the target has it.
+ *
+ * @throws source-data-unsupported
+ */
+export function toTargetValue(value: Omit<Value, 'version'>, hasHashFieldTtls: boolean): Value {
+  const { type, bytes, start, end } = value;
+  switch (type) {
+    case TYPE_VALKEY_HASH_2:
+    case TYPE_REDIS_HASH_METADATA:
+    case TYPE_REDIS_HASH_LISTPACK_EX: {
+      if (!hasHashFieldTtls) throw hashFieldTtlsUnsupported();
+      if (type === TYPE_VALKEY_HASH_2) return { ...value, version: VALKEY_FOOTER_VERSION };
+      const converted = toValkeyHash(type, bytes, start, end);
+      const whole = { bytes: converted, start: 0, end: converted.length };
+      return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };
+    }
+    default:
+      return { ...value, version: FOOTER_VERSION };
+  }
+}
+
+/**
+ * A DUMP payload of the source as one that the target takes.
+ *
+ * @throws source-data-unsupported for types that the target cannot hold
+ */
+export function toTargetPayload(payload: Buffer, hasHashFieldTtls: boolean): Buffer {
+  const type = payload[0];
+  if (type === undefined || payload.length <= FOOTER_BYTES) return payload;
+  const footerAt = payload.length - FOOTER_BYTES;
+  const isOfValkey = payload.readUInt16LE(footerAt) >= VALKEY_FOOTER_VERSION;
+  const isShared = VALUE_LAYOUTS.has(type);
+  const isHashWithTtls = isOfValkey
+    ? type === TYPE_VALKEY_HASH_2
+    : type === TYPE_REDIS_HASH_METADATA || type === TYPE_REDIS_HASH_LISTPACK_EX;
+  if (!isShared && !isHashWithTtls) {
+    throw new MigrationError(
+      'source-data-unsupported',
+      `The source restored a value of the type ${type}, which this version does not carry.`,
+    );
+  }
+  const value = toTargetValue({ type, bytes: payload, start: 1, end: footerAt }, hasHashFieldTtls);
+  const footer = Buffer.alloc(FOOTER_BYTES);
+  const content = value.bytes.subarray(value.start, value.end);
+  return withFooter(Buffer.concat([Buffer.of(value.type), content, footer]), value.version);
+}
+
+/** What is said of expiring hash fields that the target cannot hold. */
+export function hashFieldTtlsUnsupported(): MigrationError {
+  return new MigrationError(
+    'source-data-unsupported',
+    'The source holds hashes of which single fields expire, which Valkey knows from version 9 on only.',
+    { remedy: 'Choose a target of Valkey 9, or remove these expiries at the source by HPERSIST.' },
+  );
+}

@@ -1,0 +1,81 @@
+import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import type { Access } from '../redis/access.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { holdsHashFieldTtls, readTargetCommands, type TargetCommands } from './target-commands.ts';
+
+/** What a sync must know of its target. */
+export type TargetFacts = {
+  readonly runId: string | undefined;
+  readonly commands: TargetCommands;
+  readonly hasHashFieldTtls: boolean;
+};
+
+/**
+ * Looks at the target and makes sure that it can take a sync.
+ *
+ * @throws target-read-only, replication-group-unsuitable, and the codes of {@link Client.call}
+ */
+export async function inspectTarget(target: Client): Promise<TargetFacts> {
+  const { fields, kind } = await readServerInfo(target);
+  const { address } = target.access;
+  if (fields.get('role') === 'slave') {
+    throw new MigrationError('target-read-only', `The target ${address} is a replica and takes no writes.`);
+  }
+  if (fields.get('cluster_enabled') === '1') {
+    throw new MigrationError(
+      'replication-group-unsuitable',
+      `The target ${address} is in cluster mode, which the replica route does not serve.`,
+    );
+  }
+  const commands = await readTargetCommands(target);
+  return {
+    runId: fields.get('run_id'),
+    commands,
+    hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
+  };
+}
+
+/**
+ * Looks at the source, as far as its user may; undefined when INFO is refused, which replicating does not need.
+ *
+ * @throws input-contradictory when it is the target, source-version-unsupported, source-cluster-unsupported, and the
+ *   codes of {@link openClient}
+ */
+export async function inspectSource(
+  access: Access,
+  target: { readonly runId: string | undefined; readonly address: string },
+): Promise<ServerInfo | undefined> {
+  await using source = await openClient(access);
+  const info = await readInfoIfAllowed(source);
+  if (info === undefined) return undefined;
+  const runId = info.fields.get('run_id');
+  if (runId !== undefined && runId === target.runId) {
+    throw new MigrationError(
+      'input-contradictory',
+      `The source ${access.address} and the target ${target.address} are the same server.`,
+    );
+  }
+  if (info.kind === 'redis' && !isVersionAtLeast(info.version, 5, 0)) {
+    throw new MigrationError(
+      'source-version-unsupported',
+      `The source ${access.address} is Redis ${info.version}.`,
+    );
+  }
+  if (info.fields.get('cluster_enabled') === '1') {
+    throw new MigrationError(
+      'source-cluster-unsupported',
+      `The source ${access.address} is in cluster mode.`,
+    );
+  }
+  return info;
+}
+
+async function readInfoIfAllowed(source: Client): Promise<ServerInfo | undefined> {
+  try {
+    return await readServerInfo(source);
+  } catch (error) {
+    if (isMigrationError(error) && error.code === 'source-permission-denied') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,208 @@
+import type { Checkpoint } from '../../contract/reports.ts';
+import type { JobContext } from '../job/context.ts';
+import type { Access } from '../redis/access.ts';
+import { encodeClaim } from '../redis/checkpoint.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { openReplication, type ReplicationLink } from '../redis/replication.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import {
+  claimForCopy,
+  countKeys,
+  endEarlierWriters,
+  type Holder,
+  markForCopy,
+  planStart,
+  readTargetContent,
+  type StartPlan,
+} from './claim.ts';
+import { copyDataSet } from './copy.ts';
+import type { Meter } from './meter.ts';
+import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
+import { followSourceOffset } from './source-offset.ts';
+import { StreamApplier } from './stream-applier.ts';
+import { TargetWriter, type WriteFailure } from './target-writer.ts';
+
+/** What stays the same over all connections of one sync. */
+export type SyncWorld = {
+  readonly source: Access;
+  readonly target: Access;
+  readonly flushTarget: boolean;
+  readonly holder: Holder;
+  readonly meter: Meter;
+  readonly context: JobContext;
+};
+
+const SUPERVISE_MS = 1_000;
+/** How long a stopping sync waits for the target to answer what is on its way. */
+const FINISH_MS = 10_000;
+const MARK_ATTEMPTS = 3;
+
+/**
+ * Syncs over one pair of connections: takes up what the claim in the target says, copies if it must, then applies
+ * the stream until the job is asked to stop. Returns what the target has committed.
+ *
+ * @throws the signal's reason when stopped before the stream has begun, else what went wrong; the claim in the target
+ *   then says from where the next session goes on
+ */
+export async function runSession(world: SyncWorld): Promise<Checkpoint> {
+  const { context, meter } = world;
+  meter.stage = 'connecting';
+  await using target = await openClient(world.target);
+  const facts = await inspectTarget(target);
+  const sourceInfo = await inspectSource(world.source, { runId: facts.runId, address: world.target.address });
+  meter.expectKeys(sourceInfo === undefined ? 0 : countKeys(sourceInfo.fields));
+  const plan = await prepareTarget(target, world);
+
+  const ended = new AbortController();
+  let failure: WriteFailure | undefined;
+  let applier: StreamApplier | undefined;
+  const signal = AbortSignal.any([context.signal, ended.signal]);
+  const from = plan.kind === 'resume' ? plan.checkpoint : undefined;
+  meter.stage = 'waiting';
+  await using link = await openReplication({ access: world.source, from, clock: context.clock, signal });
+  await using writer = await TargetWriter.open({
+    access: world.target,
+    clientName: clientName(world),
+    clock: context.clock,
+    onFailure: (happened) => {
+      failure = happened;
+      ended.abort(happened.error);
+    },
+    onAnswers: () => applier?.onAnswers(),
+    signal,
+  });
+  const supervision = supervise({
+    world,
+    link,
+    writer,
+    signal: ended.signal,
+    committed: () => applier?.committed,
+  });
+  try {
+    const start = await reachStream({ world, target, facts, plan, link, writer, signal });
+    applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
+    return await applyUntilStopped(applier, world);
+  } catch (error) {
+    if (failure?.isDivergence) await markDiverged(world);
+    throw error;
+  } finally {
+    ended.abort(new Error('the session has ended'));
+    await supervision;
+  }
+}
+
+function clientName({ holder }: SyncWorld): string {
+  return `valkey-migrate:${holder.migrationId}`;
+}
+
+/** Reads the claim twice: what is found first may still be changed by an earlier writer, which is ended in between. */
+async function prepareTarget(target: Client, world: SyncWorld): Promise<StartPlan> {
+  const { context, holder, flushTarget } = world;
+  const decide = async () =>
+    planStart(await readTargetContent(target), { holder, flushTarget, address: target.access.address });
+  await decide();
+  const ended = await endEarlierWriters(target, clientName(world));
+  if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
+  return decide();
+}
+
+type Reaching = {
+  world: SyncWorld;
+  target: Client;
+  facts: TargetFacts;
+  plan: StartPlan;
+  link: ReplicationLink;
+  writer: TargetWriter;
+  signal: AbortSignal;
+};
+
+/** Brings the target to where the stream begins, and returns that place. */
+async function reachStream(reaching: Reaching): Promise<Checkpoint> {
+  const { world, plan, link } = reaching;
+  const { context, meter } = world;
+  if (plan.kind === 'resume' && link.start.kind === 'continue') {
+    const checkpoint = { ...plan.checkpoint, replid: link.start.replid ?? plan.checkpoint.replid };
+    context.log(`resumed at offset ${checkpoint.offset} of ${checkpoint.replid}`);
+    meter.startStream(checkpoint.offset);
+    return checkpoint;
+  }
+  if (plan.kind === 'resume') {
+    meter.note('copied anew: the source no longer holds what followed the checkpoint');
+    context.log('the source cannot resume from the checkpoint: copying anew');
+  }
+  return copy(reaching, { mustFlush: plan.kind === 'resume' || plan.mustFlush });
+}
+
+async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): Promise<Checkpoint> {
+  const { world, target, facts, link, writer, signal } = reaching;
+  const { holder, meter, context } = world;
+  if (link.start.kind !== 'full') throw new Error('a copy needs a full resync');
+  const { replid, offset } = link.start;
+  await claimForCopy(target, { holder, mustFlush, hasFunctions: facts.commands.has('FUNCTION') });
+  const framing = await link.readRdbFraming(signal);
+  meter.startCopy(framing.kind === 'length' ? framing.bytes : undefined);
+  const { streamDb } = await copyDataSet({
+    link,
+    framing,
+    writer,
+    hasHashFieldTtls: facts.hasHashFieldTtls,
+    meter,
+    signal,
+  });
+  const start = { replid, offset, db: streamDb };
+  writer.write(['SELECT', 0]);
+  writer.write(['SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'live', checkpoint: start })]);
+  await meter.waitForTarget(writer.settle());
+  // Without it a source that sent its RDB without a file keeps its stream back; lost ones are made good every second.
+  link.acknowledge(offset);
+  meter.finishCopy(offset);
+  context.log(`copied ${meter.copiedKeys} keys in ${meter.copyDurationMs} ms`);
+  return start;
+}
+
+async function applyUntilStopped(applier: StreamApplier, { context }: SyncWorld): Promise<Checkpoint> {
+  try {
+    return await applier.run();
+  } catch (error) {
+    if (!context.signal.aborted || error !== context.signal.reason) throw error;
+    await Promise.race([applier.finish(), context.clock.sleep(FINISH_MS, new AbortController().signal)]);
+    return applier.committed;
+  }
+}
+
+type Supervised = {
+  world: SyncWorld;
+  link: ReplicationLink;
+  writer: TargetWriter;
+  signal: AbortSignal;
+  committed: () => Checkpoint | undefined;
+};
+
+/** Every second: tells the source what is committed, and looks whether the target has gone silent. */
+async function supervise({ world, link, writer, signal, committed }: Supervised): Promise<void> {
+  const { clock, log } = world.context;
+  const following = followSourceOffset({ access: world.source, meter: world.meter, clock, log, signal });
+  while (!signal.aborted) {
+    await clock.sleep(SUPERVISE_MS, signal).catch(() => {
+      // Aborted: the loop ends by itself.
+    });
+    writer.checkSilence();
+    const checkpoint = committed();
+    if (checkpoint !== undefined && !signal.aborted) link.acknowledge(checkpoint.offset);
+  }
+  await following;
+}
+
+/** The checkpoint stands for data that is not there: the next start must not resume from it. */
+async function markDiverged({ target, holder, context }: SyncWorld): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await using client = await openClient(target);
+      return await markForCopy(client, holder);
+    } catch (error) {
+      if (attempt === MARK_ATTEMPTS) throw error;
+      context.log('the target could not be marked for a new copy; trying again');
+      await context.clock.sleep(SUPERVISE_MS, context.signal);
+    }
+  }
+}

@@ -1,0 +1,290 @@
+import type { Checkpoint } from '../../contract/reports.ts';
+import type { Clock } from '../../core/clock.ts';
+import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
+import { CommandReader } from '../redis/command-reader.ts';
+import type { ReplicationLink } from '../redis/replication.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import type { Meter } from './meter.ts';
+import type { TargetCommands } from './target-commands.ts';
+import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
+import { findTranslation, refuseUnknown, type Translate } from './translate.ts';
+
+/** What a stream is applied with. `start` is where the target stands; the link gives the bytes from there on. */
+export type StreamOptions = {
+  readonly link: ReplicationLink;
+  readonly writer: TargetWriter;
+  readonly start: Checkpoint;
+  /** Who holds the target: written again with every checkpoint. */
+  readonly holder: Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
+  readonly commands: TargetCommands;
+  readonly hasHashFieldTtls: boolean;
+  readonly meter: Meter;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+};
+
+/** How long what only moves the offset (PING, GETACK) may wait for its checkpoint. */
+const QUIET_CHECKPOINT_MS = 100;
+/** Names that are looked up by their spelling; beyond it each is looked up anew. */
+const SPELLINGS_MAX = 4096;
+
+type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'swapdb' | 'data';
+type KnownCommand = {
+  readonly name: string;
+  readonly id: number;
+  readonly role: CommandRole;
+  readonly isKnown: boolean;
+  readonly translate: Translate | undefined;
+};
+
+/**
+ * Applies the command stream of the source to the target, each command once.
+ *
+ *   stream  a b MULTI c d EXEC e ...
+ *   target  MULTI a b c d SET claim EXEC   MULTI e ... SET claim EXEC
+ *
+ * What arrives while a batch is being answered becomes the next one. A batch ends where the source is not within a
+ * transaction, so that its transactions stay whole. Its checkpoint is committed with it: after any interruption the
+ * claim in the target says exactly what is applied.
+ *
+ * The EXEC of a batch is sent only when that of the one before is answered: if both were on their way and the first
+ * was refused, the second would move the checkpoint past what is missing.
+ */
+export class StreamApplier {
+  readonly #options: StreamOptions;
+  readonly #reader = new CommandReader();
+  readonly #spellings = new Map<string, KnownCommand>();
+  #committed: Checkpoint;
+  /** The database that the stream stands in. */
+  #db: number;
+  #isInTransaction = false;
+  /** MULTI is written, its EXEC is not. */
+  #isBatchOpen = false;
+  #batchCommands = 0;
+  #batchOpenedAtMs = 0;
+  /** The batch of which the answer is awaited: complete when the target has answered so many commands. */
+  #pending: { answers: number; checkpoint: Checkpoint; commands: number } | undefined;
+  #isWritingLarge = false;
+  #isQuietCheckpointDue = false;
+  /** The offset up to which the source wants to know that we have come. */
+  #askedOffset: number | undefined;
+
+  constructor(options: StreamOptions) {
+    this.#options = options;
+    this.#committed = options.start;
+    this.#db = options.start.db;
+  }
+
+  /** What the target has committed. */
+  get committed(): Checkpoint {
+    return this.#committed;
+  }
+
+  /** Whether the source is in the middle of a transaction, of which nothing is committed. */
+  get isInTransaction(): boolean {
+    return this.#isInTransaction;
+  }
+
+  /**
+   * Applies until the signal is aborted.
+   *
+   * @throws the signal's reason; what the link or the writer failed with; source-protocol-error,
+   *   source-data-unsupported, target-refused-command for what cannot be applied
+   */
+  async run(): Promise<never> {
+    const { link, meter, signal, writer } = this.#options;
+    if (this.#db !== 0) writer.write(['SELECT', this.#db]);
+    for (;;) {
+      this.#reader.push(await meter.waitForSource(link.incoming.read(signal)));
+      while (this.#reader.next()) {
+        const large = this.#apply();
+        if (large !== undefined) await this.#waitForLarge(large);
+        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
+        if (signal.aborted) throw signal.reason;
+      }
+      meter.sourceOffset = Math.max(meter.sourceOffset, this.#offset + link.incoming.waitingBytes);
+      if (link.incoming.waitingBytes === 0) this.#closeOrSchedule();
+    }
+  }
+
+  /** Takes note that the target has answered. */
+  onAnswers(): void {
+    const { link, meter, writer } = this.#options;
+    if (this.#pending === undefined || writer.answerCount < this.#pending.answers) return;
+    this.#committed = this.#pending.checkpoint;
+    meter.committedOffset = this.#committed.offset;
+    meter.appliedCommands += this.#pending.commands;
+    meter.oldestPendingAtMs = this.#isBatchOpen ? this.#batchOpenedAtMs : undefined;
+    this.#pending = undefined;
+    if (this.#askedOffset !== undefined && this.#committed.offset >= this.#askedOffset) {
+      this.#askedOffset = undefined;
+      link.acknowledge(this.#committed.offset);
+    }
+    if (this.#isBatchOpen) this.#closeBatch();
+  }
+
+  /** Commits what is complete and waits for it: the end of a stream that is stopped, with the link still open. */
+  async finish(): Promise<void> {
+    const { writer } = this.#options;
+    if (this.#isInTransaction) return;
+    while (this.#committed.offset < this.#offset) {
+      this.#closeBatch();
+      await writer.settle();
+    }
+  }
+
+  /** The offset behind the last command that was taken from the stream. */
+  get #offset(): number {
+    return this.#options.start.offset + this.#reader.consumed;
+  }
+
+  /** Writes the current command; a promise means that it is large, and that nothing may happen before it is taken. */
+  #apply(): Promise<void> | undefined {
+    const reader = this.#reader;
+    if (reader.argumentCount === 0) return undefined;
+    const command = this.#lookUp(reader.text(0));
+    switch (command.role) {
+      case 'multi':
+        this.#isInTransaction = true;
+        return undefined;
+      case 'exec':
+        this.#isInTransaction = false;
+        return undefined;
+      case 'ping':
+        return undefined;
+      case 'replconf':
+        if (/^getack$/i.test(reader.text(1))) this.#answerGetack();
+        return undefined;
+      case 'select':
+        this.#db = Number(reader.text(1));
+        return this.#write(command, undefined);
+      case 'swapdb':
+        this.#keepClaimFromSwap();
+        return this.#write(command, undefined);
+      case 'data':
+        return this.#applyData(command);
+    }
+  }
+
+  #applyData(command: KnownCommand): Promise<void> | undefined {
+    const reader = this.#reader;
+    const { commands, hasHashFieldTtls, clock } = this.#options;
+    // The claim of this migration on its own target is nobody else's to write.
+    if (this.#db === 0 && reader.argumentCount > 1 && reader.isArgument(1, RESERVED_KEY)) return undefined;
+    const translated = command.translate?.(reader, { commands, hasHashFieldTtls, nowMs: clock.nowMs() });
+    if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
+    return this.#write(command, translated);
+  }
+
+  #write(command: KnownCommand, translated: Buffer | undefined): Promise<void> | undefined {
+    const { writer } = this.#options;
+    this.#openBatch();
+    this.#batchCommands += 1;
+    const bytes = translated ?? this.#reader.window;
+    const start = translated === undefined ? this.#reader.start : 0;
+    const end = translated === undefined ? this.#reader.end : translated.length;
+    if (end - start > SLOT_COMMAND_BYTES_MAX) {
+      return writer.writeLarge(command.id, [bytes.subarray(start, end)]);
+    }
+    writer.writeBytes(command.id, bytes, start, end);
+    return undefined;
+  }
+
+  async #waitForLarge(large: Promise<void>): Promise<void> {
+    this.#isWritingLarge = true;
+    try {
+      await this.#options.meter.waitForTarget(large);
+    } finally {
+      this.#isWritingLarge = false;
+    }
+  }
+
+  /** Answers what the source asks on behalf of WAIT: at once when all before it is committed, else as soon as it is. */
+  #answerGetack(): void {
+    const before = this.#offset - (this.#reader.end - this.#reader.start);
+    if (this.#committed.offset >= before) this.#options.link.acknowledge(this.#committed.offset);
+    else this.#askedOffset = before;
+  }
+
+  /** SWAPDB would take the claim to the other database and leave it there; the batch writes it anew. */
+  #keepClaimFromSwap(): void {
+    if (this.#reader.text(1) !== '0' && this.#reader.text(2) !== '0') return;
+    this.#openBatch();
+    this.#inDatabaseZero(() => this.#options.writer.write(['DEL', RESERVED_KEY]));
+  }
+
+  #openBatch(): void {
+    if (this.#isBatchOpen) return;
+    const { meter, clock, writer } = this.#options;
+    this.#isBatchOpen = true;
+    this.#batchOpenedAtMs = clock.nowMs();
+    meter.oldestPendingAtMs ??= this.#batchOpenedAtMs;
+    writer.write(['MULTI']);
+  }
+
+  #closeOrSchedule(): void {
+    if (this.#isBatchOpen) {
+      this.#closeBatch();
+      this.#options.writer.flush();
+      return;
+    }
+    if (this.#isQuietCheckpointDue || this.#offset === this.#committed.offset) return;
+    this.#isQuietCheckpointDue = true;
+    const { clock, signal } = this.#options;
+    clock.sleep(QUIET_CHECKPOINT_MS, signal).then(
+      () => {
+        this.#isQuietCheckpointDue = false;
+        this.#closeBatch();
+      },
+      () => {
+        // The stream has been stopped: `finish` writes the last checkpoint.
+      },
+    );
+  }
+
+  /** Writes the checkpoint, and with it the end of the batch, unless something speaks against it. */
+  #closeBatch(): void {
+    const { writer, holder } = this.#options;
+    const isHeldBack = this.#isInTransaction || this.#isWritingLarge || this.#pending !== undefined;
+    if (isHeldBack || this.#offset === this.#committed.offset) return;
+    const checkpoint = { replid: this.#committed.replid, offset: this.#offset, db: this.#db };
+    const claim = encodeClaim({ ...holder, state: 'live', checkpoint });
+    this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
+    if (this.#isBatchOpen) writer.write(['EXEC']);
+    this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
+    this.#isBatchOpen = false;
+    this.#batchCommands = 0;
+    writer.flush();
+  }
+
+  #inDatabaseZero(write: () => void): void {
+    const { writer } = this.#options;
+    if (this.#db !== 0) writer.write(['SELECT', 0]);
+    write();
+    if (this.#db !== 0) writer.write(['SELECT', this.#db]);
+  }
+
+  #lookUp(spelling: string): KnownCommand {
+    const known = this.#spellings.get(spelling);
+    if (known !== undefined) return known;
+    const name = spelling.toUpperCase();
+    const command: KnownCommand = {
+      name,
+      id: this.#options.writer.names.id(name),
+      role: ROLES.get(name) ?? 'data',
+      isKnown: this.#options.commands.has(name),
+      translate: findTranslation(name),
+    };
+    if (this.#spellings.size < SPELLINGS_MAX) this.#spellings.set(spelling, command);
+    return command;
+  }
+}
+
+const ROLES: ReadonlyMap<string, CommandRole> = new Map([
+  ['SELECT', 'select'],
+  ['MULTI', 'multi'],
+  ['EXEC', 'exec'],
+  ['PING', 'ping'],
+  ['REPLCONF', 'replconf'],
+  ['SWAPDB', 'swapdb'],
+]);

@@ -1,0 +1,279 @@
+import type { Socket } from 'node:net';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import type { MigrationError } from '../../core/errors.ts';
+import type { Access } from '../redis/access.ts';
+import { type Command, encodeCommands } from '../redis/raw-connection.ts';
+import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
+import { toServerError } from '../redis/server-error.ts';
+import { connectSocket } from '../redis/socket.ts';
+import { CommandNames } from './command-names.ts';
+import { refusalError } from './refusal.ts';
+
+/** What is written at once. */
+const SLOT_BYTES = 256 * 1024;
+/** Commands up to this size are copied into a slot; larger ones are written from where they are. */
+export const SLOT_COMMAND_BYTES_MAX = 128 * 1024;
+/** Bytes and commands on their way that the target has not answered yet. */
+const UNANSWERED_BYTES_MAX = 8 * 1024 * 1024;
+const UNANSWERED_COMMANDS_MAX = 2 ** 19;
+/** Pieces in which a large command is handed to the socket. */
+const PIECE_BYTES = 1024 * 1024;
+/** A target that owes answers and says nothing for this long is lost. */
+const SILENCE_MAX_MS = 60_000;
+
+/** Why nothing more can be written; `isDivergence`: a transaction was applied without one of its commands. */
+export type WriteFailure = { readonly error: MigrationError; readonly isDivergence: boolean };
+
+/** How to open a {@link TargetWriter}. */
+export type TargetWriterOptions = {
+  readonly access: Access;
+  /** Shown in CLIENT LIST of the target. */
+  readonly clientName: string;
+  readonly clock?: Clock;
+  /** Called once, when the target is lost or has refused something; nothing is written afterwards. */
+  readonly onFailure: (failure: WriteFailure) => void;
+  /** Called whenever answers have come. */
+  readonly onAnswers: () => void;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Writes commands to the target in large pieces and counts its answers.
+ *
+ * Who writes asks `hasRoom` between commands and waits for `room` when there is none: that bounds the memory. Small
+ * commands are put together in a slot that goes out when it is full or at `flush`.
+ */
+export class TargetWriter implements AsyncDisposable {
+  readonly names = new CommandNames();
+  readonly #access: Access;
+  readonly #socket: Socket;
+  readonly #clock: Clock;
+  readonly #scanner: ReplyScanner;
+  readonly #onFailure: (failure: WriteFailure) => void;
+  readonly #onAnswers: () => void;
+  /** The name of each unanswered command, by its number modulo the length. */
+  readonly #unansweredNames = new Uint16Array(UNANSWERED_COMMANDS_MAX * 2);
+  /** How many commands and bytes had been written at each flush that is not answered yet. */
+  readonly #flushes: { commands: number; bytes: number }[] = [];
+  readonly #freeSlots: Buffer[] = [];
+  #slot: Buffer = Buffer.allocUnsafe(SLOT_BYTES);
+  #used = 0;
+  #commands = 0;
+  #bytes = 0;
+  #answeredBytes = 0;
+  #answeredAtMs: number;
+  #failure: MigrationError | undefined;
+  #waiting: (() => void)[] = [];
+
+  /** Connects and authenticates. @throws target-unreachable, target-tls-failed, or the signal's reason */
+  static async open(options: TargetWriterOptions): Promise<TargetWriter> {
+    const writer = new TargetWriter(options, await connectSocket(options.access, options.signal));
+    try {
+      const { username, password } = options.access;
+      if (password !== undefined) {
+        writer.write(['AUTH', ...(username === undefined ? [] : [username]), password.reveal()]);
+      }
+      writer.write(['CLIENT', 'SETNAME', options.clientName]);
+      writer.write(['SELECT', 0]);
+      await writer.settle();
+      return writer;
+    } catch (error) {
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(options: TargetWriterOptions, socket: Socket) {
+    this.#access = options.access;
+    this.#socket = socket;
+    this.#clock = options.clock ?? systemClock;
+    this.#answeredAtMs = this.#clock.nowMs();
+    this.#onFailure = options.onFailure;
+    this.#onAnswers = options.onAnswers;
+    this.#scanner = new ReplyScanner((error) => this.#refuse(error));
+    socket.on('data', (chunk) => this.#takeAnswers(chunk));
+    socket.on('error', (error) => this.#fail(toServerError(this.#access, 'writing', error)));
+    socket.on('close', () =>
+      this.#fail(toServerError(this.#access, 'writing', new Error('connection closed'))),
+    );
+  }
+
+  /** Commands that have been written or stand in the slot. */
+  get commandCount(): number {
+    return this.#commands;
+  }
+
+  /** Commands that the target has answered. */
+  get answerCount(): number {
+    return this.#scanner.count;
+  }
+
+  /** Bytes that stand in the slot and are not on their way. */
+  get unflushedBytes(): number {
+    return this.#used;
+  }
+
+  /** Whether more can be written without waiting. */
+  get hasRoom(): boolean {
+    return (
+      this.#bytes + this.#used - this.#answeredBytes < UNANSWERED_BYTES_MAX &&
+      this.#commands - this.#scanner.count < UNANSWERED_COMMANDS_MAX
+    );
+  }
+
+  /** Waits until there is room. Throws what the target failed with. */
+  async room(): Promise<void> {
+    this.flush();
+    while (!this.hasRoom) await this.#nextAnswers();
+  }
+
+  /** Writes what stands in the slot and waits until everything is answered. Throws what the target failed with. */
+  async settle(): Promise<void> {
+    this.flush();
+    while (this.#scanner.count < this.#commands) await this.#nextAnswers();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Writes one small command, in words. */
+  write(command: Command): void {
+    const bytes = encodeCommands([command]);
+    this.writeBytes(this.names.id(String(command[0])), bytes, 0, bytes.length);
+  }
+
+  /** Writes one encoded command of at most {@link SLOT_COMMAND_BYTES_MAX} bytes. */
+  writeBytes(name: number, bytes: Buffer, start: number, end: number): void {
+    const slot = this.reserve(end - start);
+    bytes.copy(slot, this.#used, start, end);
+    this.commit(name, this.#used + end - start);
+  }
+
+  /** The slot, with room for `size` bytes from `offset` on; `commit` must follow before anything else is written. */
+  reserve(size: number): Buffer {
+    if (this.#used + size > SLOT_BYTES) this.flush();
+    return this.#slot;
+  }
+
+  /** Where a reserved command begins in the slot. */
+  get offset(): number {
+    return this.#used;
+  }
+
+  /** Completes a command that was written into the reserved slot up to `end`. */
+  commit(name: number, end: number): void {
+    this.#used = end;
+    this.#register(name);
+  }
+
+  /**
+   * Writes one command of any size, in pieces, from where it is; resolves when the socket has taken it, so that the
+   * memory can be used for something else. Nothing else may be written meanwhile.
+   */
+  async writeLarge(name: number, parts: readonly Buffer[]): Promise<void> {
+    this.flush();
+    this.#register(name);
+    for (const part of parts) {
+      for (let at = 0; at < part.length; at += PIECE_BYTES) {
+        await this.#send(part.subarray(at, at + PIECE_BYTES));
+      }
+    }
+    this.#markFlush();
+  }
+
+  /** Sends what stands in the slot on its way. */
+  flush(): void {
+    if (this.#used === 0) return;
+    const slot = this.#slot;
+    const used = this.#used;
+    this.#slot = this.#freeSlots.pop() ?? Buffer.allocUnsafe(SLOT_BYTES);
+    this.#used = 0;
+    this.#bytes += used;
+    this.#markFlush();
+    if (this.#failure !== undefined) return;
+    this.#socket.write(slot.subarray(0, used), () => this.#freeSlots.push(slot));
+  }
+
+  /** Fails when the target owes answers and has been silent for too long; to be called every second or so. */
+  checkSilence(): void {
+    const isOwing = this.#scanner.count < this.#commands && this.#flushes.length > 0;
+    if (!isOwing) this.#answeredAtMs = this.#clock.nowMs();
+    if (this.#clock.nowMs() - this.#answeredAtMs <= SILENCE_MAX_MS) return;
+    const silent = new Error(`timed out after ${SILENCE_MAX_MS} ms without an answer`);
+    this.#fail(toServerError(this.#access, 'writing', silent));
+  }
+
+  /** Closes the connection at once: a transaction without its EXEC is dropped by the target. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#failure ??= toServerError(this.#access, 'writing', new Error('connection closed by us'));
+    this.#socket.destroy();
+    this.#wakeAll();
+  }
+
+  #register(name: number): void {
+    this.#unansweredNames[this.#commands % this.#unansweredNames.length] = name;
+    this.#commands += 1;
+  }
+
+  #markFlush(): void {
+    this.#flushes.push({ commands: this.#commands, bytes: this.#bytes });
+  }
+
+  #send(piece: Buffer): Promise<void> {
+    this.#bytes += piece.length;
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure);
+      this.#socket.write(piece, (error) => {
+        if (error == null) resolve();
+        else reject(this.#failure ?? toServerError(this.#access, 'writing', error));
+      });
+    });
+  }
+
+  #takeAnswers(chunk: Buffer): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#scanner.push(chunk);
+    } catch (error) {
+      this.#fail(toServerError(this.#access, 'reading its answers', error));
+      return;
+    }
+    this.#answeredAtMs = this.#clock.nowMs();
+    let answered = 0;
+    for (const flush of this.#flushes) {
+      if (flush.commands > this.#scanner.count) break;
+      this.#answeredBytes = flush.bytes;
+      answered += 1;
+    }
+    if (answered > 0) this.#flushes.splice(0, answered);
+    this.#wakeAll();
+    if (this.#failure === undefined) this.#onAnswers();
+  }
+
+  /** An element of EXEC's answer belongs to one of the commands before it, as many as there are elements. */
+  #refuse({ reply, element, text }: ScannedError): void {
+    const number = element === undefined ? reply : reply - element.count + element.index;
+    const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
+    const isApplied = element !== undefined;
+    this.#fail(refusalError(this.#access, { command, text, isApplied }), isApplied);
+  }
+
+  #fail(error: MigrationError, isDivergence = false): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#socket.destroy();
+    this.#wakeAll();
+    this.#onFailure({ error, isDivergence });
+  }
+
+  #nextAnswers(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure);
+      this.#waiting.push(() => (this.#failure === undefined ? resolve() : reject(this.#failure)));
+    });
+  }
+
+  #wakeAll(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+}

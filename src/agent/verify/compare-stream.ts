@@ -1,0 +1,168 @@
+import type { Command } from '../redis/raw-connection.ts';
+import type { Reply } from '../redis/reply-parser.ts';
+import { type Aspect, isSameReply, readFields, toBytes } from './aspect.ts';
+import { askBoth, isFull, type KeyComparison, suspectType } from './key-comparison.ts';
+
+/** Fields of XINFO STREAM that travel with the stream; the last two are known from Redis 7.0 on. */
+const STREAM_FIELDS = ['last-generated-id', 'entries-added', 'max-deleted-entry-id'];
+/** Fields of XINFO GROUPS that travel; `entries-read` is known from 7.0 on, and nil where the server lost count. */
+const GROUP_FIELDS = ['last-delivered-id', 'entries-read'];
+
+/**
+ * Compares two streams: entries, ids, groups, consumers and pending entries.
+ *
+ * What a server counts for itself is left out: idle times, lag, the layout of the radix tree.
+ */
+export async function compareStream(comparison: KeyComparison): Promise<void> {
+  const { key, found } = comparison;
+  const [atSource, atTarget] = await askBoth(comparison, [
+    ['XINFO', 'STREAM', key],
+    ['XINFO', 'GROUPS', key],
+  ]);
+  if (![...atSource, ...atTarget].every(Array.isArray)) return suspectType(comparison);
+  addFieldAspects(
+    comparison,
+    { names: STREAM_FIELDS, atSource: atSource[0], atTarget: atTarget[0] },
+    (field) => ({
+      of: 'stream-info',
+      field,
+    }),
+  );
+  await comparePages(comparison, {
+    command: (from, count) => ['XRANGE', key, from, '+', 'COUNT', count],
+    contentOf: (entry) => entry,
+    aspect: (id) => ({ of: 'stream-entry', id }),
+  });
+  const groupsAtSource = namedMaps(atSource[1]);
+  const groupsAtTarget = namedMaps(atTarget[1]);
+  for (const [name, group] of unionOf(groupsAtSource, groupsAtTarget)) {
+    if (isFull(found)) return;
+    await compareGroup(comparison, group, [groupsAtSource.get(name), groupsAtTarget.get(name)]);
+  }
+}
+
+type Named = { readonly name: Buffer; readonly fields: ReadonlyMap<string, Reply> };
+
+async function compareGroup(
+  comparison: KeyComparison,
+  group: Buffer,
+  [atSource, atTarget]: readonly [Named | undefined, Named | undefined],
+): Promise<void> {
+  const { key, found } = comparison;
+  if (atSource === undefined || atTarget === undefined) {
+    found.push({ of: 'stream-group', group, field: 'name' });
+    return;
+  }
+  for (const field of GROUP_FIELDS) {
+    const a = atSource.fields.get(field) ?? null;
+    const b = atTarget.fields.get(field) ?? null;
+    if (a !== null && b !== null && !isSameReply(a, b)) found.push({ of: 'stream-group', group, field });
+  }
+  const [[consumersAtSource], [consumersAtTarget]] = await askBoth(comparison, [
+    ['XINFO', 'CONSUMERS', key, group],
+  ]);
+  const a = namedMaps(consumersAtSource);
+  const b = namedMaps(consumersAtTarget);
+  for (const [id, name] of unionOf(a, b)) {
+    if (a.has(id) !== b.has(id) && !isFull(found)) found.push({ of: 'stream-consumer', group, name });
+  }
+  await comparePages(comparison, {
+    command: (from, count) => ['XPENDING', key, group, from, '+', count],
+    contentOf: (entry) => (Array.isArray(entry) ? [entry[1] ?? null, entry[3] ?? null] : null),
+    aspect: (id) => ({ of: 'stream-pending', group, id }),
+  });
+}
+
+type Fields = { names: readonly string[]; atSource: Reply | undefined; atTarget: Reply | undefined };
+
+function addFieldAspects(
+  { found }: KeyComparison,
+  { names, atSource, atTarget }: Fields,
+  aspect: (field: string) => Aspect,
+): void {
+  const a = readFields(atSource);
+  const b = readFields(atTarget);
+  for (const field of names) {
+    const [left, right] = [a.get(field), b.get(field)];
+    if (left !== undefined && right !== undefined && !isSameReply(left, right)) found.push(aspect(field));
+  }
+}
+
+/** Lists that both sides keep in the order of stream ids, read page by page. */
+type Listing = {
+  command(from: string, count: number): Command;
+  /** What of an entry is compared. */
+  contentOf(entry: Reply): Reply;
+  aspect(id: string): Aspect;
+};
+
+async function comparePages(comparison: KeyComparison, listing: Listing): Promise<void> {
+  const { found, pageLength } = comparison;
+  for (let from: string | undefined = '-'; from !== undefined && !isFull(found); ) {
+    const [[atSource], [atTarget]] = await askBoth(comparison, [listing.command(from, pageLength)]);
+    if (!Array.isArray(atSource) || !Array.isArray(atTarget)) return suspectType(comparison);
+    const upTo = commonEnd([atSource, atTarget], pageLength);
+    const a = entriesUpTo(atSource, upTo);
+    const b = entriesUpTo(atTarget, upTo);
+    for (const id of new Set([...a.keys(), ...b.keys()])) {
+      const [left, right] = [a.get(id), b.get(id)];
+      const isSame =
+        left !== undefined &&
+        right !== undefined &&
+        isSameReply(listing.contentOf(left), listing.contentOf(right));
+      if (!isSame && !isFull(found)) found.push(listing.aspect(id));
+    }
+    from = upTo === undefined ? undefined : idAfter(upTo);
+  }
+}
+
+/** The last id that both pages cover: a page that is not full covers all the rest. */
+function commonEnd(pages: readonly (readonly Reply[])[], pageLength: number): string | undefined {
+  const ends = pages.filter((page) => page.length >= pageLength).map((page) => idOf(page.at(-1)));
+  return ends.sort(compareIds)[0];
+}
+
+function entriesUpTo(page: readonly Reply[], upTo: string | undefined): ReadonlyMap<string, Reply> {
+  const entries = page.map((entry): [string, Reply] => [idOf(entry), entry]);
+  return new Map(entries.filter(([id]) => upTo === undefined || compareIds(id, upTo) <= 0));
+}
+
+function idOf(entry: Reply | undefined): string {
+  return Array.isArray(entry) ? toBytes(entry[0]).toString('latin1') : '';
+}
+
+/** Orders ids `ms-seq`, two unsigned 64-bit numbers. */
+export function compareIds(a: string, b: string): number {
+  const [msA, seqA] = parseId(a);
+  const [msB, seqB] = parseId(b);
+  if (msA !== msB) return msA < msB ? -1 : 1;
+  return seqA === seqB ? 0 : seqA < seqB ? -1 : 1;
+}
+
+const SEQUENCE_MAX = 2n ** 64n - 1n;
+
+/** The id that follows, undefined after the last there can be; "(" for exclusive ranges is not known before 6.2. */
+export function idAfter(id: string): string | undefined {
+  const [ms, sequence] = parseId(id);
+  if (sequence < SEQUENCE_MAX) return `${ms}-${sequence + 1n}`;
+  return ms < SEQUENCE_MAX ? `${ms + 1n}-0` : undefined;
+}
+
+function parseId(id: string): readonly [bigint, bigint] {
+  const match = /^(\d+)-(\d+)$/.exec(id);
+  return [BigInt(match?.[1] ?? 0), BigInt(match?.[2] ?? 0)];
+}
+
+function namedMaps(reply: Reply | undefined): ReadonlyMap<string, Named> {
+  const maps = Array.isArray(reply) ? reply.map(readFields) : [];
+  return new Map(
+    maps.map((fields) => {
+      const name = Buffer.from(toBytes(fields.get('name')));
+      return [name.toString('latin1'), { name, fields }];
+    }),
+  );
+}
+
+function unionOf(a: ReadonlyMap<string, Named>, b: ReadonlyMap<string, Named>): ReadonlyMap<string, Buffer> {
+  return new Map([...a, ...b].map(([id, { name }]) => [id, name]));
+}

@@ -1,0 +1,194 @@
+import { randomUUID } from 'node:crypto';
+import type { Progress } from '../../contract/job-state.ts';
+import type { KeyDisplay } from '../../contract/jobs.ts';
+import type { Difference, VerifyReport } from '../../contract/reports.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { Access } from '../redis/access.ts';
+import type { Command } from '../redis/raw-connection.ts';
+import { compareBatch } from './compare-batch.ts';
+import { compareFunctions } from './functions.ts';
+import type { Pair } from './key-comparison.ts';
+import { markSource, waitForMark } from './lag.ts';
+import { startMeter, type VerifyStage } from './meter.ts';
+import { forEachConcurrently } from './pool.ts';
+import { recheckSuspects, type Suspect } from './recheck.ts';
+import { scanKeys } from './scan.ts';
+import { openSession } from './session.ts';
+import { createTally, type Tally } from './tally.ts';
+
+/** What to compare and how to tell of it. */
+export type VerifyOptions = {
+  readonly source: Access;
+  readonly target: Access;
+  readonly migrationId: string;
+  readonly maxDifferences: number;
+  /** How far the expiry times of a key or field may be apart. */
+  readonly ttlToleranceMs: number;
+  readonly keyDisplay: KeyDisplay;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** The folder of the migration on the host, for files of the verification. */
+  readonly directory: string;
+  report(progress: Progress): void;
+};
+
+/** Batches that are compared side by side, so that no side waits for the other. */
+const BATCHES_AT_ONCE = 3;
+/** Suspects that wait until the end of the scans; beyond, they are looked at again at once. */
+const SUSPECTS_MAX = 2048;
+const SUSPECT_BYTES_MAX = 8 * 1024 * 1024;
+/** Functions change rarely: looked at again after these pauses, before they count as different. */
+const FUNCTION_PAUSES_MS = [200, 800, 2000];
+
+/**
+ * Compares all keys of all databases of both servers and their functions, in both directions, and tells what differs.
+ *
+ * The source may be written to meanwhile: what differs only because it is on its way is told apart by looking again
+ * ({@link recheckSuspects}). Reads only, without Lua and CONFIG; memory is bounded whatever the data.
+ *
+ * @throws {side}-unreachable, {side}-auth-failed, {side}-tls-failed, {side}-not-ready, {side}-permission-denied,
+ * {side}-protocol-error, target-databases-too-few, sync-behind, verification-incomplete, or the signal's reason
+ */
+export async function compareAll(options: VerifyOptions): Promise<VerifyReport> {
+  const { clock, ttlToleranceMs, keyDisplay, maxDifferences } = options;
+  const startedAtMs = clock.nowMs();
+  await using source = await openSession(options.source, options);
+  await using target = await openSession(options.target, options);
+  const tally = createTally(keyDisplay);
+  const run: Run = {
+    options,
+    pair: { source, target, ttlToleranceMs },
+    tally,
+    meter: startMeter(clock),
+    suspects: [],
+    suspectBytes: 0,
+    keysExpected: 0,
+  };
+  await compareDatabases(run);
+  await drainSuspects(run);
+  tell(run, 'functions');
+  for (const difference of await settleFunctions(run)) tally.addDifference(difference);
+  const counts = tally.toReport();
+  return {
+    kind: 'verify',
+    verificationId: randomUUID(),
+    migrationId: options.migrationId,
+    scope: 'full',
+    passed: counts.differences.total <= maxDifferences,
+    startedAtMs,
+    finishedAtMs: clock.nowMs(),
+    sourceAddress: options.source.address,
+    targetAddress: options.target.address,
+    ...counts,
+    maxDifferences,
+  };
+}
+
+/** One verification while it runs. */
+type Run = {
+  readonly options: VerifyOptions;
+  readonly pair: Pair;
+  readonly tally: Tally;
+  readonly meter: ReturnType<typeof startMeter>;
+  suspects: Suspect[];
+  suspectBytes: number;
+  keysExpected: number;
+};
+
+/** Databases may come up while others are compared, so they are listed again until none is new. */
+async function compareDatabases(run: Run): Promise<void> {
+  const { source, target } = run.pair;
+  const done = new Set<number>();
+  for (;;) {
+    const [atSource, atTarget] = await Promise.all([source.databases(), target.databases()]);
+    run.keysExpected = [...atSource.values(), ...atTarget.values()].reduce((sum, keys) => sum + keys, 0);
+    const fresh = [...new Set([...atSource.keys(), ...atTarget.keys()])].filter((db) => !done.has(db));
+    if (fresh.length === 0) return;
+    for (const db of fresh.sort((a, b) => a - b)) {
+      await compareSourceKeys(run, db);
+      await findExtraKeys(run, db);
+      done.add(db);
+    }
+  }
+}
+
+async function compareSourceKeys(run: Run, db: number): Promise<void> {
+  const { pair, tally } = run;
+  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
+    run.options.signal.throwIfAborted();
+    const { typeCounts, suspects } = await compareBatch(pair, db, keys);
+    tally.addScanned(db, 'source', keys.length);
+    for (const [type, count] of typeCounts) tally.addCompared(type, count);
+    await addSuspects(run, db, suspects);
+    tell(run, 'scanning-source');
+  });
+}
+
+/** The other direction: keys of the target that the source lacks. Needs no memory of what the source had. */
+async function findExtraKeys(run: Run, db: number): Promise<void> {
+  const { pair, tally } = run;
+  await forEachConcurrently(scanKeys(pair.target, db), BATCHES_AT_ONCE, async (keys) => {
+    run.options.signal.throwIfAborted();
+    const [existing] = await pair.source.ask(db, [['EXISTS', ...keys]]);
+    tally.addScanned(db, 'target', keys.length);
+    if (existing !== keys.length) {
+      const replies = await pair.source.ask(
+        db,
+        keys.map((key): Command => ['EXISTS', key]),
+      );
+      await addSuspects(
+        run,
+        db,
+        keys.filter((_, index) => replies[index] !== 1),
+      );
+    }
+    tell(run, 'scanning-target');
+  });
+}
+
+async function addSuspects(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {
+  for (const key of keys) {
+    // A copy: the key is a view into a chunk many times its size.
+    run.suspects.push({ db, key: Buffer.from(key) });
+    run.suspectBytes += key.length;
+  }
+  if (run.suspects.length >= SUSPECTS_MAX || run.suspectBytes >= SUSPECT_BYTES_MAX) await drainSuspects(run);
+}
+
+async function drainSuspects(run: Run): Promise<void> {
+  const { suspects, options, pair, tally } = run;
+  if (suspects.length === 0) return;
+  tell(run, 'rechecking');
+  run.suspects = [];
+  run.suspectBytes = 0;
+  for (const verdict of await recheckSuspects(pair, suspects, options)) tally.addVerdict(verdict);
+}
+
+/** Functions that differ every time, also after the target had the time to catch up. */
+async function settleFunctions({ pair, options }: Run): Promise<readonly Difference[]> {
+  let differences = await compareFunctions(pair, options.keyDisplay);
+  for (const pauseMs of FUNCTION_PAUSES_MS) {
+    if (differences.length === 0) break;
+    await options.clock.sleep(pauseMs, options.signal);
+    await waitForMark(pair, await markSource(pair.source), options);
+    const again = await compareFunctions(pair, options.keyDisplay);
+    differences = again.filter((now) =>
+      differences.some(({ key, detail }) => key === now.key && detail === now.detail),
+    );
+  }
+  return differences;
+}
+
+function tell(run: Run, stage: VerifyStage): void {
+  const { tally, pair, suspects, keysExpected } = run;
+  run.options.report(
+    run.meter({
+      stage,
+      keysExpected,
+      keysScanned: tally.keysScanned,
+      bytes: pair.source.bytesRead() + pair.target.bytesRead(),
+      suspectsOpen: suspects.length,
+      differences: tally.differences,
+    }),
+  );
+}

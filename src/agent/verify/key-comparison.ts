@@ -1,0 +1,51 @@
+import type { Command } from '../redis/raw-connection.ts';
+import type { Reply } from '../redis/reply-parser.ts';
+import type { Aspect } from './aspect.ts';
+import type { Session } from './session.ts';
+
+/** Two servers whose keys are compared. */
+export type Pair = { readonly source: Session; readonly target: Session; readonly ttlToleranceMs: number };
+
+/** A key while its value is compared: the aspects that differ are collected up to {@link ASPECTS_PER_KEY_MAX}. */
+export type KeyComparison = Pair & {
+  readonly db: number;
+  readonly key: Buffer;
+  /** How many elements to read at once, so that a page stays small whatever their size. */
+  readonly pageLength: number;
+  readonly found: Aspect[];
+};
+
+/** The most aspects of one key that are followed at a time. */
+export const ASPECTS_PER_KEY_MAX = 16;
+
+/** Whether no more aspects are taken. */
+export function isFull(found: readonly Aspect[]): boolean {
+  return found.length >= ASPECTS_PER_KEY_MAX;
+}
+
+/** A value that vanished or changed its type between two questions: what it is has to be asked again. */
+export function suspectType({ found }: KeyComparison): void {
+  found.push({ of: 'type' });
+}
+
+/** Asks both sides the same at the same time. */
+export async function askBoth(
+  { source, target, db }: KeyComparison,
+  commands: readonly Command[],
+): Promise<readonly [readonly Reply[], readonly Reply[]]> {
+  return Promise.all([source.ask(db, commands), target.ask(db, commands)]);
+}
+
+/** Whether two replies are the same bulk string. */
+export function isSameBytes(a: Reply | undefined, b: Reply | undefined): boolean {
+  return Buffer.isBuffer(a) && Buffer.isBuffer(b) ? a.equals(b) : a === b;
+}
+
+/** The offset of the first byte that differs; the shorter length when one begins with the other. */
+export function firstDifference(a: Buffer, b: Buffer): number {
+  const length = Math.min(a.length, b.length);
+  if (a.compare(b, 0, length, 0, length) === 0) return length;
+  let offset = 0;
+  while (a[offset] === b[offset]) offset++;
+  return offset;
+}

@@ -1,0 +1,70 @@
+import type { Clock } from '../../core/clock.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { formatDuration } from '../../core/units.ts';
+import type { Session } from './session.ts';
+
+/** A place in the replication stream of the source. */
+export type Mark = { readonly replid: string; readonly offset: number };
+
+/** The longest that a comparison waits until the target has applied what the source had at a mark. */
+export const LAG_WAIT_MAX_MS = 120_000;
+const POLL_MS = 200;
+
+/** Where the source's stream is now; undefined where it has none that can be told. */
+export async function markSource(source: Session): Promise<Mark | undefined> {
+  const fields = await readReplication(source);
+  const replid = fields.get('master_replid');
+  const offset = Number(fields.get('master_repl_offset'));
+  return replid === undefined || !Number.isSafeInteger(offset) ? undefined : { replid, offset };
+}
+
+/**
+ * Waits until everything before the mark has reached the target, as far as the servers know: the target itself when
+ * it is a replica of the source, else every replica that the source has, the sync among them. Without any it returns
+ * at once, and only time tells.
+ *
+ * @throws sync-behind when that takes longer than {@link LAG_WAIT_MAX_MS}
+ */
+export async function waitForMark(
+  { source, target }: { source: Session; target: Session },
+  mark: Mark | undefined,
+  { clock, signal }: { clock: Clock; signal: AbortSignal },
+): Promise<void> {
+  if (mark === undefined) return;
+  const untilMs = clock.nowMs() + LAG_WAIT_MAX_MS;
+  for (;;) {
+    const offset =
+      offsetOfReplica(await readReplication(target), mark) ??
+      offsetOfSlowest(await readReplication(source), mark);
+    if (offset === undefined || offset >= mark.offset) return;
+    if (clock.nowMs() >= untilMs) {
+      throw new MigrationError(
+        'sync-behind',
+        `The target ${target.access.address} did not reach offset ${mark.offset} of the source in ${formatDuration(LAG_WAIT_MAX_MS)}; it is at ${offset}.`,
+      );
+    }
+    await clock.sleep(POLL_MS, signal);
+  }
+}
+
+async function readReplication(session: Session): Promise<ReadonlyMap<string, string>> {
+  const [reply] = await session.ask(0, [['INFO', 'replication']]);
+  const lines = Buffer.isBuffer(reply) ? reply.toString('latin1').matchAll(/^([^#:\r\n]+):([^\r\n]*)/gm) : [];
+  return new Map(Array.from(lines, ([, name = '', value = '']) => [name, value]));
+}
+
+/** What a native replica has applied; a target that follows another stream says nothing about ours. */
+function offsetOfReplica(fields: ReadonlyMap<string, string>, mark: Mark): number | undefined {
+  if (fields.get('role') !== 'slave' || fields.get('master_replid') !== mark.replid) return undefined;
+  return Number(fields.get('slave_repl_offset'));
+}
+
+/** `slave0:ip=...,port=...,state=online,offset=...,lag=...`: what the replicas of the source have acknowledged. */
+function offsetOfSlowest(fields: ReadonlyMap<string, string>, mark: Mark): number | undefined {
+  // After a failover of the source offsets of the old stream mean nothing.
+  if (fields.get('master_replid') !== mark.replid) return undefined;
+  const offsets = [...fields]
+    .filter(([name, value]) => /^slave\d+$/.test(name) && value.includes('state=online'))
+    .map(([, value]) => Number(/offset=(\d+)/.exec(value)?.[1]));
+  return offsets.length === 0 ? undefined : Math.min(...offsets);
+}

@@ -1,0 +1,177 @@
+import type { Clock } from '../../core/clock.ts';
+import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { backoffDelaysMs, retry } from '../../core/retry.ts';
+import type { Access } from '../redis/access.ts';
+import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
+import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { toServerError } from '../redis/server-error.ts';
+
+/** Which of the commands that not every version has a server knows and lets us run. */
+export type Capabilities = {
+  /** PEXPIRETIME: Redis 7.0, Valkey. */
+  readonly absoluteExpiry: boolean;
+  /** HPEXPIRETIME: Redis 7.4, Valkey 9. */
+  readonly fieldExpiry: boolean;
+  /** SMISMEMBER and ZMSCORE: Redis 6.2, Valkey. */
+  readonly multiLookup: boolean;
+};
+
+/** One side of a comparison: asks, and when the connection is lost connects again and asks once more. */
+export type Session = AsyncDisposable & {
+  readonly access: Access;
+  readonly capabilities: Capabilities;
+  /**
+   * Sends reading commands to one database. Errors that the server answers are values, since a key may have changed
+   * its type meanwhile; those that say that the server does not serve us at all are thrown.
+   *
+   * @throws {side}-unreachable after the retries, {side}-not-ready, {side}-permission-denied,
+   * target-databases-too-few, verification-incomplete, or the signal's reason
+   */
+  ask(db: number, commands: readonly Command[]): Promise<readonly Reply[]>;
+  /** What the server has answered so far, in bytes. */
+  bytesRead(): number;
+  /** The databases that hold keys, with their counts as INFO keyspace says: expired ones included. */
+  databases(): Promise<ReadonlyMap<number, number>>;
+};
+
+/** What a session needs besides its server. */
+export type SessionOptions = { readonly clock: Clock; readonly signal: AbortSignal };
+
+/** The pauses between attempts to reach a server again: about a minute, so that a failover or restart passes. */
+const RECONNECT_DELAYS_MS = backoffDelaysMs({ firstMs: 100, maximumMs: 10_000, count: 12 });
+
+/**
+ * Opens a session; the server must answer now.
+ *
+ * @throws the codes of {@link openRawConnection}
+ */
+export async function openSession(access: Access, { clock, signal }: SessionOptions): Promise<Session> {
+  const first = await connect(access, signal);
+  let line: Promise<Line> | undefined = Promise.resolve(first);
+  let bytesReadBefore = 0;
+  let latest = first;
+
+  const askOnce = async (db: number, commands: readonly Command[]) => {
+    line ??= connect(access, signal, first.runId);
+    const pending = line;
+    // Several batches are lost together: only the first of them makes way for a new connection.
+    const giveUp = () => {
+      if (line === pending) line = undefined;
+    };
+    const current = await pending.catch((error: unknown) => {
+      if (isLost(error)) giveUp();
+      throw error;
+    });
+    latest = current;
+    try {
+      return await exchange(current, db, commands);
+    } catch (error) {
+      if (isLost(error) && line === pending) {
+        giveUp();
+        bytesReadBefore += current.connection.bytesRead();
+        await current.connection[Symbol.asyncDispose]();
+      }
+      throw error;
+    }
+  };
+  const policy = { delaysMs: RECONNECT_DELAYS_MS, shouldRetry: isLost };
+  const ask: Session['ask'] = (db, commands) => retry(() => askOnce(db, commands), { policy, clock, signal });
+  return {
+    access,
+    capabilities: await readCapabilities(first.connection),
+    ask,
+    bytesRead: () => bytesReadBefore + latest.connection.bytesRead(),
+    databases: async () => readKeyspace(access, (await ask(0, [['INFO', 'keyspace']]))[0]),
+    [Symbol.asyncDispose]: async () => {
+      await latest.connection[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A connection, the life of the server it leads to, and the database it will be in when all is answered. */
+type Line = { readonly connection: RawConnection; readonly runId: string | undefined; db: number };
+
+async function connect(access: Access, signal: AbortSignal, expectedRunId?: string): Promise<Line> {
+  const connection = await openRawConnection(access, { signal });
+  try {
+    // Keeps our reads out of the LRU and LFU of the server; before Redis 7.2 there is no such thing, so any refusal is fine.
+    const [, info] = await connection.send([
+      ['CLIENT', 'NO-TOUCH', 'ON'],
+      ['INFO', 'server'],
+    ]);
+    const runId = Buffer.isBuffer(info) ? /^run_id:(\w+)/m.exec(info.toString('latin1'))?.[1] : undefined;
+    // Another process hashes keys with another seed: the cursors of a scan would leave out keys without a word.
+    if (expectedRunId !== undefined && runId !== expectedRunId) {
+      throw new MigrationError(
+        'verification-incomplete',
+        `The ${access.side} ${access.address} was restarted or failed over during the verification.`,
+      );
+    }
+    return { connection, runId, db: 0 };
+  } catch (error) {
+    await connection[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function exchange(line: Line, db: number, commands: readonly Command[]): Promise<readonly Reply[]> {
+  const { connection } = line;
+  const isSelecting = line.db !== db;
+  line.db = db;
+  const replies = await connection.send(isSelecting ? [['SELECT', db], ...commands] : commands);
+  const selected = isSelecting ? replies[0] : undefined;
+  if (selected instanceof ErrorReply) throw noSuchDatabase(connection.access, db, selected);
+  const answers = isSelecting ? replies.slice(1) : replies;
+  for (const answer of answers) {
+    if (answer instanceof ErrorReply && REFUSAL.test(answer.message)) {
+      throw toServerError(connection.access, 'reading keys', answer);
+    }
+  }
+  return answers;
+}
+
+/** Error replies that are about the server or our rights, not about the key that was asked for. */
+const REFUSAL =
+  /^(NOAUTH|NOPERM|LOADING|BUSY|MASTERDOWN|NOMASTERLINK|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|DENIED)\b/;
+
+function isLost(error: unknown): boolean {
+  return isMigrationError(error) && /-(unreachable|not-ready)$/.test(error.code);
+}
+
+function noSuchDatabase(access: Access, db: number, cause: ErrorReply): MigrationError {
+  if (!/index|range|cluster/i.test(cause.message))
+    return toServerError(access, `selecting database ${db}`, cause);
+  const message = `The ${access.side} ${access.address} has no database ${db}, in which the other side holds keys.`;
+  return new MigrationError(
+    access.side === 'target' ? 'target-databases-too-few' : 'verification-incomplete',
+    message,
+    { cause, retryable: false },
+  );
+}
+
+async function readCapabilities(connection: RawConnection): Promise<Capabilities> {
+  const probes: Command[] = [
+    ['PEXPIRETIME', RESERVED_KEY],
+    ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'f'],
+    ['SMISMEMBER', `${RESERVED_KEY}:none`, 'm'],
+  ];
+  // A hash command on our own key may answer WRONGTYPE, which a server says only of commands it knows.
+  const [absoluteExpiry, fieldExpiry, multiLookup] = (await connection.send(probes)).map(
+    (reply) => !(reply instanceof ErrorReply) || reply.message.startsWith('WRONGTYPE'),
+  );
+  return {
+    absoluteExpiry: absoluteExpiry === true,
+    fieldExpiry: fieldExpiry === true,
+    multiLookup: multiLookup === true,
+  };
+}
+
+/** `db0:keys=12,expires=3,...` line by line. */
+function readKeyspace(access: Access, reply: Reply | undefined): ReadonlyMap<number, number> {
+  if (!Buffer.isBuffer(reply)) {
+    throw toServerError(access, 'reading INFO keyspace', reply ?? new Error('no reply'));
+  }
+  const lines = reply.toString('latin1').matchAll(/^db(\d+):keys=(\d+)/gm);
+  return new Map(Array.from(lines, ([, db, keys]) => [Number(db), Number(keys)]));
+}

@@ -1,0 +1,196 @@
+import type { KeyDisplay } from '../../contract/jobs.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { Command } from '../redis/raw-connection.ts';
+import type { Reply } from '../redis/reply-parser.ts';
+import { type Aspect, aspectCommands, type Holding, isSameHolding, readAspect } from './aspect.ts';
+import { type Description, describeDifference } from './describe.ts';
+import { readTimeMs } from './expiry.ts';
+import type { Pair } from './key-comparison.ts';
+import { markSource, waitForMark } from './lag.ts';
+import type { Session } from './session.ts';
+
+/** An aspect of a key that was found different and is looked at until it is equal once, or has stayed different. */
+export type Watch = {
+  readonly db: number;
+  readonly key: Buffer;
+  readonly aspect: Aspect;
+  /** What the source held so far, the latest last; without bytes. */
+  readonly sourceHistory: Holding[];
+  target: Holding | undefined;
+  /** Looks in a row at which neither side had changed. */
+  unchangedLooks: number;
+  outcome: 'open' | 'equal' | 'different';
+  description: Description | undefined;
+};
+
+/** What watching needs besides the two servers. */
+export type WatchOptions = {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly keyDisplay: KeyDisplay;
+};
+
+/** First looks, far apart: a write in flight arrives in between. */
+const SLOW_PAUSES_MS = [100, 200, 400, 800, 1600];
+/**
+ * Then a burst, after the target has passed a mark behind the slow looks: whoever is still different and unchanged
+ * in all of it is different. Its uneven steps find the other face of a value that goes to and fro.
+ */
+const QUICK_PAUSES_MS = [34, 3, 21, 2, 13, 1, 8, 5, 13, 1, 3, 2];
+/** Looks without pause at values that never stand still, so close that hardly a version of them is missed. */
+const HOT_LOOKS = 300;
+/** How many moving values are followed at a time, and so how much history is kept. */
+const HOT_GROUP = 64;
+/** How many aspects are read in one batch. */
+const LOOK_BATCH = 128;
+
+/** Starts to watch an aspect. */
+export function createWatch(at: { db: number; key: Buffer }, aspect: Aspect): Watch {
+  return {
+    ...at,
+    aspect,
+    sourceHistory: [],
+    target: undefined,
+    unchangedLooks: 0,
+    outcome: 'open',
+    description: undefined,
+  };
+}
+
+/**
+ * Looks at every watch until none is open.
+ *
+ * Equal means: the target once held what the source held at that moment or before. Different means either that
+ * neither side changed while the target had the time to catch up with the source (measured where the servers tell),
+ * or that of a value that keeps changing no version was ever seen at both sides.
+ *
+ * @throws sync-behind, and the codes of {@link Session.ask}
+ */
+export async function settleWatches(
+  pair: Pair,
+  watches: readonly Watch[],
+  options: WatchOptions,
+): Promise<void> {
+  const { clock, signal } = options;
+  const lookAfter = async (pauseMs: number) => {
+    if (!watches.some(isOpen)) return;
+    await clock.sleep(pauseMs, signal);
+    await look(pair, watches.filter(isOpen), options);
+  };
+  for (const pauseMs of SLOW_PAUSES_MS) await lookAfter(pauseMs);
+  if (!watches.some(isOpen)) return;
+  await waitForMark(pair, await markSource(pair.source), options);
+  for (const pauseMs of QUICK_PAUSES_MS) await lookAfter(pauseMs);
+  for (const watch of watches) {
+    if (isOpen(watch) && watch.unchangedLooks > QUICK_PAUSES_MS.length) watch.outcome = 'different';
+  }
+  const moving = watches.filter(isOpen);
+  for (let from = 0; from < moving.length; from += HOT_GROUP) {
+    await followMoving(pair, moving.slice(from, from + HOT_GROUP), options);
+  }
+}
+
+function isOpen(watch: Watch): boolean {
+  return watch.outcome === 'open';
+}
+
+/** The versions of a value pass by at both sides, at the target later: one that both had is proof enough. */
+async function followMoving(pair: Pair, watches: readonly Watch[], options: WatchOptions): Promise<void> {
+  const lookOften = async () => {
+    for (let count = 0; count < HOT_LOOKS && watches.some(isOpen); count++) {
+      options.signal.throwIfAborted();
+      await look(pair, watches.filter(isOpen), options);
+    }
+  };
+  await lookOften();
+  if (!watches.some(isOpen)) return;
+  const mark = await markSource(pair.source);
+  const arrival = waitForMark(pair, mark, options);
+  let hasArrived = false;
+  const settled = arrival.finally(() => {
+    hasArrived = true;
+  });
+  while (!hasArrived && watches.some(isOpen)) await look(pair, watches.filter(isOpen), options);
+  await settled;
+  await lookOften();
+  for (const watch of watches) if (isOpen(watch)) watch.outcome = 'different';
+}
+
+async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions): Promise<void> {
+  for (const db of new Set(watches.map((watch) => watch.db))) {
+    const group = watches.filter((watch) => watch.db === db);
+    for (let from = 0; from < group.length; from += LOOK_BATCH) {
+      const batch = group.slice(from, from + LOOK_BATCH);
+      const [source, target] = await Promise.all([
+        readHoldings(pair.source, db, batch),
+        readHoldings(pair.target, db, batch),
+      ]);
+      batch.forEach((watch, index) => {
+        const holdings = [source.holdings[index], target.holdings[index]] as const;
+        judge(watch, { ...pair, ...options, holdings, sourceNowMs: source.nowMs, targetNowMs: target.nowMs });
+      });
+    }
+  }
+}
+
+async function readHoldings(
+  session: Session,
+  db: number,
+  watches: readonly Watch[],
+): Promise<{ nowMs: number; holdings: readonly Holding[] }> {
+  const commands: Command[] = [['TIME']];
+  const ends = watches.map(({ aspect, key }) =>
+    commands.push(...aspectCommands(aspect, key, session.capabilities)),
+  );
+  const replies: readonly Reply[] = await session.ask(db, commands);
+  let from = 1;
+  const holdings = watches.map(({ aspect }, index) => {
+    const part = replies.slice(from, ends[index]);
+    from = ends[index] ?? from;
+    return readAspect(aspect, part, session.capabilities);
+  });
+  return { nowMs: readTimeMs(replies[0]), holdings };
+}
+
+type Sight = {
+  readonly holdings: readonly [Holding | undefined, Holding | undefined];
+  readonly sourceNowMs: number;
+  readonly targetNowMs: number;
+  readonly ttlToleranceMs: number;
+  readonly keyDisplay: KeyDisplay;
+};
+
+function judge(watch: Watch, sight: Sight): void {
+  const [source, target] = sight.holdings;
+  if (source === undefined || target === undefined)
+    throw new Error('a look answered for fewer aspects than asked');
+  const last = watch.sourceHistory.at(-1);
+  const isSourceUnchanged = last !== undefined && isSameHolding(last, source, 0);
+  const isTargetUnchanged = watch.target !== undefined && isSameHolding(watch.target, target, 0);
+  watch.unchangedLooks = isSourceUnchanged && isTargetUnchanged ? watch.unchangedLooks + 1 : 1;
+  if (!isSourceUnchanged) watch.sourceHistory.push(withoutBytes(source));
+  watch.target = withoutBytes(target);
+  const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
+  if (wasAtSource || hasExpired(watch.aspect, source, target, sight)) {
+    watch.outcome = 'equal';
+  } else if (watch.unchangedLooks === 1 || watch.description === undefined) {
+    watch.description = describeDifference(watch.aspect, [source, target], sight.keyDisplay);
+  }
+}
+
+function withoutBytes({ identity, expiry }: Holding): Holding {
+  return expiry === undefined ? { identity } : { identity, expiry };
+}
+
+/** A key that only one side still has although its time is over by the clock of the other. */
+function hasExpired(
+  aspect: Aspect,
+  source: Holding,
+  target: Holding,
+  { sourceNowMs, targetNowMs, ttlToleranceMs }: Sight,
+): boolean {
+  if (aspect.of !== 'type' || (source.identity === '') === (target.identity === '')) return false;
+  const [holder, nowMs] = target.identity === '' ? [source, targetNowMs] : [target, sourceNowMs];
+  const atMs = holder.expiry?.atMs ?? -1;
+  return atMs >= 0 && atMs <= nowMs + ttlToleranceMs + (holder.expiry?.slackMs ?? 0);
+}

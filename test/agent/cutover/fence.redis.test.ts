@@ -1,0 +1,133 @@
+import { readdir } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { isFenceStanding, liftFence, setFence } from '../../../src/agent/cutover/fence.ts';
+import { type Client, openClient } from '../../../src/agent/redis/client.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import { findServer, type RunningServer, sourceServer, startServer } from '../../servers/start.ts';
+import { accessOf, readSettings } from './job-context.ts';
+
+const clock = systemClock;
+
+const open = (running: RunningServer, user?: { name: string; password: string }) =>
+  openClient(accessOf('source', running, user));
+
+describe('a fence', () => {
+  it('refuses writes, transactions and scripts, and serves reads', async () => {
+    await using running = await startServer({ server: await sourceServer() });
+    await using client = await open(running);
+    const writer = running.client();
+    await writer.set('a', '1');
+    await setFence(client, { directory: running.directory, clock });
+    await expect(writer.set('a', '2')).rejects.toThrow('NOREPLICAS');
+    await expect(writer.del('a')).rejects.toThrow('NOREPLICAS');
+    await expect(writer.eval("return redis.call('SET', KEYS[1], '2')", 1, 'a')).rejects.toThrow('NOREPLICAS');
+    await expect(writer.multi().set('a', '2').exec()).rejects.toThrow('EXECABORT');
+    expect(await writer.get('a')).toBe('1');
+    expect(await isFenceStanding(client, running.directory)).toBe(true);
+  });
+
+  it.each([
+    { 'min-replicas-to-write': '0', 'min-replicas-max-lag': '10' },
+    { 'min-replicas-to-write': '0', 'min-replicas-max-lag': '0' },
+    { 'min-replicas-to-write': '1', 'min-replicas-max-lag': '7' },
+  ])('leaves every setting as it was found, and no file: %j', async (config) => {
+    await using running = await startServer({ server: await sourceServer(), config });
+    await using client = await open(running);
+    const before = await readSettings(running);
+    const files = await readdir(running.directory);
+    await setFence(client, { directory: running.directory, clock });
+    await expect(running.client().set('a', '1')).rejects.toThrow('NOREPLICAS');
+    expect(await readSettings(running)).not.toEqual(before);
+    expect(await liftFence(client, running.directory)).toBe(true);
+    expect(await readSettings(running)).toEqual(before);
+    expect(await readdir(running.directory)).toEqual(files);
+    expect(await liftFence(client, running.directory)).toBe(false);
+  });
+
+  it('lets writes that a pause holds back fail, not happen later', async () => {
+    await using running = await startServer({ server: await findServer({ kind: 'redis', version: '7.0' }) });
+    await using client = await open(running);
+    const writer = running.client();
+    await client.call('CLIENT', 'PAUSE', 30_000, 'WRITE');
+    const held = writer.set('a', '1').catch((error: Error) => error.message);
+    await untilBlocked(client);
+    await setFence(client, { directory: running.directory, clock });
+    expect(await held).toContain('NOREPLICAS');
+    expect(await writer.get('a')).toBeNull();
+  });
+
+  it('that a dead process left is renewed, and still lifted to what was before the first', async () => {
+    const config = { 'min-replicas-max-lag': '0' };
+    await using running = await startServer({ server: await sourceServer(), config });
+    const before = await (async () => {
+      await using first = await open(running);
+      const settings = await readSettings(running);
+      await setFence(first, { directory: running.directory, clock });
+      return settings;
+    })();
+    await using second = await open(running);
+    await setFence(second, { directory: running.directory, clock });
+    await expect(running.client().set('a', '1')).rejects.toThrow('NOREPLICAS');
+    await liftFence(second, running.directory);
+    expect(await readSettings(running)).toEqual(before);
+  });
+
+  it('is seen to be gone when the source was restarted', async () => {
+    await using running = await startServer({ server: await sourceServer() });
+    await using before = await open(running);
+    await setFence(before, { directory: running.directory, clock });
+    await running.restart();
+    await using after = await open(running);
+    expect(await isFenceStanding(after, running.directory)).toBe(false);
+    expect(await liftFence(after, running.directory)).toBe(true);
+  });
+
+  it('is not lifted at another server', async () => {
+    await using running = await startServer({ server: await sourceServer() });
+    await using other = await startServer({ server: await sourceServer() });
+    await using client = await open(running);
+    await setFence(client, { directory: running.directory, clock });
+    await using stranger = await open(other);
+    await expect(liftFence(stranger, running.directory)).rejects.toMatchObject({ code: 'fence-denied' });
+    await expect(setFence(stranger, { directory: running.directory, clock })).rejects.toMatchObject({
+      code: 'fence-denied',
+    });
+    expect(await isFenceStanding(client, running.directory)).toBe(true);
+  });
+
+  it.each(['-config|set', '-config', '-client|pause', '-client|unpause'])(
+    'is denied without the permission %s, and changes nothing',
+    async (rule) => {
+      await using running = await startServer({ server: await sourceServer() });
+      await using admin = await open(running);
+      await admin.call('ACL', 'SETUSER', 'mover', 'on', '>pw', '~*', '&*', '+@all', rule);
+      const before = await readSettings(running);
+      await using client = await open(running, { name: 'mover', password: 'pw' });
+      await expect(setFence(client, { directory: running.directory, clock })).rejects.toMatchObject({
+        code: 'fence-denied',
+        message: expect.stringContaining('NOPERM'),
+      });
+      expect(await readSettings(running)).toEqual(before);
+      expect(await liftFence(client, running.directory)).toBe(false);
+    },
+  );
+
+  it('is denied at a replica, whose writes come from elsewhere', async () => {
+    await using master = await startServer({ server: await sourceServer() });
+    await using running = await startServer({
+      server: await sourceServer(),
+      config: { replicaof: `127.0.0.1 ${master.port}` },
+    });
+    await using client = await open(running);
+    await expect(setFence(client, { directory: running.directory, clock })).rejects.toMatchObject({
+      code: 'fence-denied',
+      message: expect.stringContaining('it is a replica'),
+    });
+  });
+});
+
+async function untilBlocked(client: Client): Promise<void> {
+  const signal = AbortSignal.timeout(10_000);
+  const isBlocked = async () => /blocked_clients:1/.test((await client.callText('INFO', 'clients')) ?? '');
+  while (!(await isBlocked())) await clock.sleep(10, signal);
+}

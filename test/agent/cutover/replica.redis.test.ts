@@ -1,0 +1,194 @@
+import { describe, expect, it } from 'vitest';
+import { runCutover } from '../../../src/agent/cutover/job.ts';
+import { runRollback } from '../../../src/agent/cutover/rollback.ts';
+import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
+import { openClient } from '../../../src/agent/redis/client.ts';
+import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
+import { runSync } from '../../../src/agent/sync/job.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import { sourceServer, startServer, targetServer } from '../../servers/start.ts';
+import {
+  type CutoverPair,
+  cutoverRequest,
+  type HeldSiblings,
+  heldSiblings,
+  passedVerification,
+  startWriter,
+  syncState,
+} from './cutover-pair.ts';
+import { accessOf, endpointOf, jobContext, readSettings } from './job-context.ts';
+
+type LivePair = CutoverPair & AsyncDisposable & { readonly siblings: HeldSiblings };
+
+/** Source and target with a real sync between them that is live; it ends when a sibling asks it to stop. */
+async function startLivePair(): Promise<LivePair> {
+  const stack = new AsyncDisposableStack();
+  const config = { 'repl-diskless-sync-delay': '0' };
+  const source = stack.use(await startServer({ server: await sourceServer(), config }));
+  const target = stack.use(await startServer({ server: await targetServer() }));
+  await source.client().mset({ a: '1', b: '2', c: '3' });
+  const pair = { source, target };
+  const siblings = heldSiblings(passedVerification(pair), syncState('running', 'starting'));
+  const stopping = new AbortController();
+  const context = jobContext({ directory: target.directory, siblings, signal: stopping.signal });
+  const sync = runSync(
+    { kind: 'sync', source: endpointOf(source), target: endpointOf(target), flushTarget: false },
+    { ...context, report: ({ stage }) => siblings.states.set('sync', syncState('running', stage)) },
+  ).then(
+    () => siblings.states.set('sync', syncState('succeeded', 'ended')),
+    () => siblings.states.set('sync', syncState('stopped', 'ended')),
+  );
+  siblings.onStop = async (kind) => {
+    if (kind !== 'sync') return;
+    stopping.abort(new Error('stopped'));
+    await sync;
+  };
+  stack.defer(() => siblings.onStop('sync'));
+  await untilStage(siblings, 'live');
+  return { ...pair, siblings, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+async function untilStage(siblings: HeldSiblings, stage: string): Promise<void> {
+  const signal = AbortSignal.timeout(30_000);
+  while (siblings.states.get('sync')?.progress.stage !== stage) await systemClock.sleep(20, signal);
+}
+
+const contextOf = ({ source, siblings }: LivePair) => jobContext({ directory: source.directory, siblings });
+
+const claimOf = async ({ target }: CutoverPair) => {
+  await using client = await openClient(accessOf('target', target));
+  return await readClaim(client);
+};
+
+function rollbackRequest({ source, target }: CutoverPair, flushTarget: boolean) {
+  const endpoints = { source: endpointOf(source), target: endpointOf(target) };
+  return { kind: 'rollback' as const, ...endpoints, route: 'replica' as const, flushTarget };
+}
+
+describe('a cutover on the replica route', () => {
+  it('ends with a fenced source, no sync, and a target with every acknowledged write and no key of ours', async () => {
+    await using pair = await startLivePair();
+    const writer = startWriter(pair.source);
+    const context = contextOf(pair);
+    const report = await runCutover(cutoverRequest(pair, 'replica'), context);
+    expect(await writer.refusal).toContain('NOREPLICAS');
+    expect(pair.siblings.stopped).toEqual(['sync']);
+    expect(await pair.target.client().exists(RESERVED_KEY)).toBe(0);
+    expect(writer.acknowledged).toBeGreaterThan(0);
+    expect(await pair.target.client().dbsize()).toBe(3 + writer.acknowledged);
+    expect(await pair.target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
+    expect(report.targetOffset).toBeGreaterThanOrEqual(report.sourceOffset);
+    expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over']);
+    // Once more: it is done, and says the same.
+    expect(await runCutover(cutoverRequest(pair, 'replica'), context)).toEqual(report);
+  });
+
+  it('goes on with the hand-over, behind the same fence, when it died in it', async () => {
+    await using pair = await startLivePair();
+    const stop = pair.siblings.onStop;
+    pair.siblings.onStop = async () => {
+      throw new Error('killed');
+    };
+    await expect(runCutover(cutoverRequest(pair, 'replica'), contextOf(pair))).rejects.toThrow('killed');
+    await expect(pair.source.client().set('a', '2')).rejects.toThrow('NOREPLICAS');
+    pair.siblings.onStop = stop;
+    pair.siblings.verification = undefined;
+    const report = await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    expect(report.verification.passed).toBe(true);
+    expect(await claimOf(pair)).toBeUndefined();
+  });
+
+  it.each([
+    ['sync-not-running', undefined],
+    ['sync-not-running', syncState('dead', 'live')],
+    ['sync-behind', syncState('running', 'copying')],
+  ])('is refused as %s when the sync is not live', async (code, sync) => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    const siblings = heldSiblings(pair.siblings.verification, sync);
+    const cutover = runCutover(cutoverRequest(pair, 'replica'), { ...contextOf(pair), siblings });
+    await expect(cutover).rejects.toMatchObject({ code });
+    expect(await readSettings(pair.source)).toEqual(before);
+  });
+
+  it('lifts the fence when the sync ends before the target has drained', async () => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    await pair.siblings.onStop('sync');
+    await pair.source.client().set('late', '1');
+    // The state that the cutover saw when it began.
+    const live = pair.siblings.states.get('sync');
+    let looks = 0;
+    const siblings = {
+      ...pair.siblings,
+      state: async () => (looks++ === 0 ? syncState('running', 'live') : live),
+    };
+    const cutover = runCutover(cutoverRequest(pair, 'replica'), { ...contextOf(pair), siblings });
+    await expect(cutover).rejects.toMatchObject({ code: 'sync-not-running' });
+    expect(await readSettings(pair.source)).toEqual(before);
+  });
+
+  it('lifts the fence when drain and proof do not fit, and the sync goes on', async () => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    const request = { ...cutoverRequest(pair, 'replica'), maxWritePauseMs: 1 };
+    await expect(runCutover(request, contextOf(pair))).rejects.toMatchObject({
+      code: 'write-pause-exceeded',
+    });
+    expect(await readSettings(pair.source)).toEqual(before);
+    expect(pair.siblings.stopped).toEqual([]);
+    await pair.source.client().set('after', '1');
+    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    expect(await pair.target.client().get('after')).toBe('1');
+  });
+});
+
+describe('a rollback', () => {
+  it.each([
+    [true, 0, 'released and emptied'],
+    [false, 3, 'released; the keys that were copied are left'],
+  ])('stops the sync and releases the target, flushing: %s', async (flushTarget, keys, outcome) => {
+    await using pair = await startLivePair();
+    const report = await runRollback(rollbackRequest(pair, flushTarget), contextOf(pair));
+    expect(report.steps).toEqual([
+      { step: 'stop cutover', outcome: 'was not running' },
+      { step: 'stop verify', outcome: 'was not running' },
+      { step: 'stop sync', outcome: 'stopped' },
+      { step: 'lift fence', outcome: 'there was none' },
+      { step: 'release target', outcome },
+    ]);
+    expect(await pair.target.client().dbsize()).toBe(keys);
+  });
+
+  it('after a cutover opens the source again and leaves the target as it is', async () => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await pair.target.client().set('new', '1');
+    const report = await runRollback(rollbackRequest(pair, true), contextOf(pair));
+    expect(report.steps.at(-1)?.outcome).toBe('left as it is: this migration does not hold it');
+    expect(await pair.target.client().dbsize()).toBe(4);
+    expect(await readSettings(pair.source)).toEqual(before);
+  });
+
+  it('leaves the target of another migration alone', async () => {
+    await using pair = await startLivePair();
+    const context = { ...contextOf(pair), migrationId: 'carts' };
+    const report = await runRollback(rollbackRequest(pair, true), context);
+    expect(report.steps.at(-1)?.outcome).toContain('the migration sessions of example/shop holds it');
+    expect(await claimOf(pair)).toMatchObject({ migrationId: 'sessions' });
+    expect(await pair.target.client().dbsize()).toBe(4);
+  });
+
+  it('restores the source though the target cannot be reached, and says so at the end', async () => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await pair.target.stop();
+    await expect(runRollback(rollbackRequest(pair, false), contextOf(pair))).rejects.toMatchObject({
+      code: 'target-unreachable',
+      message: expect.stringContaining('lift fence: lifted, with the settings as they were found'),
+    });
+    expect(await readSettings(pair.source)).toEqual(before);
+  });
+});

@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { JobContext } from '../../../src/agent/job/context.ts';
+import { runSync } from '../../../src/agent/sync/job.ts';
+import type { Progress } from '../../../src/contract/job-state.ts';
+import type { SyncReport } from '../../../src/contract/reports.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import type { RunningServer } from '../../servers/start.ts';
+
+/** How to start a sync in a test. */
+export type SyncRunOptions = {
+  readonly source: RunningServer;
+  readonly target: RunningServer;
+  readonly flushTarget?: boolean;
+  readonly migrationId?: string;
+  readonly repository?: string;
+  readonly hostId?: string;
+};
+
+/** A sync under way in this process, as the job store would run it. */
+export type SyncRun = AsyncDisposable & {
+  /** Resolves with the progress that first satisfies the condition; rejects when the sync fails before. */
+  until(condition: (progress: Progress) => boolean): Promise<Progress>;
+  /** Resolves when the target has committed everything that the source has written until now. */
+  caughtUp(): Promise<void>;
+  /** Asks the job to stop and waits for its report. */
+  stop(): Promise<SyncReport>;
+  /** How the job ends by itself. */
+  readonly ended: Promise<SyncReport>;
+  readonly log: readonly string[];
+  progress(): Progress | undefined;
+};
+
+/** Starts the job on two servers of a test. */
+export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
+  const { source, target } = options;
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-sync-'));
+  const stopping = new AbortController();
+  const log: string[] = [];
+  const watchers = new Set<(progress: Progress) => void>();
+  let latest: Progress | undefined;
+  const context: JobContext = {
+    migrationId: options.migrationId ?? 'sessions',
+    repository: options.repository ?? 'acme/shop',
+    hostId: options.hostId ?? 'host-1',
+    directory,
+    clock: systemClock,
+    signal: stopping.signal,
+    siblings: { state: async () => undefined, report: async () => undefined, stop: async () => {} },
+    resolveSecret: () => Promise.reject(new Error('no secrets in this test')),
+    report: (progress) => {
+      latest = progress;
+      for (const watcher of watchers) watcher(progress);
+    },
+    log: (line) => log.push(line),
+  };
+  const endpoint = (server: RunningServer) => ({ host: server.host, port: server.port, tls: false });
+  const ended = runSync(
+    {
+      kind: 'sync',
+      source: endpoint(source),
+      target: endpoint(target),
+      flushTarget: options.flushTarget ?? false,
+    },
+    context,
+  );
+  // Every caller looks at it in its own time; until then a failure is nobody's unhandled rejection.
+  ended.catch(() => {});
+  const until = (condition: (progress: Progress) => boolean) =>
+    new Promise<Progress>((resolve, reject) => {
+      const watcher = (progress: Progress) => {
+        if (!condition(progress)) return;
+        watchers.delete(watcher);
+        resolve(progress);
+      };
+      watchers.add(watcher);
+      ended.then(() => reject(new Error('the sync has ended')), reject);
+    });
+  const caughtUp = async () => {
+    const client = source.client();
+    const info = await client.info('replication');
+    client.disconnect();
+    const offset = Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1]);
+    const reader = target.client();
+    for (;;) {
+      const claim = await reader.get('__valkey-migrate__');
+      const committed = Number(/"offset":(\d+)/.exec(claim ?? '')?.[1] ?? 0);
+      if (committed >= offset) break;
+      await until(() => true);
+    }
+    reader.disconnect();
+  };
+  const stop = () => {
+    stopping.abort(new Error('stopped by the test'));
+    return ended;
+  };
+  return {
+    until,
+    caughtUp,
+    stop,
+    ended,
+    log,
+    progress: () => latest,
+    [Symbol.asyncDispose]: async () => {
+      await stop().catch(() => {});
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}

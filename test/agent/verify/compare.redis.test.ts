@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
+import type { Progress } from '../../../src/contract/job-state.ts';
+import { loadDataSet } from '../../servers/data-set.ts';
+import { findServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
+import { accessTo, copyAll, differenceLines, startPair, verifyPair } from './verify-pair.ts';
+
+const sources = [
+  { name: 'the source server', find: sourceServer },
+  { name: 'redis 7.0', find: () => findServer({ kind: 'redis', version: '7.0' }) },
+];
+
+describe.each(sources)('equal data of $name', ({ find }) => {
+  it('passes without any difference, every key counted', async () => {
+    await using pair = await startPair(await find(), await targetServer());
+    const loaded = await loadDataSet(pair.source.client(), { keys: 3000, seed: 7 });
+    await copyAll(pair, [0, 1, 5]);
+    const seen: Progress[] = [];
+    const report = await verifyPair(pair, { report: (progress) => seen.push(progress) });
+    expect(differenceLines(report)).toEqual([]);
+    expect(report.passed).toBe(true);
+    expect(report.keysCompared).toBe(loaded.keys);
+    expect(Object.fromEntries(report.byType.map(({ type, keys }) => [type, keys]))).toEqual(
+      loaded.keysByType,
+    );
+    for (const { db, sourceKeys, targetKeys } of report.byDatabase) {
+      expect({ db, sourceKeys, targetKeys }).toEqual({
+        db,
+        sourceKeys: loaded.keysByDatabase[db],
+        targetKeys: loaded.keysByDatabase[db],
+      });
+    }
+    expect(new Set(seen.map(({ stage }) => stage))).toEqual(
+      new Set(['scanning-source', 'scanning-target', 'functions']),
+    );
+  });
+});
+
+describe('a comparison', () => {
+  it('of two empty servers passes', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    const report = await verifyPair(pair);
+    expect(report).toMatchObject({ passed: true, keysCompared: 0, byDatabase: [] });
+  });
+
+  it('leaves our own key in database 0 out', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.target.client().set(RESERVED_KEY, 'claim');
+    await pair.target.client(1).set(RESERVED_KEY, 'a key of the customer');
+    const report = await verifyPair(pair);
+    expect(differenceLines(report)).toEqual([
+      '1 __valkey-migrate__ string extra: nothing at the source, string at the target',
+    ]);
+  });
+
+  it('passes with as many differences as are allowed, and not with one more', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.source.client().mset('a', '1', 'b', '2');
+    expect(await verifyPair(pair, { maxDifferences: 2 })).toMatchObject({ passed: true });
+    expect(await verifyPair(pair, { maxDifferences: 1 })).toMatchObject({ passed: false });
+  });
+
+  it('shows, hashes or hides the names of keys and fields', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.source.client().hset('a key', 'a\nfield', 'x');
+    await pair.target.client().hset('a key', 'a\nfield', 'secret');
+    const detail = ': 1 bytes at the source, 6 at the target, first difference at byte 0';
+    const lineWith = async (keyDisplay: 'shown' | 'hashed' | 'hidden') =>
+      differenceLines(await verifyPair(pair, { keyDisplay }));
+    expect(await lineWith('shown')).toEqual([`0 a key hash value: field a\\x0afield${detail}`]);
+    expect(await lineWith('hashed')).toEqual([
+      `0 8fa3aab2faa9b79e hash value: field ef9bab3cd9f2336b${detail}`,
+    ]);
+    expect(await lineWith('hidden')).toEqual([`0 (hidden) hash value: field (hidden)${detail}`]);
+  });
+
+  it('says so when the target lacks a database that the source uses', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.source.client(15).set('a', '1');
+    await using small = await startServer({ server: await targetServer(), config: { databases: '4' } });
+    const target = accessTo('target', small);
+    await expect(verifyPair(pair, { target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
+  });
+
+  it('ends with the signal', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    const stop = new AbortController();
+    stop.abort(new Error('stopped by the user'));
+    await expect(verifyPair(pair, { signal: stop.signal })).rejects.toThrow('stopped by the user');
+  });
+
+  it('names the side that cannot be reached', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.target.stop();
+    await expect(verifyPair(pair)).rejects.toMatchObject({ code: 'target-unreachable' });
+  });
+
+  it('names the command that a side does not allow', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await pair.source.client().call('ACL', 'SETUSER', 'default', '-dump');
+    await pair.source.client().hset('h', 'f', 'v');
+    await pair.target.client().hset('h', 'f', 'v');
+    await expect(verifyPair(pair)).rejects.toMatchObject({
+      code: 'source-permission-denied',
+      message: expect.stringContaining('dump'),
+    });
+  });
+
+  it('goes on after a lost connection', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await loadDataSet(pair.source.client(), { keys: 4000, seed: 3, databases: [0] });
+    await copyAll(pair, [0]);
+    let kills = 0;
+    const pending: Promise<unknown>[] = [];
+    const report = await verifyPair(pair, {
+      report: ({ keys }) => {
+        if (keys < 1000 * (kills + 1) || kills >= 3) return;
+        kills += 1;
+        const side = kills % 2 === 0 ? pair.target : pair.source;
+        pending.push(side.client().call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
+      },
+    });
+    await Promise.all(pending);
+    expect(kills).toBe(3);
+    expect(report).toMatchObject({ passed: true, keysCompared: 4000 });
+  });
+
+  it('does not trust cursors of a server that was restarted meanwhile', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    await loadDataSet(pair.source.client(), { keys: 4000, seed: 3, databases: [0] });
+    let restart: Promise<void> | undefined;
+    const verification = verifyPair(pair, {
+      report: () => {
+        restart ??= pair.source.restart();
+      },
+    });
+    await expect(verification).rejects.toMatchObject({ code: 'verification-incomplete' });
+    await restart;
+  });
+});

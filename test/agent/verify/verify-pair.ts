@@ -1,0 +1,89 @@
+import type { Redis } from 'ioredis';
+import type { Access } from '../../../src/agent/redis/access.ts';
+import { FOOTER_VERSION, withFooter } from '../../../src/agent/redis/rdb/footer.ts';
+import { compareAll, type VerifyOptions } from '../../../src/agent/verify/compare.ts';
+import type { Side } from '../../../src/contract/endpoint.ts';
+import type { VerifyReport } from '../../../src/contract/reports.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import type { ServerBinary } from '../../servers/server-binary.ts';
+import { type RunningServer, startServer } from '../../servers/start.ts';
+
+/** Two servers to compare. */
+export type VerifyPair = AsyncDisposable & { readonly source: RunningServer; readonly target: RunningServer };
+
+/** Starts both; hash tables and skip lists begin early, so that small test data has every encoding. */
+export async function startPair(source: ServerBinary, target: ServerBinary): Promise<VerifyPair> {
+  const running = {
+    source: await startServer({ server: source }),
+    target: await startServer({ server: target }),
+  };
+  return {
+    ...running,
+    [Symbol.asyncDispose]: async () => {
+      await running.source[Symbol.asyncDispose]();
+      await running.target[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A plain endpoint on the loopback. */
+export function accessTo(side: Side, { host, port }: { host: string; port: number }): Access {
+  return {
+    side,
+    host,
+    port,
+    address: `${host}:${port}`,
+    username: undefined,
+    password: undefined,
+    tls: undefined,
+  };
+}
+
+/** Compares the pair as a job would. */
+export function verifyPair(pair: VerifyPair, overrides: Partial<VerifyOptions> = {}): Promise<VerifyReport> {
+  return compareAll({
+    source: accessTo('source', pair.source),
+    target: accessTo('target', pair.target),
+    migrationId: 'sessions',
+    maxDifferences: 0,
+    ttlToleranceMs: 100,
+    keyDisplay: 'shown',
+    clock: systemClock,
+    signal: new AbortController().signal,
+    directory: pair.target.directory,
+    report: () => {},
+    ...overrides,
+  });
+}
+
+/** Differences as lines `db key type kind: detail`, sorted, to compare with what was seeded. */
+export function differenceLines({ differences }: VerifyReport): string[] {
+  return differences.listed
+    .map(({ db, key, type, kind, detail }) => `${db} ${key} ${type} ${kind}: ${detail}`)
+    .sort();
+}
+
+/** Copies every key of the databases by DUMP and RESTORE with the footer made anew, and the functions. */
+export async function copyAll({ source, target }: VerifyPair, databases: readonly number[]): Promise<void> {
+  for (const db of databases) await copyDatabase(source.client(db), target.client(db));
+  const functions = await source.client().callBuffer('FUNCTION', 'DUMP');
+  if (Buffer.isBuffer(functions) && functions.length > 10) {
+    await target.client().call('FUNCTION', 'RESTORE', withFooter(functions, FOOTER_VERSION));
+  }
+}
+
+async function copyDatabase(from: Redis, to: Redis): Promise<void> {
+  for await (const keys of from.scanBufferStream({ count: 500 })) {
+    for (const key of keys) {
+      const dump = await from.dumpBuffer(key);
+      const expiresAtMs = await from.pexpiretime(key);
+      await to.restore(
+        key,
+        expiresAtMs < 0 ? 0 : expiresAtMs,
+        withFooter(dump, FOOTER_VERSION),
+        'REPLACE',
+        'ABSTTL',
+      );
+    }
+  }
+}
