@@ -148,6 +148,11 @@ export function parseInputs(read: ReadInput, defaults: RunnerDefaults): Inputs {
   }
 }
 
+/** Where the report goes; known before everything else, because an error in the inputs is reported too. */
+export function reportDirectory(read: ReadInput, { temporaryDirectory }: RunnerDefaults): string {
+  return read('report-directory') || join(temporaryDirectory ?? tmpdir(), 'valkey-migrate');
+}
+
 function readPhase(read: ReadInput): Phase {
   const text = required(read, 'phase');
   const phase = PHASES.find((name) => name === text);
@@ -179,8 +184,7 @@ function readCommon(read: ReadInput, defaults: RunnerDefaults): CommonInputs {
     region,
     host: readHost(read),
     stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
-    reportDirectory:
-      read('report-directory') || join(defaults.temporaryDirectory ?? tmpdir(), 'valkey-migrate'),
+    reportDirectory: reportDirectory(read, defaults),
     waitTimeoutMs: readCount(read, 'wait-timeout-minutes', { least: 1, most: 10_000 }) * 60_000,
     onCancel: readChoice(read, 'on-cancel', ['keep', 'stop'] as const),
   };

@@ -6,7 +6,15 @@ import { assertNever } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
 import { type MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
 import type { Host } from './host/host.ts';
-import { type CommonInputs, type Inputs, PHASES, type Phase, parseInputs, type ReadInput } from './inputs.ts';
+import {
+  type CommonInputs,
+  type Inputs,
+  PHASES,
+  type Phase,
+  parseInputs,
+  type ReadInput,
+  reportDirectory,
+} from './inputs.ts';
 import type { Outputs } from './outputs.ts';
 import { backup } from './phases/backup.ts';
 import { cleanup } from './phases/cleanup.ts';
@@ -167,7 +175,7 @@ async function publish(
   const summary = renderSummary(view);
   for (const annotation of annotationsOf(view)) runner.annotate(annotation);
   try {
-    const directory = inputs?.reportDirectory ?? join(runner.temporaryDirectory ?? '.', 'valkey-migrate');
+    const directory = inputs?.reportDirectory ?? reportDirectory(runner.readInput, runner);
     const base = join(
       directory,
       `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`,

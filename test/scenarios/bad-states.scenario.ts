@@ -51,7 +51,7 @@ const AWS: readonly BadState[] = [
   {
     name: 'no credentials',
     code: 'aws-credentials-missing',
-    changes: { env: { AWS_EC2_METADATA_DISABLED: 'true', AWS_REGION: 'eu-central-1' } },
+    changes: { env: { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_EC2_METADATA_DISABLED: 'true' } },
   },
   {
     name: 'a role that may not look',
@@ -148,9 +148,12 @@ const SERVERS: readonly BadState[] = [
     prepare: async ({ source, instance }) => {
       const file = join(instance.directory, 'wrong-password');
       await writeFile(file, 'not the password\n');
-      await source.client().call('CONFIG', 'SET', 'requirepass', 'the password');
-      const undo = () => source.client().call('CONFIG', 'SET', 'requirepass', '');
-      return { changes: { inputs: { 'source-password-from': `file:${file}` } }, undo };
+      await source.client().call('ACL', 'SETUSER', 'mover', 'on', '>the password', '~*', '&*', '+@all');
+      const undo = () => source.client().call('ACL', 'DELUSER', 'mover');
+      return {
+        changes: { inputs: { 'source-username': 'mover', 'source-password-from': `file:${file}` } },
+        undo,
+      };
     },
   },
   {

@@ -41,7 +41,7 @@ describe('complete-migration', () => {
     expect((await stage.run('verify')).exitCode).toBe(0);
     const through = (environment: string): PhaseChanges => ({
       inputs: { 'cutover-environment': environment, 'github-token': 'token' },
-      env: { ...stage.simulator.env, GITHUB_API_URL: github.url },
+      env: { GITHUB_API_URL: github.url },
     });
     await expectRefusal(stage, 'environment-unprotected', through('open'));
     await expectRefusal(stage, 'environment-unprotected', through('missing'));

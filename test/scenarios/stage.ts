@@ -63,10 +63,14 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     'state-directory': stateDirectory,
     'report-directory': reports,
   };
-  const run: Stage['run'] = async (phase, { inputs, ...changes } = {}) => {
+  const run: Stage['run'] = async (phase, { inputs, env, ...changes } = {}) => {
     const merged = Object.entries({ phase, ...usual, ...inputs });
     const given = merged.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
-    const result = await runAction({ env: simulator.env, ...changes, inputs: Object.fromEntries(given) });
+    const result = await runAction({
+      ...changes,
+      env: { ...simulator.env, ...env },
+      inputs: Object.fromEntries(given),
+    });
     return { ...result, report: await readReport(result) };
   };
   const owned = opening.move();

@@ -12,11 +12,12 @@ import type { InputsOf } from '../inputs.ts';
 import { examineGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
 import type { RunPhase, World } from './phase.ts';
-import { targetEndpoint, targetFacts } from './target-endpoint.ts';
+import { requireAvailable, targetEndpoint, targetFacts } from './target-endpoint.ts';
 
 /** Looks at everything that a migration needs before anything is changed, and chooses the route. */
 export const preflight: RunPhase<'preflight'> = async (inputs, world, found) => {
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  requireAvailable(target);
   const gate = await examineGate(inputs.gate, world);
   const host = await world.openHost(inputs);
   const report = await examine({ inputs, world, host, target, canaryWrite: inputs.canaryWrite });
@@ -74,16 +75,19 @@ export function nativeSourceAddress(
 }
 
 /**
- * Fails when a finding fails; the error is that of the first, and the message counts the others.
+ * Fails when a finding fails; the error is that of the first, and the message names the others.
+ *
+ * What rules the route out comes first: it stands whatever is done about the rest.
  *
  * @throws the code of the finding
  */
 export function refuseFailures({ findings }: PreflightReport): void {
   const failures = findings.filter(({ status }) => status === 'fail');
-  const [first] = failures;
+  const first = failures.find(({ code }) => code.startsWith('route-')) ?? failures[0];
   if (first === undefined) return;
-  const others = failures.length > 1 ? ` (${failures.length - 1} more findings fail, see the report.)` : '';
-  throw new MigrationError(failureCode(first), `${first.detail}${others}`, { remedy: first.remedy });
+  const others = failures.filter((finding) => finding !== first).map(({ code }) => code);
+  const also = others.length > 0 ? ` (These findings fail too: ${others.join(', ')}.)` : '';
+  throw new MigrationError(failureCode(first), `${first.detail}${also}`, { remedy: first.remedy });
 }
 
 function failureCode({ code }: Finding): ErrorCode {

@@ -18,7 +18,7 @@ import type { InputsOf } from '../inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
 import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
-import { targetEndpoint } from './target-endpoint.ts';
+import { requireAvailable, targetEndpoint } from './target-endpoint.ts';
 
 type Setting = {
   readonly inputs: InputsOf<'start-migration'>;
@@ -60,12 +60,7 @@ async function runningRoute({ inputs, world, host, target }: Setting): Promise<R
   });
   const isUnderMigration = target.status === 'migrating';
   if (migration === undefined) {
-    if (isUnderMigration) {
-      throw new MigrationError(
-        'replication-group-migrating',
-        `The replication group ${target.id} is under an online migration that the host does not know as ${migrationId}.`,
-      );
-    }
+    requireAvailable(target);
     return undefined;
   }
   if (inputs.route !== 'auto' && inputs.route !== migration.route) {

@@ -20,6 +20,22 @@ export function targetEndpoint(target: Target, { targetAccess }: ServerInputs): 
   return { ...target.primary, tls: target.transitEncryption, ...targetAccess };
 }
 
+/**
+ * Refuses a group that is being changed or migrated: whatever changes it may replace what a migration writes.
+ *
+ * @throws replication-group-migrating, replication-group-not-available
+ */
+export function requireAvailable({ id, status }: Target): void {
+  if (status === 'available') return;
+  if (status === 'migrating') {
+    throw new MigrationError(
+      'replication-group-migrating',
+      `The replication group ${id} is already under an online migration.`,
+    );
+  }
+  throw new MigrationError('replication-group-not-available', `The replication group ${id} is ${status}.`);
+}
+
 /** What the agent cannot ask the target itself. */
 export function targetFacts(target: Target): TargetFacts {
   const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;

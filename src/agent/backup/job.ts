@@ -1,10 +1,10 @@
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
-import { readSetting } from '../cutover/setting.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { readSetting } from '../redis/server-setting.ts';
 
 const POLL_MS = 200;
 

@@ -6,7 +6,7 @@ import { errorText, isMigrationError, MigrationError } from '../../core/errors.t
 import { readJsonIfThere, writeFileAtomically } from '../job/files.ts';
 import type { Client } from '../redis/client.ts';
 import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
-import { readSetting } from './setting.ts';
+import { readSetting } from '../redis/server-setting.ts';
 
 /** No source has as many replicas, so it refuses every write. */
 const FENCE_REPLICAS = '1000000';

@@ -68,9 +68,11 @@ async function startOver({ request, context, source, target }: Cutover): Promise
 async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
   const { request, context } = cutover;
   const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs() };
-  using pause = startWritePause({ ...request, ...context, measures });
+  const { clock, signal } = context;
+  const { maxWritePauseMs } = request;
+  using pause = startWritePause({ maxWritePauseMs, measures, clock, signal });
   try {
-    await enter(cutover, 'fencing');
+    enter(cutover, 'fencing');
     await using sourceClient = await openClient(cutover.source);
     await setFence(sourceClient, context);
     context.log(`Writes at the source ${cutover.source.address} are fenced: ${FENCE_NAME}.`);
@@ -87,7 +89,7 @@ async function drainAndProve(
   signal: AbortSignal,
 ): Promise<CutoverReport> {
   const { request, context, source, target } = cutover;
-  await enter(cutover, 'draining');
+  enter(cutover, 'draining');
   await using sourceClient = await openClient(source);
   await using targetClient = await openClient(target);
   const drained = await drain(request.route, {
@@ -103,7 +105,7 @@ async function drainAndProve(
   });
   const drainedAtMs = context.clock.nowMs();
   measures.drainedAtMs = drainedAtMs;
-  await enter(cutover, 'proving');
+  enter(cutover, 'proving');
   const verification = await compareAll({
     ...request,
     source,
@@ -148,7 +150,7 @@ async function handOver(
   return report;
 }
 
-async function enter({ request, context }: Cutover, step: 'fencing' | 'draining' | 'proving'): Promise<void> {
+function enter({ request, context }: Cutover, step: 'fencing' | 'draining' | 'proving'): void {
   writeCutoverStep(context.directory, request, { step });
   context.report({ ...NO_PROGRESS, stage: step });
 }

@@ -5,6 +5,7 @@ import { NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
+import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { isFenceRecorded, liftFence } from './fence.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
@@ -71,7 +72,7 @@ async function releaseClaimedTarget(client: Client, request: Request, context: J
   if (!isOwn(claim, context)) {
     return `left as it is: the migration ${claim.migrationId} of ${claim.repository} holds it`;
   }
-  if (request.flushTarget) await client.call('FLUSHALL');
+  if (request.flushTarget) await flushServer(client);
   await removeClaim(client);
   return request.flushTarget ? 'released and emptied' : 'released; the keys that were copied are left';
 }
@@ -89,7 +90,7 @@ async function releaseNativeTarget(client: Client, request: Request, context: Jo
       `The target ${client.access.address} is still a replica, so it cannot be emptied.`,
     );
   }
-  await client.call('FLUSHALL');
+  await flushServer(client);
   return 'emptied';
 }
 

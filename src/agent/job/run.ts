@@ -14,6 +14,8 @@ import type { MigrationStore } from './store.ts';
 
 /** The state file is written at most this often, so that progress costs the job nothing. */
 const STATE_INTERVAL_MS = 250;
+/** The series begins dense, so that a short job has one too; it thins itself out as the job gets long. */
+const FIRST_SAMPLE_INTERVAL_MS = 100;
 /** A log beyond this size is not written any further: the state says what matters. */
 const LOG_BYTES_MAX = 5_000_000;
 
@@ -78,7 +80,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
 function stateTracker(store: MigrationStore, clock: Clock, initial: JobState) {
   let state = initial;
   let writtenAtMs = 0;
-  let sampleEveryMs = 1000;
+  let sampleEveryMs = FIRST_SAMPLE_INTERVAL_MS;
   const write = () => {
     writtenAtMs = clock.nowMs();
     store.writeState(state);

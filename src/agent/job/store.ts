@@ -10,7 +10,7 @@ import {
 import { type JobState, jobStateSchema } from '../../contract/job-state.ts';
 import { type JobKind, jobKindSchema, jobRequestSchema } from '../../contract/jobs.ts';
 import { type JobReport, jobReportSchema } from '../../contract/reports.ts';
-import { MigrationError } from '../../core/errors.ts';
+import { MigrationError, toErrorRecord } from '../../core/errors.ts';
 import { readFileIfThere, readJsonIfThere, writeFileAtomically } from './files.ts';
 import { fateOf, processIdentitySchema } from './process-identity.ts';
 
@@ -69,9 +69,11 @@ export function openMigrationStore(directory: string) {
       fate === 'rebooted'
         ? 'the host was restarted'
         : 'its process is gone (killed from outside, or out of memory)';
-    return new MigrationError(
-      'job-dead',
-      `The ${state.kind} job died: ${how}; its last sign of life was ${last}.`,
+    return toErrorRecord(
+      new MigrationError(
+        'job-dead',
+        `The ${state.kind} job died: ${how}; its last sign of life was ${last}.`,
+      ),
     );
   };
 

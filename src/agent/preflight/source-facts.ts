@@ -1,10 +1,10 @@
 import type { Clock } from '../../core/clock.ts';
-import { readSetting } from '../cutover/setting.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { readSetting } from '../redis/server-setting.ts';
 import {
   askPermission,
   type CommonFacts,

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import type { Access } from './access.ts';
 import { toServerError } from './server-error.ts';
+import { explainTlsFailure } from './tls-silence.ts';
 
 /** How long a connection may take to be made, and a single answer of the control plane to arrive. */
 export const CONNECT_TIMEOUT_MS = 10_000;
@@ -53,7 +54,7 @@ export async function openClient(access: Access, { db = 0 }: { db?: number } = {
     await redis.ping();
   } catch (error) {
     redis.disconnect();
-    throw toServerError(access, 'connecting', firstError ?? error);
+    throw await explainTlsFailure(access, toServerError(access, 'connecting', firstError ?? error));
   }
   const call: Client['call'] = async (command, ...args) => {
     try {

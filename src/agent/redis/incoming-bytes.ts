@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from './access.ts';
-import { toServerError } from './server-error.ts';
+import { watchConnection } from './socket.ts';
 
 /** Bytes that wait to be read before the socket is held back, and below which it goes on. */
 const WAITING_BYTES_MAX = 4 * 1024 * 1024;
@@ -24,8 +24,7 @@ export class IncomingBytes {
     this.#clock = clock;
     this.#lastByteAtMs = clock.nowMs();
     socket.on('data', (chunk) => this.#take(chunk));
-    socket.on('error', (error) => this.fail(toServerError(access, 'reading', error)));
-    socket.on('close', () => this.fail(toServerError(access, 'reading', new Error('connection closed'))));
+    watchConnection(socket, access, (error) => this.fail(error));
   }
 
   /** Bytes that can be read without waiting. */

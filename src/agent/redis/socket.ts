@@ -1,5 +1,6 @@
 import net from 'node:net';
 import tls from 'node:tls';
+import { errorText, type MigrationError } from '../../core/errors.ts';
 import type { Access } from './access.ts';
 import { CONNECT_TIMEOUT_MS } from './client.ts';
 import { toServerError } from './server-error.ts';
@@ -47,3 +48,20 @@ export function connectSocket(access: Access, signal: AbortSignal): Promise<net.
 }
 
 const KEEP_ALIVE_DELAY_MS = 30_000;
+
+/**
+ * Calls `onLost` when the other side closes or the connection breaks; possibly more than once.
+ *
+ * The end of what comes in counts: a server that has closed takes no more, and writing on would fail with an error of
+ * Node's streams that says nothing about the server.
+ */
+export function watchConnection(
+  socket: net.Socket,
+  access: Access,
+  onLost: (error: MigrationError) => void,
+): void {
+  const lose = (reason: string) => onLost(toServerError(access, 'talking to it', new Error(reason)));
+  socket.on('error', (error) => lose(`connection closed: ${errorText(error)}`));
+  socket.on('end', () => lose('connection closed'));
+  socket.on('close', () => lose('connection closed'));
+}

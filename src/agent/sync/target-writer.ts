@@ -5,7 +5,7 @@ import type { Access } from '../redis/access.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
 import { toServerError } from '../redis/server-error.ts';
-import { connectSocket } from '../redis/socket.ts';
+import { connectSocket, watchConnection } from '../redis/socket.ts';
 import { CommandNames } from './command-names.ts';
 import { refusalError } from './refusal.ts';
 
@@ -92,10 +92,7 @@ export class TargetWriter implements AsyncDisposable {
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
     socket.on('data', (chunk) => this.#takeAnswers(chunk));
-    socket.on('error', (error) => this.#fail(toServerError(this.#access, 'writing', error)));
-    socket.on('close', () =>
-      this.#fail(toServerError(this.#access, 'writing', new Error('connection closed'))),
-    );
+    watchConnection(socket, this.#access, (error) => this.#fail(error));
   }
 
   /** Commands that have been written or stand in the slot. */
@@ -223,7 +220,7 @@ export class TargetWriter implements AsyncDisposable {
       if (this.#failure !== undefined) return reject(this.#failure);
       this.#socket.write(piece, (error) => {
         if (error == null) resolve();
-        else reject(this.#failure ?? toServerError(this.#access, 'writing', error));
+        else reject(this.#failure ?? toServerError(this.#access, 'writing', new Error('connection closed')));
       });
     });
   }

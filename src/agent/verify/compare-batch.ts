@@ -109,13 +109,7 @@ async function compareCollections(
   db: number,
   candidates: readonly Candidate[],
 ): Promise<readonly Buffer[]> {
-  const sizes = await pair.source.ask(
-    db,
-    candidates.flatMap(({ key, type }): Command[] => [
-      [LENGTH_COMMANDS[type] ?? 'EXISTS', key],
-      ['MEMORY', 'USAGE', key],
-    ]),
-  );
+  const sizes = await readSizes(pair.source, db, candidates);
   const unequal: Buffer[] = [];
   let round: Buffer[] = [];
   let roundBytes = 0;
@@ -125,10 +119,8 @@ async function compareCollections(
     roundBytes = 0;
   };
   for (const [index, { key }] of candidates.entries()) {
-    const length = sizes[index * 2];
-    // Where MEMORY is refused, the number of elements has to do.
-    const bytes = sizeOf(sizes[index * 2 + 1]);
-    if (typeof length !== 'number' || length > SMALL_COLLECTION_ELEMENTS || bytes > SMALL_COLLECTION_BYTES) {
+    const { length, bytes } = sizes[index] ?? { length: undefined, bytes: 0 };
+    if (length === undefined || length > SMALL_COLLECTION_ELEMENTS || bytes > SMALL_COLLECTION_BYTES) {
       unequal.push(key);
       continue;
     }
@@ -140,8 +132,27 @@ async function compareCollections(
   return unequal;
 }
 
-function sizeOf(usage: Reply | undefined): number {
-  return typeof usage === 'number' ? usage : 0;
+/** Elements and, where the source tells, bytes in memory; no length: the key changed its type meanwhile. */
+type Size = { readonly length: number | undefined; readonly bytes: number };
+
+async function readSizes(
+  source: Session,
+  db: number,
+  candidates: readonly Candidate[],
+): Promise<readonly Size[]> {
+  const lengths = candidates.map(({ key, type }): Command => [LENGTH_COMMANDS[type] ?? 'EXISTS', key]);
+  const usages = source.capabilities.memoryUsage
+    ? candidates.map(({ key }): Command => ['MEMORY', 'USAGE', key])
+    : [];
+  const replies = await source.ask(db, [...lengths, ...usages]);
+  return candidates.map((_, index) => ({
+    length: toCount(replies[index]),
+    bytes: toCount(replies[lengths.length + index]) ?? 0,
+  }));
+}
+
+function toCount(reply: Reply | undefined): number | undefined {
+  return typeof reply === 'number' ? reply : undefined;
 }
 
 async function comparePayloads(pair: Pair, db: number, keys: readonly Buffer[]): Promise<readonly Buffer[]> {

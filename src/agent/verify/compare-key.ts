@@ -83,11 +83,12 @@ async function readPageLength(
 ): Promise<number> {
   const lengthCommand = LENGTH_COMMANDS[type];
   if (lengthCommand === undefined) return 1;
+  // Only a hint: without it elements are taken for small.
+  if (!source.capabilities.memoryUsage) return PAGE_LENGTH_MAX;
   const [usage, length] = await source.ask(db, [
     ['MEMORY', 'USAGE', key],
     [lengthCommand, key],
   ]);
-  // Only a hint: where MEMORY is refused, elements are taken for small.
   if (typeof usage !== 'number' || typeof length !== 'number' || length === 0) return PAGE_LENGTH_MAX;
   return Math.max(1, Math.min(PAGE_LENGTH_MAX, Math.floor(PAGE_BYTES / (usage / length))));
 }

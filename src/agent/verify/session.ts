@@ -15,6 +15,8 @@ export type Capabilities = {
   readonly fieldExpiry: boolean;
   /** SMISMEMBER and ZMSCORE: Redis 6.2, Valkey. */
   readonly multiLookup: boolean;
+  /** MEMORY USAGE: known to all, but denied to some users; it only helps to keep what is read at once small. */
+  readonly memoryUsage: boolean;
 };
 
 /** One side of a comparison: asks, and when the connection is lost connects again and asks once more. */
@@ -151,20 +153,27 @@ function noSuchDatabase(access: Access, db: number, cause: ErrorReply): Migratio
 }
 
 async function readCapabilities(connection: RawConnection): Promise<Capabilities> {
-  const probes: Command[] = [
+  const [absoluteExpiry, fieldExpiry, multiLookup, memoryUsage] = await connection.send([
     ['PEXPIRETIME', RESERVED_KEY],
-    ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'f'],
-    ['SMISMEMBER', `${RESERVED_KEY}:none`, 'm'],
-  ];
-  // A hash command on our own key may answer WRONGTYPE, which a server says only of commands it knows.
-  const [absoluteExpiry, fieldExpiry, multiLookup] = (await connection.send(probes)).map(
-    (reply) => !(reply instanceof ErrorReply) || reply.message.startsWith('WRONGTYPE'),
-  );
+    ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field'],
+    ['SMISMEMBER', RESERVED_KEY, 'member'],
+    ['MEMORY', 'USAGE', RESERVED_KEY],
+  ]);
   return {
-    absoluteExpiry: absoluteExpiry === true,
-    fieldExpiry: fieldExpiry === true,
-    multiLookup: multiLookup === true,
+    absoluteExpiry: isKnown(absoluteExpiry) && isAllowed(absoluteExpiry),
+    // There is nothing to do without it: where it is known but denied, asking for it says so.
+    fieldExpiry: isKnown(fieldExpiry),
+    multiLookup: isKnown(multiLookup) && isAllowed(multiLookup),
+    memoryUsage: isKnown(memoryUsage) && isAllowed(memoryUsage),
   };
+}
+
+function isKnown(reply: Reply | undefined): boolean {
+  return !(reply instanceof ErrorReply && /^ERR unknown (sub)?command/i.test(reply.message));
+}
+
+function isAllowed(reply: Reply | undefined): boolean {
+  return !(reply instanceof ErrorReply && reply.message.startsWith('NOPERM'));
 }
 
 /** `db0:keys=12,expires=3,...` line by line. */

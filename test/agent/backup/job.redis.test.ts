@@ -34,7 +34,10 @@ describe('a backup of the source', () => {
   it('waits for a save that is already running, and then makes its own', async () => {
     // 200 keys with a pause of 5 ms each: a save of a second.
     const config = { 'rdb-key-save-delay': '5000' };
-    await using running = await startServer({ server: await sourceServer(), config });
+    await using running = await startServer({
+      server: await findServer({ kind: 'redis', version: '7.0' }),
+      config,
+    });
     const client = running.client();
     await client.mset(Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`key:${i}`, 'v'])));
     await client.bgsave();

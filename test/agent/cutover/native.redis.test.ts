@@ -3,6 +3,7 @@ import { isFenceStanding, setFence } from '../../../src/agent/cutover/fence.ts';
 import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { writeCutoverStep } from '../../../src/agent/cutover/state.ts';
+import { runUnfence } from '../../../src/agent/cutover/unfence.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { findServer, startServer, targetServer } from '../../servers/start.ts';
@@ -68,6 +69,19 @@ describe('a cutover on the native route', () => {
     expect(second.fencedAtMs).toBeGreaterThan(first.fencedAtMs);
     expect(await pair.target.client().get('late')).toBe('4');
     await expect(pair.source.client().set('a', '1')).rejects.toThrow('NOREPLICAS');
+  });
+
+  it('is begun anew after a refused promotion, for which the source takes writes again', async () => {
+    await using pair = await startNativePair();
+    const before = await readSettings(pair.source);
+    await runCutover(cutoverRequest(pair, 'native'), contextOf(pair));
+    const unfenced = await runUnfence({ kind: 'unfence', source: endpointOf(pair.source) }, contextOf(pair));
+    expect(unfenced.lifted).toBe(true);
+    expect(await readSettings(pair.source)).toEqual(before);
+    await pair.source.client().set('late', '1');
+    const siblings = heldSiblings(undefined);
+    const again = runCutover(cutoverRequest(pair, 'native'), { ...contextOf(pair), siblings });
+    await expect(again).rejects.toMatchObject({ code: 'verification-missing' });
   });
 
   it('starts over after a death between fence and proof, and can be rolled back to the settings before', async () => {

@@ -1,31 +1,49 @@
 import type { Redis } from 'ioredis';
 
-/** Every key of a server by `db/type/name`, with its value in a canonical form that does not depend on its encoding. */
-export type TypedDump = ReadonlyMap<string, string>;
+/** A key: its value in a canonical form that does not depend on its encoding, and when it expires (-1: never). */
+type DumpedKey = { readonly value: string; readonly expiresAtMs: number };
+
+/** Every key of a server by `db/type/name`; `isPrecise` unless the server cannot say when a key expires. */
+export type TypedDump = { readonly keys: ReadonlyMap<string, DumpedKey>; readonly isPrecise: boolean };
+
+/**
+ * Which counters of streams are compared: those that streams have from Redis 7.0 on; and how far a group has read, which
+ * Redis sends its replicas from 7.4 on (before, it sends XCLAIM without ENTRIESREAD).
+ */
+export type DumpOptions = { readonly isStreamCounted?: boolean; readonly isReadCounted?: boolean };
+
+/** Between PTTL and TIME of a server before 7.0, and the settling of what such a source sends as a duration. */
+const IMPRECISION_MS = 2_000;
 
 const RESERVED = Buffer.from('__valkey-migrate__').toString('base64');
 
 /**
  * Reads a whole server with plain read commands, key by key: slow, and independent of how the sync moves data.
  *
- * Expiries are absolute milliseconds, scores the bits of a double, streams with groups, consumers and pending entries.
+ * Scores are the bits of a double, streams come with groups, consumers and pending entries.
  */
-export async function readTypedDump(client: Redis): Promise<TypedDump> {
-  const dump = new Map<string, string>();
+export async function readTypedDump(
+  client: Redis,
+  { isStreamCounted = true, isReadCounted = isStreamCounted }: DumpOptions = {},
+): Promise<TypedDump> {
+  const dump = new Map<string, DumpedKey>();
   const keyspace = await client.info('keyspace');
-  const hasFieldTtls = Array.isArray(((await client.call('COMMAND', 'INFO', 'hpexpiretime')) as unknown[])[0]);
+  const knows = async (command: string) =>
+    Array.isArray(((await client.call('COMMAND', 'INFO', command)) as unknown[])[0]);
+  const hasFieldTtls = await knows('hpexpiretime');
+  const isPrecise = await knows('pexpiretime');
   for (const [, db] of keyspace.matchAll(/^db(\d+):/gm)) {
-    const connection = client.duplicate({ db: Number(db) });
+    const connection = client.duplicate({ db: Number(db), protocol: 2 });
     try {
-      await readDatabase({ connection, db: Number(db), dump, hasFieldTtls });
+      await readDatabase({ connection, db: Number(db), dump, hasFieldTtls, isPrecise, isStreamCounted, isReadCounted });
     } finally {
       connection.disconnect();
     }
   }
-  return dump;
+  return { keys: dump, isPrecise };
 }
 
-type Reading = { connection: Redis; db: number; dump: Map<string, string>; hasFieldTtls: boolean };
+type Reading = Required<DumpOptions> & { connection: Redis; db: number; dump: Map<string, DumpedKey>; hasFieldTtls: boolean; isPrecise: boolean; };
 
 async function readDatabase(reading: Reading): Promise<void> {
   const { connection, db, dump } = reading;
@@ -40,24 +58,21 @@ async function readDatabase(reading: Reading): Promise<void> {
         const name = key.toString('base64');
         if (db === 0 && name === RESERVED) return;
         const value = await readValue(reading, key, type);
-        const expiresAt = await readExpiry(connection, key);
-        dump.set(`${db}/${type}/${name}`, `${expiresAt} ${value}`);
+        const expiresAtMs = await readExpiry(reading, key);
+        dump.set(`${db}/${type}/${name}`, { value, expiresAtMs });
       }),
     );
   } while (cursor !== '0');
 }
 
-async function readExpiry(connection: Redis, key: Buffer): Promise<number> {
-  try {
-    return Number(await connection.call('PEXPIRETIME', key));
-  } catch {
-    // Before 7.0 there is no absolute time to read; the hundreds of milliseconds are lost in between.
-    const [ttl, [seconds]] = await Promise.all([connection.pttl(key), connection.time()]);
-    return ttl < 0 ? ttl : Math.round((ttl + Number(seconds) * 1000) / 10_000);
-  }
+async function readExpiry({ connection, isPrecise }: Reading, key: Buffer): Promise<number> {
+  if (isPrecise) return Number(await connection.call('PEXPIRETIME', key));
+  const [ttlMs, [seconds, microseconds]] = await Promise.all([connection.pttl(key), connection.time()]);
+  return ttlMs < 0 ? ttlMs : ttlMs + Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
-async function readValue({ connection, hasFieldTtls }: Reading, key: Buffer, type: string): Promise<string> {
+async function readValue(reading: Reading, key: Buffer, type: string): Promise<string> {
+  const { connection, hasFieldTtls } = reading;
   const call = (command: string, ...args: (string | Buffer)[]) => connection.callBuffer(command, ...args);
   switch (type) {
     case 'string':
@@ -79,21 +94,21 @@ async function readValue({ connection, hasFieldTtls }: Reading, key: Buffer, typ
     case 'stream':
       return encode([
         await call('XRANGE', key, '-', '+'),
-        await readStreamState(connection, key),
-        await readGroups(connection, key),
+        await readStreamState(reading, key),
+        await readGroups(reading, key),
       ]);
     default:
       throw new Error(`no reader for the type ${type}`);
   }
 }
 
-async function readStreamState(connection: Redis, key: Buffer): Promise<unknown> {
+async function readStreamState({ connection, isStreamCounted }: Reading, key: Buffer): Promise<unknown> {
   const info = pairsOf(await connection.callBuffer('XINFO', 'STREAM', key));
-  const wanted = ['length', 'last-generated-id', 'entries-added', 'max-deleted-entry-id'];
+  const wanted = ['length', 'last-generated-id', ...(isStreamCounted ? ['entries-added', 'max-deleted-entry-id'] : [])];
   return info.filter(([name]) => wanted.includes(String(name)));
 }
 
-async function readGroups(connection: Redis, key: Buffer): Promise<unknown> {
+async function readGroups({ connection, isReadCounted }: Reading, key: Buffer): Promise<unknown> {
   const groups = (await connection.callBuffer('XINFO', 'GROUPS', key)) as unknown[];
   return Promise.all(
     groups.map(async (flat) => {
@@ -104,7 +119,7 @@ async function readGroups(connection: Redis, key: Buffer): Promise<unknown> {
       return [
         name,
         group.get('last-delivered-id'),
-        group.get('entries-read') ?? '',
+        isReadCounted ? (group.get('entries-read') ?? '') : '',
         // Id, consumer, delivery count; the idle time depends on the moment of asking.
         pending.map(([id, consumer, , deliveries]) => [id, consumer, deliveries]),
         consumers.map((consumer) => pairsOf(consumer).slice(0, 2)),
@@ -140,13 +155,16 @@ function encode(value: unknown): string {
 /** What differs between two dumps, key by key: empty when they are equal. */
 export function compareDumps(source: TypedDump, target: TypedDump): string[] {
   const differences: string[] = [];
-  for (const [key, value] of source) {
-    const other = target.get(key);
+  const toleranceMs = source.isPrecise && target.isPrecise ? 0 : IMPRECISION_MS;
+  for (const [key, { value, expiresAtMs }] of source.keys) {
+    const other = target.keys.get(key);
     if (other === undefined) differences.push(`missing: ${key}`);
-    else if (other !== value) {
-      differences.push(`different: ${key}: ${value.slice(0, 300)} / ${other.slice(0, 300)}`);
+    else if (other.value !== value) {
+      differences.push(`value: ${key}: ${value.slice(0, 300)} / ${other.value.slice(0, 300)}`);
+    } else if (Math.abs(other.expiresAtMs - expiresAtMs) > toleranceMs) {
+      differences.push(`expiry: ${key}: ${expiresAtMs} / ${other.expiresAtMs}`);
     }
   }
-  for (const key of target.keys()) if (!source.has(key)) differences.push(`extra: ${key}`);
+  for (const key of target.keys.keys()) if (!source.keys.has(key)) differences.push(`extra: ${key}`);
   return differences;
 }

@@ -11,7 +11,7 @@ import { type RunningServer, startServer } from '../../servers/start.ts';
 /** Two servers to compare. */
 export type VerifyPair = AsyncDisposable & { readonly source: RunningServer; readonly target: RunningServer };
 
-/** Starts both; hash tables and skip lists begin early, so that small test data has every encoding. */
+/** Starts both servers. */
 export async function startPair(source: ServerBinary, target: ServerBinary): Promise<VerifyPair> {
   const running = {
     source: await startServer({ server: source }),
@@ -77,13 +77,7 @@ async function copyDatabase(from: Redis, to: Redis): Promise<void> {
     for (const key of keys) {
       const dump = await from.dumpBuffer(key);
       const expiresAtMs = await from.pexpiretime(key);
-      await to.restore(
-        key,
-        expiresAtMs < 0 ? 0 : expiresAtMs,
-        withFooter(dump, FOOTER_VERSION),
-        'REPLACE',
-        'ABSTTL',
-      );
+      await to.restore(key, Math.max(expiresAtMs, 0), withFooter(dump, FOOTER_VERSION), 'REPLACE', 'ABSTTL');
     }
   }
 }

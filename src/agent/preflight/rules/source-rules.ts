@@ -21,6 +21,9 @@ export const SOURCE_RULES: readonly SourceRule[] = [
   ({ server }) => judgeLatency('source', server.latencyMs),
 ];
 
+/** Modules that are part of every Redis 8 and Valkey 9, so that their presence says nothing. */
+const BUILT_IN_MODULES = new Set(['vectorset', 'lua']);
+
 /** The newest Redis whose formats are known here. */
 const NEWEST_KNOWN = { major: 8, minor: 4 };
 
@@ -115,10 +118,16 @@ function judgeModules({ modules, sample }: SourceFacts): Ruling {
       remedy: 'Make sure that no module holds data.',
     });
   }
-  if (modules.length === 0) return pass('modules-none', { title, detail: 'None is loaded.' });
+  const loaded = modules.filter((name) => !BUILT_IN_MODULES.has(name));
+  if (loaded.length === 0) {
+    return pass('modules-none', {
+      title,
+      detail: `None is loaded, and there is no data of any in ${looked}.`,
+    });
+  }
   return warn('modules-loaded', {
     title,
-    detail: `Loaded: ${modules.join(', ')}; there is no data of theirs in ${looked}.`,
+    detail: `Loaded: ${loaded.join(', ')}; there is no data of theirs in ${looked}.`,
     remedy: 'Make sure that none of them holds data: the copy ends with an error where one does.',
   });
 }

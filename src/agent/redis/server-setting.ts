@@ -1,4 +1,4 @@
-import type { Client } from '../redis/client.ts';
+import type { Client } from './client.ts';
 
 /**
  * Reads one setting by CONFIG GET; undefined where the server has none of this name.

@@ -1,0 +1,127 @@
+import type { Redis } from 'ioredis';
+import type { RunningServer } from '../../servers/start.ts';
+
+/** Clients that write to a server until they are stopped. */
+export type LiveWriters = {
+  /** Resolves when the writers have done so many further rounds. */
+  rounds(count: number): Promise<void>;
+  /** Stops them and resolves with how many writes of `counter` and `list` the server has acknowledged. */
+  stop(): Promise<{ increments: number; pushes: number; transactions: number }>;
+};
+
+/** Which of the newer commands the writers may use: by the version of the source, such as `7.4.1`. */
+export type WriterOptions = { readonly version: string };
+
+/**
+ * Writes with every kind of command that replication sends in a form of its own, in several databases, and with some
+ * that must not be applied twice: INCR of `counter`, LPUSH on `list`, both in one transaction.
+ */
+export function startLiveWriters(server: RunningServer, { version }: WriterOptions): LiveWriters {
+  const clients = [server.client(0), server.client(0), server.client(4)];
+  const counts = { increments: 0, pushes: 0, transactions: 0 };
+  let isStopping = false;
+  let round = 0;
+  const waiting = new Set<() => void>();
+  const write = async (client: Redis, number: number) => {
+    while (!isStopping) {
+      round += 1;
+      await client.incr('counter');
+      counts.increments += 1;
+      await client.lpush('list', `${number}:${round}`);
+      counts.pushes += 1;
+      await client.multi().incr('counter').lpush('list', `m${number}:${round}`).incr('transactions').exec();
+      counts.increments += 1;
+      counts.pushes += 1;
+      counts.transactions += 1;
+      await writeVariously({ client, number, round, version });
+      for (const check of waiting) check();
+    }
+  };
+  const writing = Promise.all(clients.map(write));
+  // Looked at by `stop`; a failure before that is not unhandled.
+  writing.catch(() => {});
+  return {
+    rounds: (count) =>
+      new Promise((resolve, reject) => {
+        const goal = round + count;
+        writing.catch(reject);
+        const check = () => {
+          if (round < goal) return;
+          waiting.delete(check);
+          resolve();
+        };
+        waiting.add(check);
+      }),
+    stop: async () => {
+      isStopping = true;
+      await writing;
+      for (const client of clients) client.disconnect();
+      return counts;
+    },
+  };
+}
+
+type Round = { client: Redis; number: number; round: number; version: string };
+
+async function writeVariously({ client, number, round, version }: Round): Promise<void> {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const atLeast = (wantedMajor: number, wantedMinor: number) =>
+    major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+  const key = `live:${number}:${round % 50}`;
+  const large = 'x'.repeat(round % 97 === 0 ? 300_000 : 30);
+  const pipeline = client.pipeline();
+  const call = (command: string, ...args: (string | number)[]) => pipeline.call(command, ...args);
+  call('SET', `${key}:s`, large);
+  call('SETEX', `${key}:ex`, 5000, round);
+  call('PSETEX', `${key}:px`, 5_000_000, round);
+  call('SET', `${key}:ex2`, round, 'EX', 7000);
+  call('EXPIRE', `${key}:s`, 9000);
+  call('PERSIST', `${key}:ex2`);
+  call('APPEND', `${key}:a`, 'abc');
+  call('SETRANGE', `${key}:a`, 2, 'zz');
+  call('SETBIT', `${key}:bits`, round % 100, 1);
+  call('INCRBYFLOAT', `${key}:float`, 0.25);
+  call('HSET', `${key}:h`, `f${round % 7}`, round, 'g', 1);
+  call('HINCRBY', `${key}:h`, 'n', 2);
+  call('HINCRBYFLOAT', `${key}:h`, 'x', 0.5);
+  call('HDEL', `${key}:h`, `f${(round + 3) % 7}`);
+  call('SADD', `${key}:set`, round % 11, round % 13, 'm');
+  call('SPOP', `${key}:set`);
+  call('SADD', `${key}:set2`, round % 11, 'q');
+  call('SMOVE', `${key}:set2`, `${key}:set3`, 'q');
+  call('SUNIONSTORE', `${key}:set4`, `${key}:set`, `${key}:set2`);
+  call('ZADD', `${key}:z`, round % 17, `m${round % 5}`);
+  call('ZINCRBY', `${key}:z`, 1.1, 'n');
+  call('ZPOPMIN', `${key}:z`);
+  call('GEOADD', `${key}:geo`, 13.36, 38.11, `p${round % 9}`);
+  call('PFADD', `${key}:hll`, round, round + 1);
+  call('RPUSH', `${key}:l`, round, 'b', 'c');
+  call('LTRIM', `${key}:l`, 0, 9);
+  call('RPOPLPUSH', `${key}:l`, `${key}:l2`);
+  call('LTRIM', `${key}:l2`, 0, 20);
+  call('LINSERT', `${key}:l`, 'BEFORE', 'b', 'x');
+  call('LREM', `${key}:l`, 1, 'c');
+  call('XADD', `${key}:x`, 'MAXLEN', '~', 50, '*', 'f', round);
+  call('RENAME', `${key}:ex`, `${key}:renamed`);
+  call('EVAL', "redis.call('SET', KEYS[1], ARGV[1]); redis.call('INCR', KEYS[2])", 2, `${key}:lua`, `${key}:luan`, round);
+  if (round % 10 === 0) call('DEL', `${key}:h`, `${key}:l`);
+  if (round % 15 === 0) call('MOVE', `${key}:lua`, 9);
+  if (atLeast(6, 2)) call('COPY', `${key}:s`, `${key}:copy`, 'REPLACE');
+  if (atLeast(6, 2)) call('GETEX', `${key}:copy`, 'EX', 6000);
+  if (atLeast(6, 2)) call('LMOVE', `${key}:l2`, `${key}:l3`, 'LEFT', 'RIGHT');
+  if (atLeast(7, 0)) call('LMPOP', 1, `${key}:l3`, 'LEFT', 'COUNT', 2);
+  const replies = (await pipeline.exec()) ?? [];
+  const failed = replies.find(([error]) => error !== null && !/no such key/.test(error.message));
+  if (failed?.[0]) throw failed[0];
+  await readGroup(client, `${key}:x`, number);
+}
+
+async function readGroup(client: Redis, key: string, number: number): Promise<void> {
+  await client.call('XGROUP', 'CREATE', key, 'g', '0').catch((error: Error) => {
+    if (!error.message.includes('BUSYGROUP')) throw error;
+  });
+  const reading = ['GROUP', 'g', `c${number % 2}`, 'COUNT', '3', 'STREAMS', key, '>'];
+  const reply = (await client.call('XREADGROUP', ...reading)) as unknown;
+  const [id] = JSON.stringify(reply).match(/\d+-\d+/) ?? [];
+  if (id !== undefined) await client.call('XACK', key, 'g', id);
+}
