@@ -1,7 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hostCommandSchema, hostRequestSchema } from '../contract/host-commands.ts';
 import { CONTRACT_VERSION } from '../contract/version.ts';
@@ -9,16 +6,12 @@ import { assertNever } from '../core/assert.ts';
 import { systemClock } from '../core/clock.ts';
 import { errorText, MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
 import { type Invocation, parseInvocation, USAGE } from './command-line.ts';
+import { lookAt, ping, runInForeground, type Shell } from './foreground.ts';
 import { answerHostCommand } from './host/commands.ts';
-import { NO_PROGRESS } from './job/context.ts';
 import { dispatchJob } from './job/registry.ts';
-import { type JobRuntime, runPreparedJob } from './job/run.ts';
-import { requestStop } from './job/siblings.ts';
+import { runPreparedJob } from './job/run.ts';
 import { availableSupervisor } from './job/spawn.ts';
-import { JOB_KINDS, type MigrationStore, openMigrationStore } from './job/store.ts';
-import { measureLatency } from './preflight/latency.ts';
-import { resolveAccess } from './redis/access.ts';
-import { openClient } from './redis/client.ts';
+import { openMigrationStore } from './job/store.ts';
 import { resolveSecret } from './secret/resolve.ts';
 
 /** A request that the host's stdin may carry at most: a job with two endpoints is far below. */
@@ -28,6 +21,14 @@ const stopping = new AbortController();
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.once(name, () => stopping.abort(new Error(`stopped by ${name}`)));
 }
+const shell: Shell = {
+  clock: systemClock,
+  signal: stopping.signal,
+  run: dispatchJob,
+  resolveSecret: (reference) => resolveSecret(reference, { env: process.env, signal: stopping.signal }),
+  print: (text) => process.stdout.write(`${text}\n`),
+  show: (line) => process.stderr.write(`${line}\n`),
+};
 // process.exit() right after hot work can hang in Node 24, so the status is set and the process ends by itself.
 process.exitCode = await main(process.argv.slice(2));
 
@@ -52,12 +53,13 @@ async function invoke(invocation: Invocation): Promise<number> {
     case 'job':
       return runDetachedJob(invocation);
     case 'run':
-      return runInForeground(invocation);
+      makeStateDirectory(invocation.stateDirectory);
+      return runInForeground(invocation, shell);
     case 'status':
     case 'stop':
-      return lookAt(invocation);
+      return lookAt(invocation, shell);
     case 'ping':
-      return ping(invocation);
+      return ping(invocation, shell);
     default:
       return assertNever(invocation);
   }
@@ -115,105 +117,8 @@ async function runDetachedJob({
   kind,
   migrationDirectory,
 }: Extract<Invocation, { verb: 'job' }>): Promise<number> {
-  await runPreparedJob(kind, jobRuntime(openMigrationStore(migrationDirectory)));
+  await runPreparedJob(kind, { ...shell, store: openMigrationStore(migrationDirectory) });
   return 0;
-}
-
-async function runInForeground(invocation: Extract<Invocation, { verb: 'run' }>): Promise<number> {
-  const { stateDirectory, migrationId, request } = invocation;
-  makeStateDirectory(stateDirectory);
-  const store = openMigrationStore(join(stateDirectory, 'migrations', migrationId));
-  const { kind } = request;
-  if (store.readState(kind)?.status === 'running') {
-    throw new MigrationError('migration-conflict', `A ${kind} job of ${migrationId} is already running.`, {
-      remedy: 'Look at it with `status`, end it with `stop`, or use another --migration-id.',
-    });
-  }
-  const startedAtMs = systemClock.nowMs();
-  const jobId = randomBytes(8).toString('hex');
-  const hostId = `${hostname()}:${stateDirectory}`;
-  store.prepareJob(
-    { jobId, migrationId, repository: 'command line', hostId, startedAtMs, request },
-    {
-      kind,
-      jobId,
-      status: 'running',
-      startedAtMs,
-      updatedAtMs: startedAtMs,
-      progress: NO_PROGRESS,
-      series: [],
-      hasReport: false,
-    },
-  );
-  const runtime = jobRuntime(store);
-  await runPreparedJob(kind, {
-    ...runtime,
-    run: (job, context) => runtime.run(job, { ...context, report: progressLine(context.report) }),
-  });
-  return concludeForeground(store, kind);
-}
-
-function concludeForeground(store: MigrationStore, kind: (typeof JOB_KINDS)[number]): number {
-  const { error } = store.readState(kind) ?? {};
-  if (error !== undefined) throw new MigrationError(error.code, error.message, error);
-  const report = store.readReport(kind);
-  process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  if (report?.kind === 'verify') return report.passed ? 0 : 1;
-  if (report?.kind === 'preflight') return report.findings.some(({ status }) => status === 'fail') ? 1 : 0;
-  return 0;
-}
-
-/** Passes progress on and shows it as one line per second on stderr. */
-function progressLine(pass: JobRuntimeReport): JobRuntimeReport {
-  let shownAtMs = 0;
-  return (progress) => {
-    pass(progress);
-    if (systemClock.nowMs() - shownAtMs < 1000) return;
-    shownAtMs = systemClock.nowMs();
-    const { stage, percent, keys, keysPerSecond, lagBytes } = progress;
-    const parts = [
-      stage,
-      percent === undefined ? '' : `${percent.toFixed(0)} %`,
-      `${keys} keys`,
-      `${Math.round(keysPerSecond)}/s`,
-    ];
-    if (lagBytes !== undefined) parts.push(`lag ${lagBytes} B`);
-    process.stderr.write(`${parts.filter((part) => part !== '').join('  ')}\n`);
-  };
-}
-
-type JobRuntimeReport = Parameters<JobRuntime['run']>[1]['report'];
-
-function lookAt({
-  verb,
-  stateDirectory,
-  migrationId,
-  kind,
-}: Extract<Invocation, { verb: 'status' | 'stop' }>): number {
-  const store = openMigrationStore(join(stateDirectory, 'migrations', migrationId));
-  const kinds = kind === undefined ? JOB_KINDS : [kind];
-  if (verb === 'stop') for (const one of kinds) requestStop(store, one);
-  const jobs = kinds.flatMap((one) => store.readState(one) ?? []);
-  process.stdout.write(`${JSON.stringify({ migration: store.readMigration() ?? null, jobs }, null, 2)}\n`);
-  return 0;
-}
-
-async function ping({ endpoints, count }: Extract<Invocation, { verb: 'ping' }>): Promise<number> {
-  for (const { side, endpoint } of endpoints) {
-    const access = await resolveAccess(side, endpoint, (reference) => secret(reference));
-    await using client = await openClient(access);
-    const latency = await measureLatency(client, count);
-    process.stdout.write(`${JSON.stringify({ side, address: access.address, ...latency })}\n`);
-  }
-  return 0;
-}
-
-function jobRuntime(store: MigrationStore): JobRuntime {
-  return { store, clock: systemClock, signal: stopping.signal, run: dispatchJob, resolveSecret: secret };
-}
-
-function secret(reference: Parameters<typeof resolveSecret>[0]) {
-  return resolveSecret(reference, { env: process.env, signal: stopping.signal });
 }
 
 function makeStateDirectory(path: string): void {

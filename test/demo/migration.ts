@@ -68,14 +68,15 @@ export async function migrate(
     `Source: ${migration.source.kind} ${migration.source.version} on port ${source.port}; loading ${keys} keys of all types …`,
   );
   await loadDataSet(source.client(), { keys, seed: 7 });
-  await using group = await simulator.addReplicationGroup({
+  // The simulator owns the group and the instance: they end with it.
+  const group = await simulator.addReplicationGroup({
     replicationGroupId: name,
     server: migration.target,
   });
   stage.say(
     `Target: simulated ElastiCache replication group ${name} on a real ${migration.target.kind} ${migration.target.version}, port ${group.node.port}.`,
   );
-  await using instance = await simulator.addInstance({
+  const instance = await simulator.addInstance({
     env: { ...simulator.env, PATH: `${dirname(process.execPath)}:/usr/bin:/bin` },
   });
   await using writers = startWriters(source, name);

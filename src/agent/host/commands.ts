@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { readdirSync, rmSync, statfsSync } from 'node:fs';
 import { freemem, hostname } from 'node:os';
 import { join } from 'node:path';
 import { formatAddress } from '../../contract/endpoint.ts';
@@ -50,7 +50,7 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'open':
       return openMigration(command, store, runtime);
     case 'start':
-      return startJob(command, store, { ...runtime, hostId: hostId(runtime) });
+      return startJob(command, store, runtime);
     case 'status':
       return status(store);
     case 'stop': {
@@ -245,18 +245,4 @@ function listMigrations({ stateDirectory }: HostRuntime): string[] {
 
 function migrationDirectory({ stateDirectory }: HostRuntime, migrationId: string): string {
   return join(stateDirectory, 'migrations', migrationId);
-}
-
-/** Names this host and state folder. Source of the machine id: machine-id(5). */
-function hostId({ stateDirectory }: HostRuntime): string {
-  let machineId = '';
-  try {
-    machineId = readFileSync('/etc/machine-id', 'utf8').trim();
-  } catch {
-    // Not every system has one; the name and the folder still tell hosts apart.
-  }
-  return createHash('sha256')
-    .update(`${machineId}\n${hostname()}\n${stateDirectory}`)
-    .digest('hex')
-    .slice(0, 16);
 }

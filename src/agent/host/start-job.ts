@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
-import type { JobState } from '../../contract/job-state.ts';
 import type { JobKind } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
-import { NO_PROGRESS } from '../job/context.ts';
+import { newJobState } from '../job/context.ts';
+import { hostId } from '../job/host-id.ts';
 import { spawnJob } from '../job/spawn.ts';
 import type { MigrationStore } from '../job/store.ts';
 import type { HostRuntime } from './commands.ts';
@@ -25,7 +25,7 @@ const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
 export async function startJob(
   command: Extract<HostCommand, { command: 'start' }>,
   store: MigrationStore,
-  runtime: HostRuntime & { hostId: string },
+  runtime: HostRuntime,
 ): Promise<HostReplyOf<'start'>> {
   const { job, migrationId, repository } = command;
   const running = store.readState(job.kind);
@@ -35,18 +35,11 @@ export async function startJob(
 
   const startedAtMs = runtime.clock.nowMs();
   const jobId = `${new Date(startedAtMs).toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`;
-  const initial: JobState = {
-    kind: job.kind,
-    jobId,
-    status: 'running',
-    startedAtMs,
-    updatedAtMs: startedAtMs,
-    progress: NO_PROGRESS,
-    series: [],
-    hasReport: false,
-  };
-  const { hostId } = runtime;
-  store.prepareJob({ jobId, migrationId, repository, hostId, startedAtMs, request: job }, initial);
+  const initial = newJobState(job.kind, { jobId, startedAtMs });
+  store.prepareJob(
+    { jobId, migrationId, repository, hostId: hostId(runtime.stateDirectory), startedAtMs, request: job },
+    initial,
+  );
   await spawnJob(
     { migrationId, kind: job.kind, migrationDirectory: store.directory, agentPath: runtime.agentPath },
     runtime.supervisor,

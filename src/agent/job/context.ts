@@ -50,3 +50,20 @@ export const NO_PROGRESS: Progress = {
   bytesPerSecond: 0,
   notes: [],
 };
+
+/** The state of a job that has just been asked for. */
+export function newJobState(
+  kind: JobKind,
+  { jobId, startedAtMs }: { jobId: string; startedAtMs: number },
+): JobState {
+  return {
+    kind,
+    jobId,
+    status: 'running',
+    startedAtMs,
+    updatedAtMs: startedAtMs,
+    progress: NO_PROGRESS,
+    series: [],
+    hasReport: false,
+  };
+}

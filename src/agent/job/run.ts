@@ -7,7 +7,7 @@ import type { JobReport } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
-import { type JobContext, NO_PROGRESS } from './context.ts';
+import { type JobContext, newJobState } from './context.ts';
 import { ownIdentity } from './process-identity.ts';
 import { siblingJobs } from './siblings.ts';
 import type { MigrationStore } from './store.ts';
@@ -39,16 +39,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
   const file = store.readJobFile(kind);
   store.writeProcess(kind, { jobId: file.jobId, identity: ownIdentity() });
   const log = logWriter(store.logPath(kind), clock);
-  const tracker = stateTracker(store, clock, {
-    kind,
-    jobId: file.jobId,
-    status: 'running',
-    startedAtMs: file.startedAtMs,
-    updatedAtMs: clock.nowMs(),
-    progress: NO_PROGRESS,
-    series: [],
-    hasReport: false,
-  });
+  const tracker = stateTracker(store, clock, newJobState(kind, file));
   log(`started ${kind} ${file.jobId}`);
   try {
     const report = await runtime.run(file.request, {

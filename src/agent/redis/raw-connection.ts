@@ -112,8 +112,11 @@ function attachBatches(access: Access, socket: Socket, signal: AbortSignal): Raw
     }
   });
   const lose = (reason: unknown) => fail(toServerError(access, 'exchanging commands', reason));
-  socket.on('error', lose);
-  socket.on('close', () => lose(new Error('connection closed')));
+  const loseClosed = () => lose(new Error('connection closed'));
+  // A write after the server's farewell fails as ERR_STREAM_WRITE_AFTER_END: a closed connection like any other.
+  socket.on('error', (error) => (socket.writableEnded ? loseClosed() : lose(error)));
+  socket.on('end', loseClosed);
+  socket.on('close', loseClosed);
   socket.on('timeout', () => lose(new Error(`no reply for ${REPLY_TIMEOUT_MS} ms, timed out`)));
   socket.setTimeout(0);
   signal.addEventListener('abort', onAbort, { once: true });

@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
-import { MigrationError } from '../../core/errors.ts';
-import { backoffDelaysMs, retry } from '../../core/retry.ts';
+import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { backoffDelaysMs, type RetryPolicy, retry } from '../../core/retry.ts';
 import type { Access } from './access.ts';
 import { IncomingBytes } from './incoming-bytes.ts';
 import { encodeCommands } from './raw-connection.ts';
@@ -54,7 +54,10 @@ export type ReplicationOptions = {
 };
 
 /** How often a source that loads or has lost its own master is asked again: a minute altogether. */
-const NOT_READY_DELAYS_MS = backoffDelaysMs({ firstMs: 500, maximumMs: 10_000, count: 10 });
+export const SOURCE_NOT_READY_POLICY: RetryPolicy = {
+  delaysMs: backoffDelaysMs({ firstMs: 500, maximumMs: 10_000, count: 10 }),
+  shouldRetry: (error) => isMigrationError(error) && error.code === 'source-not-ready',
+};
 /** The silence after which a source counts as lost: the default of repl-timeout; it says something every 10 s. */
 export const SOURCE_SILENCE_MAX_MS = 60_000;
 const SILENCE_CHECK_MS = 5_000;
@@ -67,13 +70,7 @@ const SILENCE_CHECK_MS = 5_000;
  */
 export function openReplication(options: ReplicationOptions): Promise<ReplicationLink> {
   const { clock, signal } = options;
-  const shouldRetry = (error: unknown) =>
-    error instanceof MigrationError && error.code === 'source-not-ready';
-  return retry(() => openOnce(options), {
-    policy: { delaysMs: NOT_READY_DELAYS_MS, shouldRetry },
-    clock,
-    signal,
-  });
+  return retry(() => openOnce(options), { policy: SOURCE_NOT_READY_POLICY, clock, signal });
 }
 
 async function openOnce({ access, from, clock, signal }: ReplicationOptions): Promise<ReplicationLink> {

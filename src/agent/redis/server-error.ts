@@ -31,7 +31,10 @@ const REASONS: readonly { pattern: RegExp; reason: Reason }[] = [
   },
   { pattern: /disconnected before secure TLS connection/, reason: 'tls-failed' },
   { pattern: /ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN/, reason: 'unreachable' },
-  { pattern: /ECONNRESET|EPIPE|ECONNABORTED|closed|isn't writeable|timed out|timeout/i, reason: 'unreachable' },
+  {
+    pattern: /ECONNRESET|EPIPE|ECONNABORTED|closed|isn't writeable|timed out|timeout/i,
+    reason: 'unreachable',
+  },
 ];
 
 /**

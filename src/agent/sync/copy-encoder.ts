@@ -4,7 +4,7 @@ import { VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
 import { plainStringStart } from '../redis/rdb/string.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
-import { toTargetValue, type Value } from './payload.ts';
+import { type TargetForm, toTargetValue, type Value } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
 /** What a bulk string may hold unless the target is configured otherwise (proto-max-bulk-len). */
@@ -40,7 +40,7 @@ const LINE_END = text('\r\n');
  */
 export class CopyEncoder {
   readonly #writer: TargetWriter;
-  readonly #hasHashFieldTtls: boolean;
+  readonly #form: TargetForm;
   readonly #setName: number;
   readonly #restoreName: number;
   /** The place reached in the buffer that is being filled. */
@@ -54,9 +54,9 @@ export class CopyEncoder {
     version: FOOTER_VERSION,
   };
 
-  constructor(writer: TargetWriter, { hasHashFieldTtls }: { hasHashFieldTtls: boolean }) {
+  constructor(writer: TargetWriter, form: TargetForm) {
     this.#writer = writer;
-    this.#hasHashFieldTtls = hasHashFieldTtls;
+    this.#form = form;
     this.#setName = writer.names.id('SET');
     this.#restoreName = writer.names.id('RESTORE');
   }
@@ -80,7 +80,7 @@ export class CopyEncoder {
     value.start = valueStart;
     value.end = valueEnd;
     const isShared = VALUE_LAYOUTS.has(type);
-    return this.#restore(key, isShared ? value : toTargetValue(value, this.#hasHashFieldTtls), expireAtMs);
+    return this.#restore(key, isShared ? value : toTargetValue(value, this.#form), expireAtMs);
   }
 
   #set(reader: RdbReader, start: number, expireAtMs: number): Promise<void> | undefined {

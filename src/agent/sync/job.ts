@@ -1,4 +1,4 @@
-import type { Checkpoint, SyncReport } from '../../contract/reports.ts';
+import type { SyncReport } from '../../contract/reports.ts';
 import type { ErrorCode } from '../../core/error-codes.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
@@ -47,7 +47,8 @@ export const runSync: Job<'sync'> = async (request, context) => {
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
   try {
-    return makeReport(meter, await syncUntilStopped(world));
+    await syncUntilStopped(world);
+    return makeReport(meter);
   } finally {
     done.abort();
     await reporting;
@@ -55,7 +56,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
 };
 
 /** Runs one session after the other, as long as what ends them passes. */
-async function syncUntilStopped(world: SyncWorld): Promise<Checkpoint | undefined> {
+async function syncUntilStopped(world: SyncWorld): Promise<void> {
   const { context, meter } = world;
   let lostAtMs: number | undefined;
   let delayMs = RECONNECT_FIRST_DELAY_MS;
@@ -64,9 +65,11 @@ async function syncUntilStopped(world: SyncWorld): Promise<Checkpoint | undefine
     try {
       return await runSession(world);
     } catch (error) {
-      if (context.signal.aborted) return stopped(meter, context);
-      if (meter.streamsStarted === 0 || !isMigrationError(error) || !PASSING_CODES.has(error.code))
-        throw error;
+      const isPassing = isMigrationError(error) && PASSING_CODES.has(error.code);
+      if (context.signal.aborted && (isPassing || error === context.signal.reason)) {
+        return endStopped(meter, context);
+      }
+      if (meter.streamsStarted === 0 || !isPassing) throw error;
       if (meter.streamsStarted > streamsBefore) {
         lostAtMs = undefined;
         delayMs = RECONNECT_FIRST_DELAY_MS;
@@ -80,15 +83,14 @@ async function syncUntilStopped(world: SyncWorld): Promise<Checkpoint | undefine
         // Asked to stop meanwhile: the next session sees it first of all.
       });
       delayMs = Math.min(2 * delayMs, RECONNECT_DELAY_MAX_MS);
-      if (context.signal.aborted) return stopped(meter, context);
+      if (context.signal.aborted) return endStopped(meter, context);
     }
   }
 }
 
-/** A sync that has applied the stream has something to report; one that has not is stopped without result. */
-function stopped(meter: Meter, context: JobContext): undefined {
-  if (meter.streamsStarted === 0) throw context.signal.reason;
-  return undefined;
+/** A sync that stands at a checkpoint has something to report; one without a whole copy is stopped without result. */
+function endStopped(meter: Meter, { signal }: JobContext): void {
+  if (meter.checkpoint === undefined) throw signal.reason;
 }
 
 function lost(cause: MigrationError): MigrationError {
@@ -109,7 +111,8 @@ async function reportProgress(meter: Meter, context: JobContext, signal: AbortSi
   context.report(meter.progress());
 }
 
-function makeReport(meter: Meter, checkpoint: Checkpoint | undefined): SyncReport {
+function makeReport(meter: Meter): SyncReport {
+  const { checkpoint } = meter;
   return {
     kind: 'sync',
     ...(checkpoint === undefined ? {} : { checkpoint }),

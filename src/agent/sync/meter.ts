@@ -1,4 +1,5 @@
 import type { Progress } from '../../contract/job-state.ts';
+import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 
 /** What a sync is doing, in the order in which it happens. */
@@ -25,7 +26,8 @@ export class Meter {
   rdbBytes: number | undefined;
   /** The greatest offset that the source is known to have reached. */
   sourceOffset = 0;
-  committedOffset = 0;
+  /** What the target has committed; undefined until the stream has begun. */
+  checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
   readonly #clock: Clock;
@@ -48,18 +50,24 @@ export class Meter {
 
   /** Bytes of the source's stream that the target has not committed. */
   get lagBytes(): number {
-    return Math.max(0, this.sourceOffset - this.committedOffset);
+    return Math.max(0, this.sourceOffset - this.#committedOffset);
+  }
+
+  get #committedOffset(): number {
+    return this.checkpoint?.offset ?? 0;
   }
 
   /** Begins a full copy: what an earlier one had counted is void. */
-  startCopy(rdbBytes: number | undefined): void {
+  startCopy({ rdbBytes, expectedKeys }: { rdbBytes: number | undefined; expectedKeys: number }): void {
     this.stage = 'copying';
     this.rdbBytes = rdbBytes;
     this.copiedKeys = 0;
     this.copiedBytes = 0;
-    this.#expectedKeys = 0;
+    this.#expectedKeys = expectedKeys;
     this.copyStartedAtMs = this.#clock.nowMs();
-    this.#streamStart = this.committedOffset;
+    this.#streamStart = 0;
+    this.checkpoint = undefined;
+    this.sourceOffset = 0;
     this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0 };
   }
 
@@ -68,20 +76,19 @@ export class Meter {
     this.#expectedKeys = Math.max(this.#expectedKeys, count);
   }
 
-  /** Ends a full copy, with the target at the offset of the source at its beginning. */
-  finishCopy(offset: number): void {
+  /** Ends a full copy. */
+  finishCopy(): void {
     this.copyDurationMs = this.#clock.nowMs() - this.copyStartedAtMs;
-    this.startStream(offset);
   }
 
-  /** The target stands at this offset and takes the stream from here. */
-  startStream(offset: number): void {
+  /** The target stands here and takes the stream from here on. */
+  startStream(start: Checkpoint): void {
     this.stage = 'catching-up';
     this.streamsStarted += 1;
-    this.#streamStart = offset;
+    this.#streamStart = start.offset;
     this.oldestPendingAtMs = undefined;
-    this.committedOffset = offset;
-    this.sourceOffset = Math.max(this.sourceOffset, offset);
+    this.checkpoint = start;
+    this.sourceOffset = Math.max(this.sourceOffset, start.offset);
   }
 
   /** Adds a line to what the status shows; a few words. */
@@ -129,7 +136,7 @@ export class Meter {
     return { percent, etaMs: Math.round(Math.max(0, (elapsedMs / done) * (total - done))) };
   }
   #bytes(): number {
-    return this.copiedBytes + Math.max(0, this.committedOffset - this.#streamStart);
+    return this.copiedBytes + Math.max(0, this.#committedOffset - this.#streamStart);
   }
 
   #lagMs(): number {

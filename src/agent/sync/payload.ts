@@ -2,11 +2,16 @@ import { MigrationError } from '../../core/errors.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import { toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
 import {
+  TYPE_MODULE,
   TYPE_REDIS_HASH_LISTPACK_EX,
   TYPE_REDIS_HASH_METADATA,
   TYPE_VALKEY_HASH_2,
   VALUE_LAYOUTS,
 } from '../redis/rdb/layouts.ts';
+import { moduleName, moduleUnsupported } from '../redis/rdb/module-name.ts';
+
+/** What decides which form of a value the target takes. */
+export type TargetForm = { readonly hasHashFieldTtls: boolean };
 
 /** A value for RESTORE without its footer: `bytes[start, end)` behind the byte `type`. */
 export type Value = {
@@ -24,15 +29,15 @@ export type Value = {
  *
  * @throws source-data-unsupported
  */
-export function toTargetValue(value: Omit<Value, 'version'>, hasHashFieldTtls: boolean): Value {
-  const { type, bytes, start, end } = value;
+export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm): Value {
+  const { type } = value;
   switch (type) {
     case TYPE_VALKEY_HASH_2:
     case TYPE_REDIS_HASH_METADATA:
     case TYPE_REDIS_HASH_LISTPACK_EX: {
-      if (!hasHashFieldTtls) throw hashFieldTtlsUnsupported();
+      if (!target.hasHashFieldTtls) throw hashFieldTtlsUnsupported();
       if (type === TYPE_VALKEY_HASH_2) return { ...value, version: VALKEY_FOOTER_VERSION };
-      const converted = toValkeyHash(type, bytes, start, end);
+      const converted = toValkeyHash(value);
       const whole = { bytes: converted, start: 0, end: converted.length };
       return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };
     }
@@ -44,12 +49,13 @@ export function toTargetValue(value: Omit<Value, 'version'>, hasHashFieldTtls: b
 /**
  * A DUMP payload of the source as one that the target takes.
  *
- * @throws source-data-unsupported for types that the target cannot hold
+ * @throws source-data-unsupported, source-modules-unsupported for types that the target cannot hold
  */
-export function toTargetPayload(payload: Buffer, hasHashFieldTtls: boolean): Buffer {
+export function toTargetPayload(payload: Buffer, target: TargetForm): Buffer {
   const type = payload[0];
   if (type === undefined || payload.length <= FOOTER_BYTES) return payload;
   const footerAt = payload.length - FOOTER_BYTES;
+  if (type === TYPE_MODULE) throw moduleUnsupported(moduleName(payload, 1));
   const isOfValkey = payload.readUInt16LE(footerAt) >= VALKEY_FOOTER_VERSION;
   const isShared = VALUE_LAYOUTS.has(type);
   const isHashWithTtls = isOfValkey
@@ -61,7 +67,7 @@ export function toTargetPayload(payload: Buffer, hasHashFieldTtls: boolean): Buf
       `The source restored a value of the type ${type}, which this version does not carry.`,
     );
   }
-  const value = toTargetValue({ type, bytes: payload, start: 1, end: footerAt }, hasHashFieldTtls);
+  const value = toTargetValue({ type, bytes: payload, start: 1, end: footerAt }, target);
   const footer = Buffer.alloc(FOOTER_BYTES);
   const content = value.bytes.subarray(value.start, value.end);
   return withFooter(Buffer.concat([Buffer.of(value.type), content, footer]), value.version);

@@ -1,9 +1,10 @@
 import type { Checkpoint } from '../../contract/reports.ts';
+import { retry } from '../../core/retry.ts';
 import type { JobContext } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
 import { encodeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
-import { openReplication, type ReplicationLink } from '../redis/replication.ts';
+import { openReplication, type ReplicationLink, SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import {
   claimForCopy,
@@ -39,18 +40,22 @@ const MARK_ATTEMPTS = 3;
 
 /**
  * Syncs over one pair of connections: takes up what the claim in the target says, copies if it must, then applies
- * the stream until the job is asked to stop. Returns what the target has committed.
+ * the stream until the job is asked to stop.
  *
  * @throws the signal's reason when stopped before the stream has begun, else what went wrong; the claim in the target
  *   then says from where the next session goes on
  */
-export async function runSession(world: SyncWorld): Promise<Checkpoint> {
+export async function runSession(world: SyncWorld): Promise<void> {
   const { context, meter } = world;
+  const { clock } = context;
   meter.stage = 'connecting';
   await using target = await openClient(world.target);
   const facts = await inspectTarget(target);
-  const sourceInfo = await inspectSource(world.source, { runId: facts.runId, address: world.target.address });
-  meter.expectKeys(sourceInfo === undefined ? 0 : countKeys(sourceInfo.fields));
+  const sourceInfo = await retry(
+    () => inspectSource(world.source, { runId: facts.runId, address: world.target.address }),
+    { policy: SOURCE_NOT_READY_POLICY, clock, signal: context.signal },
+  );
+  const sourceKeys = sourceInfo === undefined ? 0 : countKeys(sourceInfo.fields);
   const plan = await prepareTarget(target, world);
 
   const ended = new AbortController();
@@ -59,11 +64,11 @@ export async function runSession(world: SyncWorld): Promise<Checkpoint> {
   const signal = AbortSignal.any([context.signal, ended.signal]);
   const from = plan.kind === 'resume' ? plan.checkpoint : undefined;
   meter.stage = 'waiting';
-  await using link = await openReplication({ access: world.source, from, clock: context.clock, signal });
+  await using link = await openReplication({ access: world.source, from, clock, signal });
   await using writer = await TargetWriter.open({
     access: world.target,
     clientName: clientName(world),
-    clock: context.clock,
+    clock,
     onFailure: (happened) => {
       failure = happened;
       ended.abort(happened.error);
@@ -79,9 +84,10 @@ export async function runSession(world: SyncWorld): Promise<Checkpoint> {
     committed: () => applier?.committed,
   });
   try {
-    const start = await reachStream({ world, target, facts, plan, link, writer, signal });
+    const start = await reachStream({ world, target, facts, plan, sourceKeys, link, writer, signal });
+    meter.startStream(start);
     applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
-    return await applyUntilStopped(applier, world);
+    await applyUntilStopped(applier, world);
   } catch (error) {
     if (failure?.isDivergence) await markDiverged(world);
     throw error;
@@ -102,7 +108,8 @@ async function prepareTarget(target: Client, world: SyncWorld): Promise<StartPla
     planStart(await readTargetContent(target), { holder, flushTarget, address: target.access.address });
   await decide();
   const ended = await endEarlierWriters(target, clientName(world));
-  if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
+  if (ended === undefined) context.log('the user at the target may not end connections of earlier syncs');
+  else if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
   return decide();
 }
 
@@ -111,6 +118,7 @@ type Reaching = {
   target: Client;
   facts: TargetFacts;
   plan: StartPlan;
+  sourceKeys: number;
   link: ReplicationLink;
   writer: TargetWriter;
   signal: AbortSignal;
@@ -123,7 +131,6 @@ async function reachStream(reaching: Reaching): Promise<Checkpoint> {
   if (plan.kind === 'resume' && link.start.kind === 'continue') {
     const checkpoint = { ...plan.checkpoint, replid: link.start.replid ?? plan.checkpoint.replid };
     context.log(`resumed at offset ${checkpoint.offset} of ${checkpoint.replid}`);
-    meter.startStream(checkpoint.offset);
     return checkpoint;
   }
   if (plan.kind === 'resume') {
@@ -140,7 +147,8 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
   const { replid, offset } = link.start;
   await claimForCopy(target, { holder, mustFlush, hasFunctions: facts.commands.has('FUNCTION') });
   const framing = await link.readRdbFraming(signal);
-  meter.startCopy(framing.kind === 'length' ? framing.bytes : undefined);
+  const rdbBytes = framing.kind === 'length' ? framing.bytes : undefined;
+  meter.startCopy({ rdbBytes, expectedKeys: reaching.sourceKeys });
   const { streamDb } = await copyDataSet({
     link,
     framing,
@@ -155,18 +163,17 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
   await meter.waitForTarget(writer.settle());
   // Without it a source that sent its RDB without a file keeps its stream back; lost ones are made good every second.
   link.acknowledge(offset);
-  meter.finishCopy(offset);
+  meter.finishCopy();
   context.log(`copied ${meter.copiedKeys} keys in ${meter.copyDurationMs} ms`);
   return start;
 }
 
-async function applyUntilStopped(applier: StreamApplier, { context }: SyncWorld): Promise<Checkpoint> {
+async function applyUntilStopped(applier: StreamApplier, { context }: SyncWorld): Promise<void> {
   try {
-    return await applier.run();
+    await applier.run();
   } catch (error) {
     if (!context.signal.aborted || error !== context.signal.reason) throw error;
-    await Promise.race([applier.finish(), context.clock.sleep(FINISH_MS, new AbortController().signal)]);
-    return applier.committed;
+    await applier.finish();
   }
 }
 
@@ -178,15 +185,20 @@ type Supervised = {
   committed: () => Checkpoint | undefined;
 };
 
-/** Every second: tells the source what is committed, and looks whether the target has gone silent. */
+/** Every second: tells the source what is committed, looks whether the target has gone silent, and ends a long stop. */
 async function supervise({ world, link, writer, signal, committed }: Supervised): Promise<void> {
   const { clock, log } = world.context;
   const following = followSourceOffset({ access: world.source, meter: world.meter, clock, log, signal });
+  let stoppingSinceMs: number | undefined;
   while (!signal.aborted) {
     await clock.sleep(SUPERVISE_MS, signal).catch(() => {
       // Aborted: the loop ends by itself.
     });
     writer.checkSilence();
+    if (world.context.signal.aborted) stoppingSinceMs ??= clock.nowMs();
+    // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
+    if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS)
+      await writer[Symbol.asyncDispose]();
     const checkpoint = committed();
     if (checkpoint !== undefined && !signal.aborted) link.acknowledge(checkpoint.offset);
   }

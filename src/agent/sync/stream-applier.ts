@@ -7,7 +7,7 @@ import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Meter } from './meter.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
-import { findTranslation, refuseUnknown, type Translate } from './translate.ts';
+import { findTranslation, refuseUnknown, type Translate, type TranslationContext } from './translate.ts';
 
 /** What a stream is applied with. `start` is where the target stands; the link gives the bytes from there on. */
 export type StreamOptions = {
@@ -53,6 +53,7 @@ type KnownCommand = {
 export class StreamApplier {
   readonly #options: StreamOptions;
   readonly #reader = new CommandReader();
+  readonly #translation: TranslationContext;
   readonly #spellings = new Map<string, KnownCommand>();
   #committed: Checkpoint;
   /** The database that the stream stands in. */
@@ -72,17 +73,13 @@ export class StreamApplier {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#committed = options.start;
+    this.#translation = { ...options, nowMs: () => options.clock.nowMs() };
     this.#db = options.start.db;
   }
 
   /** What the target has committed. */
   get committed(): Checkpoint {
     return this.#committed;
-  }
-
-  /** Whether the source is in the middle of a transaction, of which nothing is committed. */
-  get isInTransaction(): boolean {
-    return this.#isInTransaction;
   }
 
   /**
@@ -99,8 +96,9 @@ export class StreamApplier {
       while (this.#reader.next()) {
         const large = this.#apply();
         if (large !== undefined) await this.#waitForLarge(large);
-        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
-        if (signal.aborted) throw signal.reason;
+        if (writer.hasRoom) continue;
+        await meter.waitForTarget(writer.room());
+        signal.throwIfAborted();
       }
       meter.sourceOffset = Math.max(meter.sourceOffset, this.#offset + link.incoming.waitingBytes);
       if (link.incoming.waitingBytes === 0) this.#closeOrSchedule();
@@ -112,7 +110,7 @@ export class StreamApplier {
     const { link, meter, writer } = this.#options;
     if (this.#pending === undefined || writer.answerCount < this.#pending.answers) return;
     this.#committed = this.#pending.checkpoint;
-    meter.committedOffset = this.#committed.offset;
+    meter.checkpoint = this.#committed;
     meter.appliedCommands += this.#pending.commands;
     meter.oldestPendingAtMs = this.#isBatchOpen ? this.#batchOpenedAtMs : undefined;
     this.#pending = undefined;
@@ -168,10 +166,9 @@ export class StreamApplier {
 
   #applyData(command: KnownCommand): Promise<void> | undefined {
     const reader = this.#reader;
-    const { commands, hasHashFieldTtls, clock } = this.#options;
     // The claim of this migration on its own target is nobody else's to write.
     if (this.#db === 0 && reader.argumentCount > 1 && reader.isArgument(1, RESERVED_KEY)) return undefined;
-    const translated = command.translate?.(reader, { commands, hasHashFieldTtls, nowMs: clock.nowMs() });
+    const translated = command.translate?.(reader, this.#translation);
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
     return this.#write(command, translated);
   }

@@ -92,7 +92,7 @@ export class TargetWriter implements AsyncDisposable {
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
     socket.on('data', (chunk) => this.#takeAnswers(chunk));
-    watchConnection(socket, this.#access, (error) => this.#fail(error));
+    watchConnection(socket, this.#access, (error) => this.#lose(error));
   }
 
   /** Commands that have been written or stand in the slot. */
@@ -137,7 +137,10 @@ export class TargetWriter implements AsyncDisposable {
     this.writeBytes(this.names.id(String(command[0])), bytes, 0, bytes.length);
   }
 
-  /** Writes one encoded command of at most {@link SLOT_COMMAND_BYTES_MAX} bytes. */
+  /**
+   * Writes one encoded command of at most {@link SLOT_COMMAND_BYTES_MAX} bytes. Its range is given in plain numbers, since
+   * this runs for every command of the stream.
+   */
   writeBytes(name: number, bytes: Buffer, start: number, end: number): void {
     const slot = this.reserve(end - start);
     bytes.copy(slot, this.#used, start, end);
@@ -195,7 +198,7 @@ export class TargetWriter implements AsyncDisposable {
     if (!isOwing) this.#answeredAtMs = this.#clock.nowMs();
     if (this.#clock.nowMs() - this.#answeredAtMs <= SILENCE_MAX_MS) return;
     const silent = new Error(`timed out after ${SILENCE_MAX_MS} ms without an answer`);
-    this.#fail(toServerError(this.#access, 'writing', silent));
+    this.#lose(toServerError(this.#access, 'writing', silent));
   }
 
   /** Closes the connection at once: a transaction without its EXEC is dropped by the target. */
@@ -230,7 +233,7 @@ export class TargetWriter implements AsyncDisposable {
     try {
       this.#scanner.push(chunk);
     } catch (error) {
-      this.#fail(toServerError(this.#access, 'reading its answers', error));
+      this.#lose(toServerError(this.#access, 'reading its answers', error));
       return;
     }
     this.#answeredAtMs = this.#clock.nowMs();
@@ -250,15 +253,19 @@ export class TargetWriter implements AsyncDisposable {
     const number = element === undefined ? reply : reply - element.count + element.index;
     const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
     const isApplied = element !== undefined;
-    this.#fail(refusalError(this.#access, { command, text, isApplied }), isApplied);
+    this.#fail({ error: refusalError(this.#access, { command, text, isApplied }), isDivergence: isApplied });
   }
 
-  #fail(error: MigrationError, isDivergence = false): void {
+  #lose(error: MigrationError): void {
+    this.#fail({ error, isDivergence: false });
+  }
+
+  #fail(failure: WriteFailure): void {
     if (this.#failure !== undefined) return;
-    this.#failure = error;
+    this.#failure = failure.error;
     this.#socket.destroy();
     this.#wakeAll();
-    this.#onFailure({ error, isDivergence });
+    this.#onFailure(failure);
   }
 
   #nextAnswers(): Promise<void> {

@@ -10,7 +10,7 @@ export type TranslationContext = {
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
   /** The moment at which relative expiries begin to count. */
-  readonly nowMs: number;
+  nowMs(): number;
 };
 
 /** Returns the command that takes its place, encoded; undefined when it goes as it is. */
@@ -31,7 +31,9 @@ type Rule = (args: Arguments, context: TranslationContext) => Command | undefine
 export function findTranslation(name: string): Translate | undefined {
   const rule = RULES.get(name);
   if (rule === undefined) return undefined;
+  const argumentsMin = ARGUMENTS_MIN.get(name) ?? 0;
   return (command, context) => {
+    if (command.argumentCount < argumentsMin) return undefined;
     const args = Array.from({ length: command.argumentCount }, (_, index) => command.argument(index));
     const translated = rule(args, context);
     return translated === undefined ? undefined : encodeCommands([translated]);
@@ -60,14 +62,20 @@ const HASH_FIELD_TTL_COMMANDS: ReadonlySet<string> = new Set([
 const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['SET', (args, context) => withAbsoluteExpiry(args, 3, context)],
   ['GETEX', (args, context) => withAbsoluteExpiry(args, 2, context)],
-  ['SETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs + 1000 * Number(ttl))],
-  ['PSETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs + Number(ttl))],
-  ['EXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs + 1000 * Number(ttl), rest)],
-  ['PEXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs + Number(ttl), rest)],
+  ['SETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs() + 1000 * Number(ttl))],
+  ['PSETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs() + Number(ttl))],
+  ['EXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs() + 1000 * Number(ttl), rest)],
+  ['PEXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs() + Number(ttl), rest)],
   ['RESTORE', restore],
   ['RESTORE-ASKING', restore],
   ['FUNCTION', restoreFunctions],
   ['HSETEX', setFields],
+]);
+
+/** Commands that are frequent without options, and then need no look at their arguments. */
+const ARGUMENTS_MIN: ReadonlyMap<string, number> = new Map([
+  ['SET', 5],
+  ['GETEX', 4],
 ]);
 
 /** `EX seconds` and `PX milliseconds` among the options from `from` on become `PXAT`. */
@@ -80,7 +88,7 @@ function withAbsoluteExpiry(
     const option = upper(args[index]);
     if (option !== 'EX' && option !== 'PX') continue;
     const ttlMs = Number(args[index + 1]) * (option === 'EX' ? 1000 : 1);
-    return [...args.slice(0, index), 'PXAT', nowMs + ttlMs, ...args.slice(index + 2)];
+    return [...args.slice(0, index), 'PXAT', nowMs() + ttlMs, ...args.slice(index + 2)];
   }
   return undefined;
 }
@@ -101,8 +109,8 @@ function restore(args: Arguments, context: TranslationContext): Command | undefi
   return [
     'RESTORE',
     key,
-    isRelative ? context.nowMs + Number(ttl) : ttl,
-    toTargetPayload(payload, context.hasHashFieldTtls),
+    isRelative ? context.nowMs() + Number(ttl) : ttl,
+    toTargetPayload(payload, context),
     ...options,
     ...(isRelative ? ['ABSTTL'] : []),
   ];

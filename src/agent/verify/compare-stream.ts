@@ -7,6 +7,8 @@ import { askBoth, isFull, type KeyComparison, suspectType } from './key-comparis
 const STREAM_FIELDS = ['last-generated-id', 'entries-added', 'max-deleted-entry-id'];
 /** Fields of XINFO GROUPS that travel; `entries-read` is known from 7.0 on, and nil where the server lost count. */
 const GROUP_FIELDS = ['last-delivered-id', 'entries-read'];
+/** Pending entries are small, whatever the entries of the stream are. */
+const PENDING_PAGE_LENGTH = 1000;
 
 /**
  * Compares two streams: entries, ids, groups, consumers and pending entries.
@@ -28,8 +30,11 @@ export async function compareStream(comparison: KeyComparison): Promise<void> {
       field,
     }),
   );
+  // Entries that come meanwhile are in flight: without an end a fast writer would keep us here.
+  const lastId = [lastIdOf(atSource[0]), lastIdOf(atTarget[0])].sort(compareIds).at(-1) ?? '+';
   await comparePages(comparison, {
-    command: (from, count) => ['XRANGE', key, from, '+', 'COUNT', count],
+    count: comparison.pageLength,
+    command: (from, count) => ['XRANGE', key, from, lastId, 'COUNT', count],
     contentOf: (entry) => entry,
     aspect: (id) => ({ of: 'stream-entry', id }),
   });
@@ -37,16 +42,27 @@ export async function compareStream(comparison: KeyComparison): Promise<void> {
   const groupsAtTarget = namedMaps(atTarget[1]);
   for (const [name, group] of unionOf(groupsAtSource, groupsAtTarget)) {
     if (isFull(found)) return;
-    await compareGroup(comparison, group, [groupsAtSource.get(name), groupsAtTarget.get(name)]);
+    await compareGroup(comparison, {
+      group,
+      lastId,
+      atSource: groupsAtSource.get(name),
+      atTarget: groupsAtTarget.get(name),
+    });
   }
 }
 
 type Named = { readonly name: Buffer; readonly fields: ReadonlyMap<string, Reply> };
 
+type GroupPair = {
+  readonly group: Buffer;
+  readonly lastId: string;
+  readonly atSource: Named | undefined;
+  readonly atTarget: Named | undefined;
+};
+
 async function compareGroup(
   comparison: KeyComparison,
-  group: Buffer,
-  [atSource, atTarget]: readonly [Named | undefined, Named | undefined],
+  { group, lastId, atSource, atTarget }: GroupPair,
 ): Promise<void> {
   const { key, found } = comparison;
   if (atSource === undefined || atTarget === undefined) {
@@ -67,7 +83,8 @@ async function compareGroup(
     if (a.has(id) !== b.has(id) && !isFull(found)) found.push({ of: 'stream-consumer', group, name });
   }
   await comparePages(comparison, {
-    command: (from, count) => ['XPENDING', key, group, from, '+', count],
+    count: PENDING_PAGE_LENGTH,
+    command: (from, count) => ['XPENDING', key, group, from, lastId, count],
     contentOf: (entry) => (Array.isArray(entry) ? [entry[1] ?? null, entry[3] ?? null] : null),
     aspect: (id) => ({ of: 'stream-pending', group, id }),
   });
@@ -90,6 +107,7 @@ function addFieldAspects(
 
 /** Lists that both sides keep in the order of stream ids, read page by page. */
 type Listing = {
+  readonly count: number;
   command(from: string, count: number): Command;
   /** What of an entry is compared. */
   contentOf(entry: Reply): Reply;
@@ -97,11 +115,12 @@ type Listing = {
 };
 
 async function comparePages(comparison: KeyComparison, listing: Listing): Promise<void> {
-  const { found, pageLength } = comparison;
+  const { found } = comparison;
+  const { count } = listing;
   for (let from: string | undefined = '-'; from !== undefined && !isFull(found); ) {
-    const [[atSource], [atTarget]] = await askBoth(comparison, [listing.command(from, pageLength)]);
+    const [[atSource], [atTarget]] = await askBoth(comparison, [listing.command(from, count)]);
     if (!Array.isArray(atSource) || !Array.isArray(atTarget)) return suspectType(comparison);
-    const upTo = commonEnd([atSource, atTarget], pageLength);
+    const upTo = commonEnd([atSource, atTarget], count);
     const a = entriesUpTo(atSource, upTo);
     const b = entriesUpTo(atTarget, upTo);
     for (const id of new Set([...a.keys(), ...b.keys()])) {
@@ -125,6 +144,10 @@ function commonEnd(pages: readonly (readonly Reply[])[], pageLength: number): st
 function entriesUpTo(page: readonly Reply[], upTo: string | undefined): ReadonlyMap<string, Reply> {
   const entries = page.map((entry): [string, Reply] => [idOf(entry), entry]);
   return new Map(entries.filter(([id]) => upTo === undefined || compareIds(id, upTo) <= 0));
+}
+
+function lastIdOf(info: Reply | undefined): string {
+  return toBytes(readFields(info).get('last-generated-id')).toString('latin1');
 }
 
 function idOf(entry: Reply | undefined): string {

@@ -103,7 +103,14 @@ async function writeVariously({ client, number, round, version }: Round): Promis
   call('LREM', `${key}:l`, 1, 'c');
   call('XADD', `${key}:x`, 'MAXLEN', '~', 50, '*', 'f', round);
   call('RENAME', `${key}:ex`, `${key}:renamed`);
-  call('EVAL', "redis.call('SET', KEYS[1], ARGV[1]); redis.call('INCR', KEYS[2])", 2, `${key}:lua`, `${key}:luan`, round);
+  call(
+    'EVAL',
+    "redis.call('SET', KEYS[1], ARGV[1]); redis.call('INCR', KEYS[2])",
+    2,
+    `${key}:lua`,
+    `${key}:luan`,
+    round,
+  );
   if (round % 10 === 0) call('DEL', `${key}:h`, `${key}:l`);
   if (round % 15 === 0) call('MOVE', `${key}:lua`, 9);
   if (atLeast(6, 2)) call('COPY', `${key}:s`, `${key}:copy`, 'REPLACE');

@@ -6,16 +6,23 @@ import { runSync } from '../../../src/agent/sync/job.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
 import { systemClock } from '../../../src/core/clock.ts';
+import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
+
+/** What a sync and its observer need of a server. */
+export type ServerPlace = Pick<RunningServer, 'host' | 'port' | 'client'>;
 
 /** How to start a sync in a test. */
 export type SyncRunOptions = {
-  readonly source: RunningServer;
-  readonly target: RunningServer;
+  readonly source: ServerPlace;
+  readonly target: ServerPlace;
   readonly flushTarget?: boolean;
   readonly migrationId?: string;
   readonly repository?: string;
   readonly hostId?: string;
+  /** Connects both sides by TLS on these ports, trusting this file. */
+  readonly tls?: { readonly caFile: string; readonly sourcePort: number; readonly targetPort: number };
+  readonly sourceUser?: { readonly username: string; readonly password: string };
 };
 
 /** A sync under way in this process, as the job store would run it. */
@@ -48,19 +55,28 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     clock: systemClock,
     signal: stopping.signal,
     siblings: { state: async () => undefined, report: async () => undefined, stop: async () => {} },
-    resolveSecret: () => Promise.reject(new Error('no secrets in this test')),
+    resolveSecret: async () => new Secret(options.sourceUser?.password ?? ''),
     report: (progress) => {
       latest = progress;
       for (const watcher of watchers) watcher(progress);
     },
     log: (line) => log.push(line),
   };
-  const endpoint = (server: RunningServer) => ({ host: server.host, port: server.port, tls: false });
+  const { tls } = options;
+  const endpoint = (server: ServerPlace, tlsPort: number | undefined) =>
+    tls === undefined || tlsPort === undefined
+      ? { host: server.host, port: server.port, tls: false }
+      : { host: server.host, port: tlsPort, tls: true, caFile: tls.caFile };
   const ended = runSync(
     {
       kind: 'sync',
-      source: endpoint(source),
-      target: endpoint(target),
+      source: {
+        ...endpoint(source, tls?.sourcePort),
+        ...(options.sourceUser === undefined
+          ? {}
+          : { username: options.sourceUser.username, password: { from: 'env', name: 'SOURCE_PASSWORD' } }),
+      },
+      target: endpoint(target, tls?.targetPort),
       flushTarget: options.flushTarget ?? false,
     },
     context,

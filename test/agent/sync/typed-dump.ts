@@ -35,7 +35,15 @@ export async function readTypedDump(
   for (const [, db] of keyspace.matchAll(/^db(\d+):/gm)) {
     const connection = client.duplicate({ db: Number(db), protocol: 2 });
     try {
-      await readDatabase({ connection, db: Number(db), dump, hasFieldTtls, isPrecise, isStreamCounted, isReadCounted });
+      await readDatabase({
+        connection,
+        db: Number(db),
+        dump,
+        hasFieldTtls,
+        isPrecise,
+        isStreamCounted,
+        isReadCounted,
+      });
     } finally {
       connection.disconnect();
     }
@@ -43,7 +51,13 @@ export async function readTypedDump(
   return { keys: dump, isPrecise };
 }
 
-type Reading = Required<DumpOptions> & { connection: Redis; db: number; dump: Map<string, DumpedKey>; hasFieldTtls: boolean; isPrecise: boolean; };
+type Reading = Required<DumpOptions> & {
+  connection: Redis;
+  db: number;
+  dump: Map<string, DumpedKey>;
+  hasFieldTtls: boolean;
+  isPrecise: boolean;
+};
 
 async function readDatabase(reading: Reading): Promise<void> {
   const { connection, db, dump } = reading;
@@ -104,7 +118,11 @@ async function readValue(reading: Reading, key: Buffer, type: string): Promise<s
 
 async function readStreamState({ connection, isStreamCounted }: Reading, key: Buffer): Promise<unknown> {
   const info = pairsOf(await connection.callBuffer('XINFO', 'STREAM', key));
-  const wanted = ['length', 'last-generated-id', ...(isStreamCounted ? ['entries-added', 'max-deleted-entry-id'] : [])];
+  const wanted = [
+    'length',
+    'last-generated-id',
+    ...(isStreamCounted ? ['entries-added', 'max-deleted-entry-id'] : []),
+  ];
   return info.filter(([name]) => wanted.includes(String(name)));
 }
 

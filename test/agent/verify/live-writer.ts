@@ -14,7 +14,8 @@ export function startLiveWriter(client: Redis): LiveWriter {
       const pipeline = client.pipeline();
       for (let index = 0; index < COMMANDS_PER_PIPELINE; index++) addCommand(pipeline, round, index);
       commands += COMMANDS_PER_PIPELINE;
-      await pipeline.exec();
+      const failed = (await pipeline.exec())?.find(([error]) => error !== null);
+      if (failed?.[0]) throw failed[0];
     }
   };
   const writing = write();
@@ -54,7 +55,9 @@ function addCommand(pipeline: ReturnType<Redis['pipeline']>, round: number, inde
       break;
     case 6:
       pipeline.xadd('hot:stream', 'MAXLEN', '~', 500, '*', 'round', round);
-      pipeline.call('XREADGROUP', 'GROUP', 'g', `c${round % 3}`, 'COUNT', '1', 'STREAMS', 'hot:stream', '>');
+      // Takes the consumer's pending entries along, which would grow without end.
+      if (round % 64 === 0) pipeline.call('XGROUP', 'DELCONSUMER', 'hot:stream', 'g', `c${(round / 64) % 2}`);
+      pipeline.call('XREADGROUP', 'GROUP', 'g', `c${round % 2}`, 'COUNT', '1', 'STREAMS', 'hot:stream', '>');
       break;
     case 7:
       pipeline.set(`short:${spread}`, round, 'PX', 20 + (spread % 200));

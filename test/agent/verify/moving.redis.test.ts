@@ -5,7 +5,7 @@ import { startLiveWriter } from './live-writer.ts';
 import { differenceLines, startPair, type VerifyPair, verifyPair } from './verify-pair.ts';
 
 /** How often the quiet truth is looked for under full-speed writes. */
-const VERIFICATIONS = Number(process.env.VERIFICATIONS ?? 3);
+const VERIFICATIONS = 3;
 
 let pair: VerifyPair;
 

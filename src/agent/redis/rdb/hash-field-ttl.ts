@@ -3,6 +3,14 @@ import { listpackElements } from './listpack.ts';
 import { malformedRdb } from './malformed.ts';
 import { decodeString, encodeLength, type LengthCursor, readLength, skipString } from './string.ts';
 
+/** A value of type 24 or 25: `bytes[start, end)` behind its type byte. */
+export type RedisHash = {
+  readonly type: number;
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+};
+
 /** How Valkey marks a field that does not expire. */
 const NO_EXPIRY = -1n;
 
@@ -17,7 +25,7 @@ const NO_EXPIRY = -1n;
  *
  * @throws source-protocol-error
  */
-export function toValkeyHash(type: number, bytes: Buffer, start: number, end: number): Buffer {
+export function toValkeyHash({ type, bytes, start, end }: RedisHash): Buffer {
   return type === TYPE_REDIS_HASH_METADATA ? fromPairs(bytes, start, end) : fromListpack(bytes, start, end);
 }
 
@@ -49,8 +57,9 @@ function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
     for (const element of elements.slice(index, index + 2)) {
       parts.push(encodeLength(element.length), element);
     }
-    const at = BigInt((elements[index + 2] ?? '').toString());
-    parts.push(expiry(at === 0n ? NO_EXPIRY : at));
+    const atMs = elements[index + 2]?.toString('latin1') ?? '';
+    if (!/^\d{1,16}$/.test(atMs)) throw malformedRdb('the expiry of a hash field is no number');
+    parts.push(expiry(atMs === '0' ? NO_EXPIRY : BigInt(atMs)));
   }
   return Buffer.concat(parts);
 }

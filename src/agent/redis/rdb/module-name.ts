@@ -1,12 +1,14 @@
+import { MigrationError } from '../../../core/errors.ts';
+
 const CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const NAME_LENGTH = 9;
 
 /**
  * The name in the module id at `at`: a 64-bit length of nine characters of 6 bits, then 10 bits of version.
- * The id is all there.
+ * Anything else is `of no name`.
  */
 export function moduleName(bytes: Buffer, at: number): string {
-  if (bytes[at] !== 0x81) return 'of no name';
+  if (bytes[at] !== 0x81 || at + 9 > bytes.length) return 'of no name';
   let id = bytes.readBigUInt64BE(at + 1) >> 10n;
   let name = '';
   for (let position = 0; position < NAME_LENGTH; position++) {
@@ -14,4 +16,12 @@ export function moduleName(bytes: Buffer, at: number): string {
     id >>= 6n;
   }
   return name;
+}
+
+/** Stops at a value of a module. */
+export function moduleUnsupported(name: string): MigrationError {
+  return new MigrationError(
+    'source-modules-unsupported',
+    `The source holds a value of the module ${name}, which has no equal on the target.`,
+  );
 }

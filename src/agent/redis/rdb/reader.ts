@@ -11,7 +11,7 @@ import {
   VALKEY_LAYOUTS,
 } from './layouts.ts';
 import { malformedRdb } from './malformed.ts';
-import { moduleName } from './module-name.ts';
+import { moduleName, moduleUnsupported } from './module-name.ts';
 import { decodeString, type LengthCursor, plainStringStart, readLength, skipString } from './string.ts';
 
 /*
@@ -222,11 +222,7 @@ export class RdbReader {
   #refuseModule(valueStart: number): void {
     readLength(this.window, valueStart, this.#end, this.#cursor);
     if (this.#cursor.next === -1) return;
-    const name = moduleName(this.window, valueStart);
-    throw new MigrationError(
-      'source-modules-unsupported',
-      `The source holds a value of the module ${name} in database ${this.db}, which has no equal on the target.`,
-    );
+    throw moduleUnsupported(moduleName(this.window, valueStart));
   }
 
   #readEnd(): RdbItem {

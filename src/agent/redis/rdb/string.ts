@@ -16,7 +16,11 @@ import { malformedRdb } from './malformed.ts';
 /** A length and where the next part begins; -1 there means that the bytes end too early. */
 export type LengthCursor = { value: number; next: number };
 
-/** Reads the length at `at` into `cursor`; values above 2^53 lose their low bits, which no size can have. */
+/**
+ * Reads the length at `at` into `cursor`; values above 2^53 lose their low bits, which no size can have.
+ *
+ * It fills what the caller owns instead of returning an object, since it runs for every element of a large value.
+ */
 export function readLength(bytes: Buffer, at: number, end: number, cursor: LengthCursor): void {
   cursor.next = -1;
   if (at >= end) return;

@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
+
+const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
+
+let source: RunningServer;
+let target: RunningServer;
+let state: string;
+beforeAll(async () => {
+  source = await startServer({ server: await sourceServer() });
+  target = await startServer({ server: await targetServer() });
+  state = await mkdtemp(join(tmpdir(), 'agent-'));
+});
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+  await target[Symbol.asyncDispose]();
+  await rm(state, { recursive: true, force: true });
+});
+
+describe('the agent from a shell', () => {
+  it('explains itself', async () => {
+    const { status, stdout } = await agent('help');
+    expect(status).toBe(0);
+    expect(stdout).toContain('preflight');
+  });
+
+  it('looks at both servers', async () => {
+    const { status, stdout } = await agent('preflight', ...pair());
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ kind: 'preflight', route: 'replica' });
+  });
+
+  it('ends a verification with 0 for equal, 1 for different and 2 for could not tell', async () => {
+    await source.client().set('key', 'value');
+    await target.client().set('key', 'value');
+    const equal = await agent('verify', ...pair());
+    expect(equal).toMatchObject({ status: 0 });
+    expect(JSON.parse(equal.stdout)).toMatchObject({ kind: 'verify', passed: true, keysCompared: 1 });
+    await target.client().set('key', 'other');
+    const different = await agent('verify', ...pair());
+    expect(different.status).toBe(1);
+    expect(JSON.parse(different.stdout)).toMatchObject({
+      differences: { listed: [{ key: 'key', kind: 'value' }] },
+    });
+    const unknown = await agent('verify', '--source', '127.0.0.1:1', '--target', `127.0.0.1:${target.port}`);
+    expect(unknown.status).toBe(2);
+    expect(unknown.stderr).toContain('source-unreachable');
+    await target.client().del('key');
+  });
+
+  it('measures the way to a server', async () => {
+    const { status, stdout } = await agent('ping', '--source', `127.0.0.1:${source.port}`, '--count', '10');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ side: 'source', count: 10 });
+  });
+
+  it('syncs in the foreground until it is stopped from another shell', async () => {
+    await source.client().set('key', 'value');
+    const syncing = agent('sync', ...pair());
+    await expect.poll(() => target.client().get('key'), { timeout: 30_000 }).toBe('value');
+    await expect
+      .poll(async () => (await agent('status', '--job', 'sync')).stdout, { timeout: 30_000 })
+      .toContain('"live"');
+    await agent('stop', '--job', 'sync');
+    expect((await syncing).status).toBe(0);
+    expect(JSON.parse((await agent('status', '--job', 'sync')).stdout)).toMatchObject({
+      jobs: [{ status: 'stopped' }],
+    });
+  });
+
+  it.each([
+    [['dance'], 'input-malformed'],
+    [['verify'], 'input-missing'],
+    [['verify', '--source', 'a b', '--target', 'x'], 'input-malformed'],
+    [['verify', '--nonsense'], 'input-malformed'],
+    [['status', '--migration-id', '../etc'], 'input-malformed'],
+  ])('refuses %j with %s', async (args, code) => {
+    const { status, stderr } = await agent(...args);
+    expect(status).toBe(2);
+    expect(stderr).toContain(code);
+  });
+});
+
+function pair(): string[] {
+  return ['--source', `127.0.0.1:${source.port}`, '--target', `127.0.0.1:${target.port}`];
+}
+
+function agent(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
+  const command = [AGENT, ...args, '--state-directory', state];
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, command, { timeout: 60_000 }, (_error, stdout, stderr) =>
+      resolve({ status: child.exitCode ?? -1, stdout, stderr }),
+    );
+  });
+}

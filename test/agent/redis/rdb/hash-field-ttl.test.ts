@@ -1,0 +1,79 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { toValkeyHash } from '../../../../src/agent/redis/rdb/hash-field-ttl.ts';
+import { listpackElements } from '../../../../src/agent/redis/rdb/listpack.ts';
+import { encodeLength } from '../../../../src/agent/redis/rdb/string.ts';
+import { isMigrationError } from '../../../../src/core/errors.ts';
+
+// From the format: total, count, then per element its data and the length of that.
+const LISTPACK = Buffer.concat([
+  Buffer.from([0, 0, 0, 0, 9, 0]),
+  Buffer.from([0x7f, 1]),
+  Buffer.from([0xdf, 0xff, 2]),
+  Buffer.from([0xf1, 0x00, 0x80, 3]),
+  Buffer.from([0xf2, 0x01, 0x00, 0x80, 4]),
+  Buffer.from([0xf3, 0xff, 0xff, 0xff, 0x7f, 5]),
+  Buffer.from([0xf4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 9]),
+  Buffer.from([0x83, 0x61, 0x62, 0x63, 4]),
+  Buffer.concat([Buffer.from([0xe0, 200]), Buffer.alloc(200, 'm'), Buffer.from([0x01, 0x80 | 74])]),
+  Buffer.from([0xf0, 2, 0, 0, 0, 0x78, 0x79, 7]),
+  Buffer.of(0xff),
+]);
+
+describe('a listpack', () => {
+  it('gives its elements as text, integers of every width included', () => {
+    expect([...listpackElements(LISTPACK)].map(String)).toEqual([
+      '127',
+      '-1',
+      '-32768',
+      '-8388607',
+      '2147483647',
+      '9223372036854775807',
+      'abc',
+      'm'.repeat(200),
+      'xy',
+    ]);
+  });
+
+  it('ends in a named error when it is damaged, or gives some elements', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) =>
+        isReadOrNamed(() => [...listpackElements(Buffer.from(bytes))]),
+      ),
+      { numRuns: 3_000 },
+    );
+  });
+});
+
+describe('a hash of which fields expire', () => {
+  it('keeps fields, values and moments from the layout of pairs', () => {
+    const first = Buffer.alloc(8);
+    first.writeBigInt64LE(1_800_000_000_000n);
+    const pairs = Buffer.from('\x02\x00\x01f\x01v\x06\x01g\x01w', 'latin1');
+    const hash = toValkeyHash({
+      type: 24,
+      bytes: Buffer.concat([first, pairs]),
+      start: 0,
+      end: 8 + pairs.length,
+    });
+    const moments = [hash.readBigInt64LE(5), hash.readBigInt64LE(17)];
+    expect(moments).toEqual([-1n, 1_800_000_000_005n]);
+    expect(hash.subarray(0, 5).toString()).toBe('\x02\x01f\x01v');
+  });
+
+  it('ends in a named error when its listpack holds something else', () => {
+    const inner = Buffer.concat([Buffer.alloc(8), encodeLength(LISTPACK.length), LISTPACK]);
+    expect(() => toValkeyHash({ type: 25, bytes: inner, start: 0, end: inner.length })).toThrow(
+      expect.objectContaining({ code: 'source-protocol-error' }),
+    );
+  });
+});
+
+function isReadOrNamed(read: () => unknown): boolean {
+  try {
+    read();
+    return true;
+  } catch (error) {
+    return isMigrationError(error);
+  }
+}

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { CommandReader } from '../../../../src/agent/redis/command-reader.ts';
+import { encodeCommands } from '../../../../src/agent/redis/raw-connection.ts';
+import { isMigrationError } from '../../../../src/core/errors.ts';
+
+const COMMANDS = [
+  ['SELECT', '0'],
+  ['set', 'k', Buffer.from([0, 13, 10, 255])],
+  ['MSET', 'a', '', 'b', 'x'.repeat(300)],
+  ['ping'],
+];
+const STREAM = Buffer.concat([
+  Buffer.from('\n'),
+  encodeCommands(COMMANDS),
+  Buffer.from('PING\r\n\r\n'),
+  encodeCommands([['DEL', 'last']]),
+]);
+
+/** Every command with its offset, in one line each; what is passed on as it is must be the very bytes. */
+function readAll(chunks: Iterable<Buffer>): string[] {
+  const reader = new CommandReader();
+  const lines: string[] = [];
+  for (const chunk of chunks) {
+    reader.push(chunk);
+    while (reader.next()) {
+      const args = Array.from({ length: reader.argumentCount }, (_, index) =>
+        Buffer.from(reader.argument(index)),
+      );
+      if (args.length > 0) {
+        expect(reader.window.subarray(reader.start, reader.end)).toEqual(encodeCommands([args]));
+      }
+      lines.push(`${reader.consumed} ${args.map((arg) => arg.toString('base64')).join(' ')}`);
+    }
+  }
+  return lines;
+}
+
+describe('the command stream', () => {
+  const whole = readAll([STREAM]);
+
+  it('is cut into its commands, with the offset behind each', () => {
+    const [, select] = whole;
+    expect(select).toBe(`${1 + encodeCommands([['SELECT', '0']]).length} ${btoa('SELECT')} ${btoa('0')}`);
+    expect(whole.filter((line) => !/^\d+ $/.test(line))).toHaveLength(COMMANDS.length + 1);
+    expect(whole.at(-1)).toMatch(new RegExp(`^${STREAM.length} `));
+  });
+
+  it('is cut alike byte by byte and at any place', () => {
+    expect(readAll(Array.from(STREAM, (byte) => Buffer.of(byte)))).toEqual(whole);
+    for (let cut = 0; cut <= STREAM.length; cut++) {
+      expect(readAll([STREAM.subarray(0, cut), STREAM.subarray(cut)])).toEqual(whole);
+    }
+  });
+
+  it('takes commands that are larger than the window, whatever stands before them', () => {
+    const large = encodeCommands([
+      ['SET', 'k', Buffer.alloc(3_000_000, 'v')],
+      ['DEL', 'k'],
+    ]);
+    const chunks = Array.from({ length: Math.ceil(large.length / 65_536) }, (_, index) =>
+      large.subarray(index * 65_536, (index + 1) * 65_536),
+    );
+    const lines = readAll([STREAM, ...chunks]);
+    expect(lines.length).toBe(whole.length + 2);
+    expect(lines.at(-1)).toMatch(new RegExp(`^${STREAM.length + large.length} `));
+  });
+
+  it.each([
+    '*x\r\n',
+    '*1\r\n+OK\r\n',
+    '*1\r\n$-1\r\n',
+    '*1\r\n$\r\n',
+    'FLUSHALL\r\n',
+    '*1\r\n$99999999999\r\n',
+  ])('is refused where it is malformed: %j', (bytes) => {
+    expect(() => readAll([Buffer.from(bytes)])).toThrow(
+      expect.objectContaining({ code: 'source-protocol-error' }),
+    );
+  });
+
+  it('ends in a named error or waits for more, however it is damaged', () => {
+    for (let at = 0; at < STREAM.length; at++) {
+      const damaged = Buffer.from(STREAM);
+      damaged[at] = (damaged[at] ?? 0) ^ (1 + (at % 255));
+      try {
+        const reader = new CommandReader();
+        reader.push(damaged);
+        while (reader.next()) expect(reader.end).toBeGreaterThan(reader.start);
+      } catch (error) {
+        if (!isMigrationError(error)) throw error;
+      }
+    }
+  });
+});
