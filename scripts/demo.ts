@@ -29,7 +29,7 @@ async function main(): Promise<number> {
     route: 'native',
     source: await findServer({ kind: 'redis', version: '7.0' }),
     target,
-    keys: 50_000,
+    keys: 30_000,
   };
   print(
     bold(

@@ -22,6 +22,12 @@ export function availableSupervisor(): Supervisor {
   return SYSTEMD_STATES.has(stdout?.trim() ?? '') ? 'systemd' : 'process';
 }
 
+/**
+ * Small young generations: the data path makes short-lived buffers by the gigabyte, and V8 would let 16 MB semi-spaces
+ * fill up several times over before it looks, which doubles the resident memory and wins no time.
+ */
+const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
+
 /** What to run: this agent, with the job folder as its only argument. */
 export type JobProcess = {
   readonly migrationId: string;
@@ -40,7 +46,7 @@ export type JobProcess = {
  * @throws command-failed when systemd refuses the unit.
  */
 export async function spawnJob(job: JobProcess, supervisor: Supervisor): Promise<void> {
-  const command = [job.agentPath, 'job', job.kind, job.migrationDirectory];
+  const command = [...NODE_OPTIONS, job.agentPath, 'job', job.kind, job.migrationDirectory];
   if (supervisor === 'process') {
     const child = spawn(process.execPath, command, { detached: true, stdio: 'ignore', cwd: '/' });
     await new Promise<void>((resolve, reject) => {
