@@ -78441,7 +78441,7 @@ async function runAgent(options, command) {
     const directoryBase64 = Buffer.from(options.stateDirectory).toString('base64');
     const child = (0,external_node_child_process_.spawn)(options.nodePath, 
     // A unit of systemd would not see the variables that name secrets, nor the credentials of the runner.
-    [options.agentPath, 'host', '--supervisor', 'process', '--state-directory-base64', directoryBase64], {
+    [options.agentPath, 'host', '--state-directory-base64', directoryBase64, '--supervisor', 'process'], {
         cwd: options.stateDirectory,
         env: agentEnvironment(options.environment, options.secretVariables),
         stdio: ['pipe', 'pipe', 'pipe'],

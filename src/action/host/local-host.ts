@@ -103,7 +103,7 @@ async function runAgent(options: LocalHostOptions, command: HostCommand): Promis
   const child = spawn(
     options.nodePath,
     // A unit of systemd would not see the variables that name secrets, nor the credentials of the runner.
-    [options.agentPath, 'host', '--supervisor', 'process', '--state-directory-base64', directoryBase64],
+    [options.agentPath, 'host', '--state-directory-base64', directoryBase64, '--supervisor', 'process'],
     {
       cwd: options.stateDirectory,
       env: agentEnvironment(options.environment, options.secretVariables),
