@@ -24,7 +24,11 @@ describe('complete-migration', () => {
     await using stage = await startedStage();
     expect((await stage.run('verify')).exitCode).toBe(0);
     await stage.group.node.client().set('extra', 'key');
-    await expectRefusal(stage, 'verification-different');
+    const refused = await expectRefusal(stage, 'verification-different');
+    expect(refused.summary).toContain('1 difference');
+    expect(refused.report).toMatchObject({
+      report: { verification: { differences: { total: 1, listed: [{ kind: 'extra', db: 0 }] } } },
+    });
   });
 
   it('refuses a verification that a new copy made void', async () => {
@@ -56,7 +60,7 @@ async function startedStage(): Promise<Stage> {
   return stage;
 }
 
-async function expectRefusal(stage: Stage, code: string, changes?: PhaseChanges): Promise<void> {
+async function expectRefusal(stage: Stage, code: string, changes?: PhaseChanges) {
   const settings = await readSettings(stage.source);
   const refused = await stage.run('complete-migration', changes);
   expect({ code: refused.outputs['error-code'], log: refused.log }).toMatchObject({ code });
@@ -64,4 +68,5 @@ async function expectRefusal(stage: Stage, code: string, changes?: PhaseChanges)
   expect(refused.summary).toContain(code);
   expect(await readSettings(stage.source)).toBe(settings);
   await stage.source.client().incr('writes still go on');
+  return refused;
 }

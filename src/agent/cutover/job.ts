@@ -117,9 +117,8 @@ async function drainAndProve(
     report: (progress) => context.report({ ...progress, stage: 'proving' }),
   });
   signal.throwIfAborted();
-  if (!verification.passed) throw proofFailed(verification);
   const provedAtMs = context.clock.nowMs();
-  return {
+  const report: CutoverReport = {
     kind: 'cutover',
     route: request.route,
     fencedAtMs: measures.fencedAtMs,
@@ -132,6 +131,9 @@ async function drainAndProve(
     writePauseMs: provedAtMs - measures.fencedAtMs,
     verification,
   };
+  if (verification.passed) return report;
+  context.leaveReport(report);
+  throw proofFailed(verification);
 }
 
 /** Ends the sync and takes our key out of the target. Every part may be repeated. */

@@ -1,7 +1,7 @@
 import type { SecretReference } from '../../contract/endpoint.ts';
 import type { JobState, Progress } from '../../contract/job-state.ts';
 import type { JobKind, JobRequestOf } from '../../contract/jobs.ts';
-import type { JobReportOf } from '../../contract/reports.ts';
+import type { JobReport, JobReportOf } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Secret } from '../../core/secret.ts';
 
@@ -21,6 +21,8 @@ export type JobContext = {
   resolveSecret(reference: SecretReference): Promise<Secret>;
   /** Replaces what `status` shows; cheap, so call it as often as there is news. */
   report(progress: Progress): void;
+  /** Keeps a report although the job is about to fail: what it found is what the reader needs. */
+  leaveReport(report: JobReport): void;
   /** Writes one line to the log of the job: what happened, never a key, a value or a secret. */
   log(message: string): void;
 };

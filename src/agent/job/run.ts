@@ -52,6 +52,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
       siblings: siblingJobs(store, clock, signal),
       resolveSecret: runtime.resolveSecret,
       report: tracker.update,
+      leaveReport: store.writeReport,
       log,
     });
     store.writeReport(report);
@@ -62,6 +63,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
     log(stopped ? 'stopped' : `failed: ${toMigrationError(error).stack}`);
     tracker.end({
       status: stopped ? 'stopped' : 'failed',
+      hasReport: store.readReportFile(kind) !== undefined,
       ...(stopped ? {} : { error: toErrorRecord(error) }),
     });
   }

@@ -3,6 +3,7 @@ import type { JobContext, SiblingJobs } from '../../../src/agent/job/context.ts'
 import type { Access } from '../../../src/agent/redis/access.ts';
 import type { Endpoint, Side } from '../../../src/contract/endpoint.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
+import type { JobReport } from '../../../src/contract/reports.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
@@ -15,7 +16,11 @@ export const NO_SIBLINGS: SiblingJobs = {
 };
 
 /** What a test may look at after a job. */
-export type RecordedContext = JobContext & { readonly stages: string[]; readonly lines: string[] };
+export type RecordedContext = JobContext & {
+  readonly stages: string[];
+  readonly lines: string[];
+  readonly left: JobReport[];
+};
 
 /** A context as the host makes it, for a job that runs in the test itself; secrets are their own names. */
 export function jobContext(given: {
@@ -25,6 +30,7 @@ export function jobContext(given: {
 }): RecordedContext {
   const stages: string[] = [];
   const lines: string[] = [];
+  const left: JobReport[] = [];
   return {
     migrationId: 'sessions',
     repository: 'example/shop',
@@ -38,9 +44,11 @@ export function jobContext(given: {
     report: ({ stage }: Progress) => {
       if (stages.at(-1) !== stage) stages.push(stage);
     },
+    leaveReport: (report) => left.push(report),
     log: (line) => lines.push(line),
     stages,
     lines,
+    left,
   };
 }
 

@@ -60,6 +60,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       latest = progress;
       for (const watcher of watchers) watcher(progress);
     },
+    leaveReport: () => {},
     log: (line) => log.push(line),
   };
   const { tls } = options;
