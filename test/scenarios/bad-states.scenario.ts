@@ -7,6 +7,7 @@ import { RESERVED_KEY } from '../../src/agent/redis/reserved-key.ts';
 import type { ErrorCode } from '../../src/core/error-codes.ts';
 import { createToolbox } from '../action/host/toolbox.ts';
 import type { ActionResult } from '../runner/run-action.ts';
+import { findServer, startServer } from '../servers/start.ts';
 import type { Simulator } from '../simulator/start.ts';
 import { startGithubStub } from './github-stub.ts';
 import {
@@ -191,7 +192,11 @@ const SERVERS: readonly BadState[] = [
     name: 'the native route from Redis 7.4 or later',
     code: 'route-native-rdb-version',
     phase: 'start-migration',
-    changes: { inputs: { route: 'native' } },
+    prepare: async () => {
+      const newer = await startServer({ server: await findServer({ kind: 'redis', version: '8.0' }) });
+      const inputs = { route: 'native', 'source-endpoint': `127.0.0.1:${newer.port}` };
+      return { changes: { inputs }, undo: async () => newer[Symbol.asyncDispose]() };
+    },
   },
   {
     name: 'a target with keys of somebody else',

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { startGithubStub } from './github-stub.ts';
 import { openStage, type PhaseChanges, readSettings, type Stage } from './stage.ts';
@@ -18,6 +19,20 @@ describe('complete-migration', () => {
       report: { differences: { byKind: [{ kind: 'extra', count: 1 }] } },
     });
     await expectRefusal(stage, 'verification-different');
+  });
+
+  it('shows as many differences as fit, however many there are, and counts the rest', async () => {
+    await using stage = await startedStage();
+    const pipeline = stage.group.node.client().pipeline();
+    for (let index = 0; index < 1500; index += 1) pipeline.set(randomBytes(60).toString('base64'), 'extra');
+    await pipeline.exec();
+    const verified = await stage.run('verify', { inputs: { 'key-display': 'shown' } });
+    expect(verified.outputs.differences).toBe('1500');
+    // The report is larger than what Systems Manager gives back of one command, so it came in pages.
+    expect(JSON.stringify(verified.report).length).toBeGreaterThan(100_000);
+    expect(verified.report).toMatchObject({ report: { differences: { total: 1500, cut: 500 } } });
+    expect(Buffer.byteLength(verified.summary)).toBeLessThan(1024 * 1024);
+    expect(verified.annotations.length).toBeLessThanOrEqual(30);
   });
 
   it('refuses when the data came to differ after the verification, and lifts the fence', async () => {

@@ -15,8 +15,7 @@ describe('a migration by the replica route', () => {
     await loadDataSet(stage.source.client(), { keys: KEYS, seed: 1 });
     await using writers = startWriters(stage.source, 'shop');
 
-    const preflight = await passing(stage, 'preflight', { 'canary-write': 'true' });
-    expect(preflight.outputs.route).toBe('replica');
+    await passing(stage, 'preflight', { 'canary-write': 'true' });
     await passing(stage, 'backup');
     const started = await passing(stage, 'start-migration');
     expect(started.outputs['migration-status']).toBe('live');
@@ -158,6 +157,13 @@ describe('a migration by the native route', () => {
     expect(await stage.group.node.client().info('replication')).toContain('role:master');
   });
 
+  it('is chosen where it serves, and not where it would wipe the target', async () => {
+    await using older = await openStage({ source: await findServer({ kind: 'redis', version: '7.0' }) });
+    expect((await passing(older, 'preflight', { route: 'auto' })).outputs.route).toBe('native');
+    await using newer = await openStage({ source: await findServer({ kind: 'redis', version: '8.0' }) });
+    expect((await passing(newer, 'preflight', { route: 'auto' })).outputs.route).toBe('replica');
+  });
+
   it('is aborted by a rollback that leaves the source as it was found', async () => {
     await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '7.0' }) });
     await stage.source.client().set('key', 'value');
@@ -171,7 +177,7 @@ describe('a migration by the native route', () => {
   });
 
   it('is refused from a newer source with the reason, and the target keeps its data', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '8.0' }) });
     await stage.source.client().set('key', 'value');
     await stage.group.node.client().set('precious', 'data');
     for (const phase of ['preflight', 'start-migration']) {
@@ -184,7 +190,7 @@ describe('a migration by the native route', () => {
   });
 
   it('warns of the wipe when it is forced, and says why it failed', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '8.0' }) });
     await stage.source.client().set('key', 'value');
     const forced = { route: 'native', 'allow-native-rdb-version': 'true', 'flush-target': 'true' };
     const preflight = await passing(stage, 'preflight', forced);

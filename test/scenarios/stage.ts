@@ -61,6 +61,8 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     'instance-id': instance.instanceId,
     'source-endpoint': `127.0.0.1:${source.port}`,
     'state-directory': stateDirectory,
+    // SOURCE_SERVER may name one from which `auto` would choose the native route.
+    route: 'replica',
     'report-directory': reports,
   };
   const run: Stage['run'] = async (phase, { inputs, env, ...changes } = {}) => {
