@@ -69674,7 +69674,7 @@ async function callAws(call, send) {
 /**
  * Maps an error of the SDK, of either service, to a code of the table.
  *
- * Its code is aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, the one of the fault, or
+ * Its code is aws-credentials-missing, aws-credentials-expired, aws-access-denied, aws-throttled, aws-unavailable, the one of the fault, or
  * `internal` for an answer that no rule knows.
  */
 function toAwsError(error, call) {
@@ -69735,6 +69735,8 @@ function faultCode(name, { action }) {
 }
 /** Errors that any AWS service answers with, and those of the way there. */
 function generalCode(error, name) {
+    if (EXPIRY_ERRORS.has(name))
+        return 'aws-credentials-expired';
     if (CREDENTIAL_ERRORS.has(name))
         return 'aws-credentials-missing';
     if (DENIALS.has(name))
@@ -69750,12 +69752,10 @@ function generalCode(error, name) {
         return 'aws-unavailable';
     return 'internal';
 }
+const EXPIRY_ERRORS = new Set(['ExpiredToken', 'ExpiredTokenException', 'RequestExpired']);
 const CREDENTIAL_ERRORS = new Set([
     'CredentialsProviderError',
     'TokenProviderError',
-    'ExpiredToken',
-    'ExpiredTokenException',
-    'RequestExpired',
     'InvalidClientTokenId',
     'UnrecognizedClientException',
     'InvalidCredentialsException',
@@ -69809,29 +69809,43 @@ function isConnectionError(error, name) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   g3: () => (/* binding */ pollUntil),
-/* harmony export */   pP: () => (/* binding */ pollDelayMs)
+/* harmony export */   g: () => (/* binding */ pollUntil),
+/* harmony export */   p: () => (/* binding */ pollDelayMs)
 /* harmony export */ });
-/* unused harmony export AWS_POLL_DELAYS_MS */
-/** Pauses between looks at ElastiCache: whose changes take minutes and whose calls are throttled per account. */
-const AWS_POLL_DELAYS_MS = (/* unused pure expression or super */ null && ([1000, 2000, 4000, 8000, 15_000]));
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7657);
+
+/** Looks in a row that AWS may leave unanswered, each after the retries of the SDK. */
+const LOOK_FAILURES_MAX = 5;
 /**
  * Looks again and again until there is something to see, and returns that; undefined when `timeoutMs` is over.
  *
- * @throws what `look` throws, and the signal's reason
+ * @throws what `look` throws (aws-throttled and aws-unavailable only when they last), and the signal's reason
  */
 async function pollUntil(look, { clock, signal, pollDelaysMs, timeoutMs }) {
     const deadlineMs = clock.nowMs() + timeoutMs;
+    let failures = 0;
     for (let looks = 0;; looks += 1) {
         signal.throwIfAborted();
-        const seen = await look();
-        if (seen !== undefined)
-            return seen;
+        try {
+            const seen = await look();
+            if (seen !== undefined)
+                return seen;
+            failures = 0;
+        }
+        catch (error) {
+            // What is waited for goes on, whether or not AWS answers this look.
+            failures += 1;
+            if (!isPassing(error) || failures > LOOK_FAILURES_MAX)
+                throw error;
+        }
         const remainingMs = deadlineMs - clock.nowMs();
         if (remainingMs <= 0)
             return undefined;
         await clock.sleep(Math.min(pollDelayMs(pollDelaysMs, looks), remainingMs), signal);
     }
+}
+function isPassing(error) {
+    return (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .isMigrationError */ .xR)(error) && (error.code === 'aws-throttled' || error.code === 'aws-unavailable');
 }
 /** The pause after the look of this number, counted from 0. */
 function pollDelayMs(pollDelaysMs, looks) {
@@ -70177,9 +70191,6 @@ function readCompare(read) {
 function readGate(read) {
     const environment = read('cutover-environment');
     const allowUnprotected = readFlag(read, 'allow-unprotected-environment');
-    if (environment === '' && allowUnprotected) {
-        throw contradictory('`allow-unprotected-environment` is true, but `cutover-environment` names none.');
-    }
     return {
         environment: environment === '' ? undefined : environment,
         allowUnprotected,
@@ -70389,7 +70400,7 @@ async function createSnapshot(door, { id, name, timeoutMs }) {
     const startedAtMs = door.clock.nowMs();
     const adopted = !(await requestSnapshot(door, { id, name }));
     door.log(adopted ? `Snapshot ${name} is already there; waiting for it.` : `Snapshot ${name} of ${id} begins.`);
-    const snapshot = await (0,poll/* pollUntil */.g3)(async () => {
+    const snapshot = await (0,poll/* pollUntil */.g)(async () => {
         const seen = await readSnapshot(door, { id, name });
         return seen.SnapshotStatus === 'available' && (await readStatus(door, id)) === 'available'
             ? seen
@@ -70711,7 +70722,7 @@ async function startJob(host, run) {
             if (!isTransient(error) || failures >= POLL_FAILURES_MAX)
                 throw error;
             run.log(`${(0,errors/* errorText */.kc)(error)} Asking again.`);
-            await clock.sleep((0,poll/* pollDelayMs */.pP)(pollDelaysMs, failures), signal);
+            await clock.sleep((0,poll/* pollDelayMs */.p)(pollDelaysMs, failures), signal);
         }
     }
 }
@@ -70729,7 +70740,7 @@ async function awaitJob(host, { run, started, adopted }) {
         if (remainingMs <= 0) {
             throw new errors/* MigrationError */.Py('wait-timeout', `The ${run.job.kind} job is still ${state.progress.stage} after ${(0,units/* formatDuration */.a3)(run.waitTimeoutMs)}.`);
         }
-        await clock.sleep(Math.min((0,poll/* pollDelayMs */.pP)(pollDelaysMs, looks), remainingMs), signal);
+        await clock.sleep(Math.min((0,poll/* pollDelayMs */.p)(pollDelaysMs, looks), remainingMs), signal);
         try {
             state = await readState(host, { run, jobId: started.jobId });
             failures = 0;
@@ -70949,7 +70960,7 @@ async function listEvents(door, { target, sinceMs }) {
  * Not by time: an event of an earlier attempt within the same second, or clocks that are apart, would tell a
  * wrong story.
  */
-async function events_watchEvents(door, target) {
+async function watchEvents(door, target) {
     const sinceMs = door.clock.nowMs();
     const known = new Set((await listEvents(door, { target, sinceMs })).map(identity));
     return {
@@ -71013,9 +71024,9 @@ const STALE_LOOKS_MAX = 3;
  * replication-group-unsuitable, wait-timeout (the group did not become available), and those of every AWS call
  */
 async function testMigration(door, { id, source, timeoutMs }) {
-    const watch = await events_watchEvents(door, await eventSource(door, id));
+    const watch = await watchEvents(door, await eventSource(door, id));
     await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'TestMigration', id), () => door.elasticache.send(new dist_cjs/* TestMigrationCommand */.Q9z({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
-    const told = await (0,poll/* pollUntil */.g3)(async () => {
+    const told = await (0,poll/* pollUntil */.g)(async () => {
         const events = await watch.fresh();
         const verdicts = events.map(judgeEvent);
         if (verdicts.includes('failure'))
@@ -71032,7 +71043,7 @@ async function testMigration(door, { id, source, timeoutMs }) {
  * replication-group-migrating, replication-group-unsuitable, and those of every AWS call
  */
 async function startMigration(door, { id, source, timeoutMs }) {
-    const watch = await events_watchEvents(door, await eventSource(door, id));
+    const watch = await watchEvents(door, await eventSource(door, id));
     const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'StartMigration', id), () => door.elasticache.send(new dist_cjs/* StartMigrationCommand */.w_K({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
     door.log(`StartMigration accepted: ${id} is ${answer.ReplicationGroup?.Status ?? 'unknown'}.`);
     return await followStart(door, { id, timeoutMs, watch });
@@ -71056,8 +71067,8 @@ async function watchMigrationStart(door, { id, timeoutMs }) {
  * @throws migration-start-failed, and those of every AWS call
  */
 async function watchMigrationHold(door, { id, holdMs }) {
-    const watch = await events_watchEvents(door, await eventSource(door, id));
-    await (0,poll/* pollUntil */.g3)(async () => {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    await (0,poll/* pollUntil */.g)(async () => {
         const status = await readStatus(door, id);
         if (status === 'available' || DEAD_END_STATUSES.has(status))
             throw await startFailed(door, { id, status, watch });
@@ -71065,19 +71076,28 @@ async function watchMigrationHold(door, { id, holdMs }) {
     }, { ...door, timeoutMs: holdMs });
 }
 /**
- * Ends the online migration and waits until the group is `available`.
+ * Asks ElastiCache to end the online migration.
  *
  * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
  * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
  *
- * @throws migration-promotion-failed, replication-group-not-migrating, replication-group-not-found,
- * replication-group-not-available, wait-timeout, and those of every AWS call
+ * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
+ * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
+ * may hide a first one whose answer was lost.
  */
-async function completeMigration(door, { id, force, timeoutMs }) {
-    const watch = await events_watchEvents(door, await eventSource(door, id));
+async function requestCompletion(door, { id, force }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
     await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
         abortSignal: door.signal,
     }));
+    return { id, watch };
+}
+/**
+ * Waits until a completion is done and the group `available`.
+ *
+ * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
+ */
+async function awaitCompletion(door, { id, watch, timeoutMs }) {
     return await awaitAvailable(door, { id, timeoutMs, watch });
 }
 /**
@@ -71090,13 +71110,13 @@ async function waitForAvailable(door, { id, timeoutMs }) {
     return await awaitAvailable(door, {
         id,
         timeoutMs,
-        watch: await events_watchEvents(door, await eventSource(door, id)),
+        watch: await watchEvents(door, await eventSource(door, id)),
     });
 }
 async function followStart(door, { id, timeoutMs, watch }) {
     let last = '';
     let availableLooks = 0;
-    const started = await (0,poll/* pollUntil */.g3)(async () => {
+    const started = await (0,poll/* pollUntil */.g)(async () => {
         const status = await readStatus(door, id);
         if (status !== last && last !== '')
             door.log(`${id}: ${last} -> ${status}.`);
@@ -71118,7 +71138,7 @@ async function followStart(door, { id, timeoutMs, watch }) {
 }
 async function startFailed(door, { id, status, watch }) {
     // The event comes a moment after the status.
-    const events = await (0,poll/* pollUntil */.g3)(async () => {
+    const events = await (0,poll/* pollUntil */.g)(async () => {
         const fresh = await watch.fresh();
         return fresh.length > 0 ? fresh : undefined;
     }, { ...door, timeoutMs: EVENT_DELAY_MAX_MS });
@@ -71127,7 +71147,7 @@ async function startFailed(door, { id, status, watch }) {
 const EVENT_DELAY_MAX_MS = 10_000;
 async function awaitAvailable(door, { id, timeoutMs, watch }) {
     let last = 'unknown';
-    const reached = await (0,poll/* pollUntil */.g3)(async () => {
+    const reached = await (0,poll/* pollUntil */.g)(async () => {
         last = await readStatus(door, id);
         if (last === 'available')
             return last;
@@ -76235,13 +76255,22 @@ function httpStatus(error) {
  * GitHub makes an environment that a workflow names and that does not exist, without any rule: the gate would stand
  * open and nobody would see it.
  *
- * Undefined when no environment is named.
+ * That no environment is named at all is the same open gate.
  */
 async function examineGate(gate, world) {
     const { environment } = gate;
-    if (environment === undefined)
-        return undefined;
     const title = 'Gate of the cutover';
+    if (environment === undefined) {
+        const { remedy } = error_codes/* ERROR_CODES */.O['environment-unprotected'];
+        const detail = 'No environment guards the cutover: `cutover-environment` is empty.';
+        return {
+            code: 'environment-unprotected',
+            status: gate.allowUnprotected ? 'warn' : 'fail',
+            title,
+            detail,
+            remedy,
+        };
+    }
     try {
         const protection = await readEnvironmentProtection({
             token: gate.githubToken,
@@ -76275,9 +76304,9 @@ async function examineGate(gate, world) {
  */
 async function requireGate(gate, world, warn) {
     const finding = await examineGate(gate, world);
-    if (finding?.status === 'warn')
+    if (finding.status === 'warn')
         warn(finding.detail);
-    if (finding?.status !== 'fail')
+    if (finding.status !== 'fail')
         return;
     const code = finding.code === 'environment-unreadable' ? finding.code : 'environment-unprotected';
     throw new errors/* MigrationError */.Py(code, finding.detail, { remedy: finding.remedy });
@@ -76396,7 +76425,7 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 
 
 /** Fences the source, drains, proves the two sides equal, hands over, and says where the target is. */
-const complete_migration_completeMigration = async (inputs, world, found) => {
+const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
@@ -76422,13 +76451,9 @@ const complete_migration_completeMigration = async (inputs, world, found) => {
 };
 async function cutOver(setting) {
     const { inputs, world, found, host, target, migration } = setting;
-    if (migration.route === 'native' && (await wasPromotedEarlier(setting))) {
-        found.warn('An earlier attempt had already promoted the target after its proof.');
-        await showEarlierCutover(setting);
-        return;
-    }
     const { source, target: endpoint, route } = migration;
     const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+    // Run again after its proof, the job answers with that proof as long as the fence has stood since.
     const outcome = await runHostJob({ inputs, world, host }, {
         kind: 'cutover',
         source,
@@ -76443,51 +76468,49 @@ async function cutOver(setting) {
     found.part({ report: outcome.report });
     if (outcome.error !== undefined)
         throw outcome.error;
-    const { report } = outcome;
-    found.outputs({
-        ...verificationOutputs(report.verification),
-        'write-pause-ms': String(Math.round(report.writePauseMs)),
-    });
+    found.outputs(cutoverOutputs(outcome.report));
     if (route === 'native')
         await promote(setting, target.id);
 }
-/** Lets ElastiCache promote the target; while it does not, the source takes writes again. */
-async function promote({ inputs, world, found, host, migration }, id) {
-    try {
-        const { waitTimeoutMs: timeoutMs } = inputs;
-        const done = await completeMigration(world.elasticache, { id, force: false, timeoutMs });
-        found.part({ nativeEvents: done.events });
-    }
-    catch (error) {
-        // Only these say for sure that nothing was promoted: after any other error the fence must stay.
-        const isRefusal = (0,errors/* isMigrationError */.xR)(error) && NOT_PROMOTED.includes(error.code);
-        if (!isRefusal)
-            throw error;
-        const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
-        if (outcome.error !== undefined)
-            found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
-        throw error;
-    }
-}
-const NOT_PROMOTED = ['migration-promotion-failed', 'aws-access-denied', 'aws-throttled'];
-/** A run that died between the promotion and its note finds the proof done and the target a master. */
-async function wasPromotedEarlier({ inputs, world, host, migration }) {
-    const { migrationId } = inputs;
-    const { jobs } = await host.call({ command: 'status', migrationId, repository: world.repository });
-    const isProved = jobs.some(({ kind, status }) => kind === 'cutover' && status === 'succeeded');
-    if (!isProved)
-        return false;
+/** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
+async function promote(setting, id) {
+    const { inputs, world, found, host, migration } = setting;
+    const { waitTimeoutMs: timeoutMs } = inputs;
     const { source, target } = migration;
     const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
     if (look.error !== undefined)
         throw look.error;
-    if (look.report.role !== 'master')
+    if (look.report.role === 'master') {
+        found.warn('An earlier attempt had promoted the target behind the same fence.');
+        await waitForAvailable(world.elasticache, { id, timeoutMs });
+        return;
+    }
+    let isAccepted = false;
+    try {
+        const requested = await requestCompletion(world.elasticache, { id, force: false });
+        isAccepted = true;
+        const done = await awaitCompletion(world.elasticache, { ...requested, timeoutMs });
+        found.part({ nativeEvents: done.events });
+    }
+    catch (error) {
+        if (isNotPromoted(error, isAccepted))
+            await unfence(setting);
+        else
+            found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.');
+        throw error;
+    }
+}
+/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
+function isNotPromoted(error, isAccepted) {
+    if (!(0,errors/* isMigrationError */.xR)(error))
         return false;
-    await waitForAvailable(world.elasticache, {
-        id: inputs.replicationGroupId,
-        timeoutMs: inputs.waitTimeoutMs,
-    });
-    return true;
+    return isAccepted ? error.code === 'migration-promotion-failed' : error.code === 'aws-access-denied';
+}
+async function unfence({ inputs, world, found, host, migration }) {
+    const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
+    if (outcome.error !== undefined) {
+        found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
+    }
 }
 async function showEarlierCutover({ inputs, world, found, host }) {
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
@@ -76501,10 +76524,10 @@ async function showEarlierCutover({ inputs, world, found, host }) {
         jobId: cutover.jobId,
     });
     found.part({ report });
-    found.outputs({
-        ...verificationOutputs(report.verification),
-        'write-pause-ms': String(Math.round(report.writePauseMs)),
-    });
+    found.outputs(cutoverOutputs(report));
+}
+function cutoverOutputs({ verification, writePauseMs }) {
+    return { ...verificationOutputs(verification), 'write-pause-ms': String(Math.round(writePauseMs)) };
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/preflight.js
@@ -76521,7 +76544,9 @@ const preflight = async (inputs, world, found) => {
     const gate = await examineGate(inputs.gate, world);
     const host = await world.openHost(inputs);
     const report = await examine({ inputs, world, host, target, canaryWrite: inputs.canaryWrite });
-    const whole = gate === undefined ? report : { ...report, findings: [...report.findings, gate] };
+    // Preflight runs as a step of its own as well, where nothing is cut over: a gate that is not named is only mentioned.
+    const shown = inputs.gate.environment === undefined ? { ...gate, status: 'warn' } : gate;
+    const whole = { ...report, findings: [...report.findings, shown] };
     found.part({ report: whole });
     if (whole.route !== undefined) {
         found.route(whole.route);
@@ -76577,56 +76602,69 @@ function failureCode({ code }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/rollback.js
-// Reads:   the state of the migration on the host, the replication group.
-// Changes: ends the sync or the online migration, lifts the fence, releases the target; empties it when told so.
-// Repeat:  finds nothing left to undo.
-// Undo:    start-migration copies anew.
 
 
 
 
 
-/** Gives the migration up and leaves the source as it was found. */
+/**
+ * Gives the migration up and leaves the source as it was found.
+ *
+ * The source comes first: whatever AWS refuses, the host lifts the fence, and the refusal is thrown at the end.
+ */
 const rollback = async (inputs, world, found) => {
-    const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration?.completedAtMs !== undefined) {
         throw new errors/* MigrationError */.Py('migration-completed', `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`);
     }
-    const route = migration?.route ?? (target.status === 'migrating' ? 'native' : 'replica');
+    const aborted = await abortNative(inputs, world, { migration, found });
+    const { route } = aborted;
     found.route(route);
     found.outputs({ route });
-    if (route === 'native' && target.status !== 'available') {
-        const { waitTimeoutMs: timeoutMs } = inputs;
-        try {
-            const ended = await completeMigration(world.elasticache, {
-                id: target.id,
-                force: true,
-                timeoutMs,
-            });
-            found.part({ nativeEvents: ended.events });
-        }
-        catch (error) {
-            if (!(0,errors/* isMigrationError */.xR)(error) || error.code !== 'replication-group-not-migrating')
-                throw error;
-            found.warn('No online migration was running any more.');
-        }
-    }
+    const target = migration?.target ?? aborted.target;
+    if (target === undefined)
+        throw aborted.failure;
     const outcome = await runHostJob({ inputs, world, host }, {
         kind: 'rollback',
         source: migration?.source ?? inputs.source,
-        target: migration?.target ?? targetEndpoint(target, inputs),
+        target,
         route,
-        flushTarget: inputs.flushTarget,
+        // A target that may still replicate cannot be emptied.
+        flushTarget: inputs.flushTarget && aborted.failure === undefined,
     });
     found.part({ report: outcome.report });
     if (outcome.error !== undefined)
         throw outcome.error;
+    if (aborted.failure !== undefined)
+        throw aborted.failure;
     await host.call({ command: 'forget', ...identity });
     found.outputs({ 'migration-status': 'none' });
 };
+/** Ends the online migration where one runs; what AWS refuses is returned and not thrown. */
+async function abortNative(inputs, { elasticache }, { migration, found }) {
+    const aborted = { route: migration?.route ?? 'replica', target: undefined, failure: undefined };
+    try {
+        const target = await describeTarget(elasticache, inputs.replicationGroupId);
+        if (migration === undefined && target.status === 'migrating')
+            aborted.route = 'native';
+        aborted.target = targetEndpoint(target, inputs);
+        if (aborted.route === 'replica' || target.status === 'available')
+            return aborted;
+        const requested = await requestCompletion(elasticache, { id: target.id, force: true });
+        const ended = await awaitCompletion(elasticache, { ...requested, timeoutMs: inputs.waitTimeoutMs });
+        found.part({ nativeEvents: ended.events });
+    }
+    catch (error) {
+        if ((0,errors/* isMigrationError */.xR)(error) && error.code === 'replication-group-not-migrating') {
+            found.warn('No online migration was running any more.');
+        }
+        else
+            aborted.failure = error;
+    }
+    return aborted;
+}
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/start-migration.js
 
@@ -76641,7 +76679,15 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
     const host = await world.openHost(inputs);
-    const setting = { inputs, world, found, host, target, endpoints };
+    const setting = {
+        inputs,
+        world,
+        found,
+        host,
+        target,
+        endpoints,
+        progress: { isStartRequested: false },
+    };
     const running = await runningRoute(setting);
     const route = running ?? (await chooseRoute(setting));
     found.route(route);
@@ -76668,7 +76714,6 @@ async function runningRoute({ inputs, world, host, target }) {
         migrationId,
         repository: world.repository,
     });
-    const isUnderMigration = target.status === 'migrating';
     if (migration === undefined) {
         requireAvailable(target);
         return undefined;
@@ -76676,6 +76721,8 @@ async function runningRoute({ inputs, world, host, target }) {
     if (inputs.route !== 'auto' && inputs.route !== migration.route) {
         throw new errors/* MigrationError */.Py('route-changed', `The migration ${migrationId} was started on the route ${migration.route}, not ${inputs.route}.`);
     }
+    // Between StartMigration and `migrating` the group is `modifying`: an earlier run may have left it there.
+    const isUnderMigration = migration.route === 'native' && target.status !== 'available';
     const isSyncing = jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
     const isRunning = migration.completedAtMs !== undefined || isSyncing || isUnderMigration;
     return isRunning ? migration.route : undefined;
@@ -76701,7 +76748,7 @@ async function startReplica({ inputs, world, found, host, endpoints }) {
         throw outcome.error;
 }
 async function startNative(setting, isRunning) {
-    const { inputs, world, found, target, host } = setting;
+    const { inputs, world, found, target, host, progress } = setting;
     const { waitTimeoutMs: timeoutMs } = inputs;
     if (!isRunning) {
         const source = nativeSourceAddress(inputs, host);
@@ -76717,8 +76764,12 @@ async function startNative(setting, isRunning) {
         }
         if (test.outcome === 'unknown')
             found.warn('ElastiCache published no outcome of TestMigration; starting all the same.');
+        progress.isStartRequested = true;
         const started = await startMigration(world.elasticache, { id: target.id, source, timeoutMs });
         found.part({ nativeEvents: [...test.events, ...started.events] });
+    }
+    else if (target.status !== 'migrating') {
+        await watchMigrationStart(world.elasticache, { id: target.id, timeoutMs });
     }
     await followNative(setting);
 }
@@ -76732,34 +76783,41 @@ async function followNative({ inputs, world, found, host, target, endpoints }) {
     const signal = AbortSignal.any([world.signal, watching.signal]);
     let failure;
     const watch = watchMigrationHold({ ...world.elasticache, signal }, { id: target.id, holdMs: waitTimeoutMs }).catch((error) => {
-        failure = error;
+        if (!watching.signal.aborted)
+            failure = error;
     });
-    const outcome = await runHostJobUntil({ inputs, world, host }, { kind: 'link', ...endpoints, waitMs: waitTimeoutMs }, { until: () => failure !== undefined, onState: (state) => found.part({ sync: state }) });
-    const failedMeanwhile = failure;
-    watching.abort(new Error('no longer watched'));
-    await watch;
-    if (outcome.state.status === 'running') {
-        await host.call({ command: 'stop', migrationId, repository: world.repository, kind: 'link' });
+    try {
+        const outcome = await runHostJobUntil({ inputs, world, host }, { kind: 'link', ...endpoints, waitMs: waitTimeoutMs }, { until: () => failure !== undefined, onState: (state) => found.part({ sync: state }) });
+        if (outcome.state.status === 'running') {
+            await host.call({ command: 'stop', migrationId, repository: world.repository, kind: 'link' });
+        }
+        if (failure !== undefined)
+            throw failure;
+        found.part({ sync: outcome.state });
+        if (outcome.error !== undefined)
+            throw outcome.error;
+        found.outputs({ 'lag-bytes': String(outcome.report?.lagBytes ?? 0) });
     }
-    if (failedMeanwhile !== undefined)
-        throw failedMeanwhile;
-    found.part({ sync: outcome.state });
-    if (outcome.error !== undefined)
-        throw outcome.error;
-    found.outputs({ 'lag-bytes': String(outcome.report?.lagBytes ?? 0) });
+    finally {
+        watching.abort(new Error('no longer watched'));
+        await watch;
+    }
 }
 /** A migration that never touched the target leaves no record that would stand in the way of the next attempt. */
-async function forgetUnstarted({ inputs, world, host, target }) {
-    const { migrationId } = inputs;
-    const identity = { migrationId, repository: world.repository };
-    const { jobs } = await host.call({ command: 'status', ...identity });
-    const sync = jobs.find(({ kind }) => kind === 'sync');
-    const isUntouched = sync === undefined || ['starting', 'connecting'].includes(sync.progress.stage);
-    if (!isUntouched || sync?.status === 'running')
+async function forgetUnstarted({ inputs, world, found, host, progress }) {
+    if (progress.isStartRequested)
         return;
-    const { status } = await describeTarget(world.elasticache, target.id);
-    if (status !== 'migrating')
-        await host.call({ command: 'forget', ...identity });
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    try {
+        const { jobs } = await host.call({ command: 'status', ...identity });
+        const sync = jobs.find(({ kind }) => kind === 'sync');
+        const isUntouched = sync === undefined || ['starting', 'connecting'].includes(sync.progress.stage);
+        if (isUntouched && sync?.status !== 'running')
+            await host.call({ command: 'forget', ...identity });
+    }
+    catch (error) {
+        found.warn(`The record of the attempt stays on the host: ${(0,errors/* errorText */.kc)(error)}`);
+    }
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/status.js
@@ -78135,11 +78193,20 @@ async function runAction(runner) {
         }
     }
     catch (error) {
-        failure = (0,errors/* toMigrationError */.Sf)(runner.signal.aborted ? runner.signal.reason : error);
+        // What a cancelled run breaks off has no name of its own; an error that has one is worth more than `cancelled`.
+        const isBrokenOff = runner.signal.aborted && !(0,errors/* isMigrationError */.xR)(error);
+        failure = (0,errors/* toMigrationError */.Sf)(isBrokenOff ? runner.signal.reason : error);
     }
-    const view = composeView(runner, { startedAtMs, inputs, failure, gathered });
+    const compose = () => composeView(runner, { startedAtMs, inputs, failure, gathered });
     try {
-        await publish(runner, { view, inputs, outputs: gathered.outputs });
+        await writeReport(runner, { view: compose(), inputs, outputs: gathered.outputs });
+    }
+    catch (error) {
+        // A full disk must not take the summary and the outputs with it, nor let the phase pass without its report.
+        failure ??= (0,errors/* toMigrationError */.Sf)(error);
+    }
+    try {
+        await publish(runner, compose(), gathered.outputs);
     }
     catch (error) {
         failure ??= (0,errors/* toMigrationError */.Sf)(error);
@@ -78187,7 +78254,7 @@ function runPhase(inputs, world, found) {
         case 'verify':
             return verify(inputs, world, found);
         case 'complete-migration':
-            return complete_migration_completeMigration(inputs, world, found);
+            return completeMigration(inputs, world, found);
         case 'rollback':
             return rollback(inputs, world, found);
         case 'cleanup':
@@ -78212,31 +78279,35 @@ function composeView(runner, { startedAtMs, inputs, failure, gathered, }) {
     const phase = PHASES.find((name) => name === runner.readInput('phase')) ?? 'preflight';
     return { phase, ...head, ...gathered.parts };
 }
-async function publish(runner, { view, inputs, outputs }) {
-    const all = {
-        ...outputs,
+/** Writes the JSON report and the Markdown summary, and notes where. */
+async function writeReport(runner, { view, inputs, outputs }) {
+    const directory = inputs?.reportDirectory ?? reportDirectory(runner.readInput, runner);
+    const base = (0,external_node_path_.join)(directory, `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`);
+    const paths = { 'report-path': `${base}.json`, 'summary-path': `${base}.md` };
+    const report = {
+        contractVersion: version/* CONTRACT_VERSION */.K,
+        ...view,
+        outputs: { ...outputs, ...resultOutputs(view), ...paths },
+    };
+    await (0,promises_.mkdir)(directory, { recursive: true });
+    await (0,promises_.writeFile)(`${base}.json`, `${JSON.stringify(report, null, 2)}\n`);
+    await (0,promises_.writeFile)(`${base}.md`, renderSummary(view));
+    Object.assign(outputs, paths);
+}
+async function publish(runner, view, outputs) {
+    for (const annotation of annotationsOf(view))
+        runner.annotate(annotation);
+    for (const [name, value] of Object.entries({ ...outputs, ...resultOutputs(view) })) {
+        runner.setOutput(name, value);
+    }
+    await runner.writeSummary(renderSummary(view));
+}
+function resultOutputs(view) {
+    return {
         result: view.result,
         'migration-id': view.migrationId,
         ...(view.error === undefined ? {} : { 'error-code': view.error.code }),
     };
-    const summary = renderSummary(view);
-    for (const annotation of annotationsOf(view))
-        runner.annotate(annotation);
-    try {
-        const directory = inputs?.reportDirectory ?? reportDirectory(runner.readInput, runner);
-        const base = (0,external_node_path_.join)(directory, `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`);
-        all['report-path'] = `${base}.json`;
-        all['summary-path'] = `${base}.md`;
-        await (0,promises_.mkdir)(directory, { recursive: true });
-        await (0,promises_.writeFile)(`${base}.json`, `${JSON.stringify({ contractVersion: version/* CONTRACT_VERSION */.K, ...view, outputs: all }, null, 2)}\n`);
-        await (0,promises_.writeFile)(`${base}.md`, summary);
-    }
-    finally {
-        // A full disk must not take the summary and the outputs with it.
-        for (const [name, value] of Object.entries(all))
-            runner.setOutput(name, value);
-        await runner.writeSummary(summary);
-    }
 }
 
 
@@ -78760,7 +78831,7 @@ async function followCommand(door, order, commandId) {
     const limitMs = (DELIVERY_TIMEOUT_SECONDS + order.executionTimeoutSeconds) * 1000 + SETTLE_MAX_MS;
     let wasSeen = false;
     for (let looks = 0;; looks += 1) {
-        await door.clock.sleep((0,poll/* pollDelayMs */.pP)(door.pollDelaysMs, looks), door.signal);
+        await door.clock.sleep((0,poll/* pollDelayMs */.p)(door.pollDelaysMs, looks), door.signal);
         const invocation = await lookAtCommand(door, commandId);
         wasSeen ||= invocation !== undefined;
         if (invocation !== undefined) {
@@ -79607,6 +79678,11 @@ const ERROR_CODES = {
         remedy: 'Run aws-actions/configure-aws-credentials before this step, and give the job `permissions: id-token: write`.',
         retryable: false,
     },
+    'aws-credentials-expired': {
+        when: 'The credentials of the job expired while the phase was running; its job on the host goes on.',
+        remedy: 'Run the phase again, which adopts the job on the host; for long waits raise `role-duration-seconds` and the maximum session duration of the role.',
+        retryable: true,
+    },
     'aws-access-denied': {
         when: 'The role of the job may not make a call that the phase needs.',
         remedy: 'Add the permission that the message names to the role; the README lists them by phase.',
@@ -79706,7 +79782,7 @@ const ERROR_CODES = {
     },
     'host-reply-malformed': {
         when: 'The host answered with something that is not a reply of the agent.',
-        remedy: 'Run the phase again; if it stays, run `cleanup` so that the agent is shipped anew.',
+        remedy: 'Run the phase again; if it stays, look at the error output of the SSM command on the instance.',
         retryable: true,
     },
     // The host and the agent.
@@ -79962,8 +80038,8 @@ const ERROR_CODES = {
         retryable: true,
     },
     'environment-unprotected': {
-        when: 'The environment of the cutover does not exist or has no required reviewers.',
-        remedy: 'Add required reviewers to the environment in the settings of the repository, or set `allow-unprotected-environment: true`.',
+        when: 'No environment guards the cutover, or it does not exist, or it has no required reviewers.',
+        remedy: 'Name an environment with required reviewers in `cutover-environment`, or set `allow-unprotected-environment: true`.',
         retryable: false,
     },
     'environment-unreadable': {

@@ -287,9 +287,6 @@ function readCompare(read: ReadInput): CompareInputs {
 function readGate(read: ReadInput): GateInputs {
   const environment = read('cutover-environment');
   const allowUnprotected = readFlag(read, 'allow-unprotected-environment');
-  if (environment === '' && allowUnprotected) {
-    throw contradictory('`allow-unprotected-environment` is true, but `cutover-environment` names none.');
-  }
   return {
     environment: environment === '' ? undefined : environment,
     allowUnprotected,

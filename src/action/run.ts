@@ -4,7 +4,7 @@ import type { Route } from '../contract/finding.ts';
 import { CONTRACT_VERSION } from '../contract/version.ts';
 import { assertNever } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
-import { type MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
+import { isMigrationError, type MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
 import type { Host } from './host/host.ts';
 import {
   type CommonInputs,
@@ -60,11 +60,19 @@ export async function runAction(runner: Runner): Promise<MigrationError | undefi
     await using world = runner.openWorld(inputs);
     await runPhase(inputs, withHostName(world, gathered), gathered.found);
   } catch (error) {
-    failure = toMigrationError(runner.signal.aborted ? runner.signal.reason : error);
+    // What a cancelled run breaks off has no name of its own; an error that has one is worth more than `cancelled`.
+    const isBrokenOff = runner.signal.aborted && !isMigrationError(error);
+    failure = toMigrationError(isBrokenOff ? runner.signal.reason : error);
   }
-  const view = composeView(runner, { startedAtMs, inputs, failure, gathered });
+  const compose = () => composeView(runner, { startedAtMs, inputs, failure, gathered });
   try {
-    await publish(runner, { view, inputs, outputs: gathered.outputs });
+    await writeReport(runner, { view: compose(), inputs, outputs: gathered.outputs });
+  } catch (error) {
+    // A full disk must not take the summary and the outputs with it, nor let the phase pass without its report.
+    failure ??= toMigrationError(error);
+  }
+  try {
+    await publish(runner, compose(), gathered.outputs);
   } catch (error) {
     failure ??= toMigrationError(error);
   }
@@ -162,35 +170,40 @@ function composeView(
   return { phase, ...head, ...gathered.parts };
 }
 
-async function publish(
+/** Writes the JSON report and the Markdown summary, and notes where. */
+async function writeReport(
   runner: Runner,
   { view, inputs, outputs }: { view: PhaseView; inputs: Inputs | undefined; outputs: Outputs },
 ): Promise<void> {
-  const all: Outputs = {
-    ...outputs,
+  const directory = inputs?.reportDirectory ?? reportDirectory(runner.readInput, runner);
+  const base = join(
+    directory,
+    `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`,
+  );
+  const paths: Outputs = { 'report-path': `${base}.json`, 'summary-path': `${base}.md` };
+  const report = {
+    contractVersion: CONTRACT_VERSION,
+    ...view,
+    outputs: { ...outputs, ...resultOutputs(view), ...paths },
+  };
+  await mkdir(directory, { recursive: true });
+  await writeFile(`${base}.json`, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(`${base}.md`, renderSummary(view));
+  Object.assign(outputs, paths);
+}
+
+async function publish(runner: Runner, view: PhaseView, outputs: Outputs): Promise<void> {
+  for (const annotation of annotationsOf(view)) runner.annotate(annotation);
+  for (const [name, value] of Object.entries({ ...outputs, ...resultOutputs(view) })) {
+    runner.setOutput(name, value);
+  }
+  await runner.writeSummary(renderSummary(view));
+}
+
+function resultOutputs(view: PhaseView): Outputs {
+  return {
     result: view.result,
     'migration-id': view.migrationId,
     ...(view.error === undefined ? {} : { 'error-code': view.error.code }),
   };
-  const summary = renderSummary(view);
-  for (const annotation of annotationsOf(view)) runner.annotate(annotation);
-  try {
-    const directory = inputs?.reportDirectory ?? reportDirectory(runner.readInput, runner);
-    const base = join(
-      directory,
-      `${view.phase}-${new Date(view.startedAtMs).toISOString().replace(/\D/g, '')}`,
-    );
-    all['report-path'] = `${base}.json`;
-    all['summary-path'] = `${base}.md`;
-    await mkdir(directory, { recursive: true });
-    await writeFile(
-      `${base}.json`,
-      `${JSON.stringify({ contractVersion: CONTRACT_VERSION, ...view, outputs: all }, null, 2)}\n`,
-    );
-    await writeFile(`${base}.md`, summary);
-  } finally {
-    // A full disk must not take the summary and the outputs with it.
-    for (const [name, value] of Object.entries(all)) runner.setOutput(name, value);
-    await runner.writeSummary(summary);
-  }
 }

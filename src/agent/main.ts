@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 import { hostCommandSchema, hostRequestSchema } from '../contract/host-commands.ts';
 import { CONTRACT_VERSION } from '../contract/version.ts';
 import { assertNever } from '../core/assert.ts';
@@ -19,7 +20,8 @@ const REQUEST_BYTES_MAX = 1_000_000;
 
 const stopping = new AbortController();
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
-  process.once(name, () => stopping.abort(new Error(`stopped by ${name}`)));
+  // Not once: a second one would find no handler, and kill a cutover while it lifts its fence.
+  process.on(name, () => stopping.abort(new Error(`stopped by ${name}`)));
 }
 const shell: Shell = {
   clock: systemClock,
@@ -91,14 +93,23 @@ async function answerHost({
 }
 
 function readCommand(text: string) {
-  const envelope = hostRequestSchema.parse(JSON.parse(text));
+  const envelope = understood(hostRequestSchema.safeParse(JSON.parse(text)));
   if (envelope.contractVersion !== CONTRACT_VERSION) {
     throw new MigrationError(
       'contract-mismatch',
       `The action speaks version ${envelope.contractVersion} of the contract, the agent ${CONTRACT_VERSION}.`,
     );
   }
-  return hostCommandSchema.parse(envelope.command);
+  return understood(hostCommandSchema.safeParse(envelope.command));
+}
+
+/** A request that does not fit was written by another version, not by a user. */
+function understood<Data>(parsed: z.ZodSafeParseResult<Data>): Data {
+  if (parsed.success) return parsed.data;
+  throw new MigrationError(
+    'contract-mismatch',
+    `The request is not understood: ${z.prettifyError(parsed.error)}`,
+  );
 }
 
 async function readStdin(): Promise<string> {

@@ -40,6 +40,12 @@ export const ERROR_CODES = {
       'Run aws-actions/configure-aws-credentials before this step, and give the job `permissions: id-token: write`.',
     retryable: false,
   },
+  'aws-credentials-expired': {
+    when: 'The credentials of the job expired while the phase was running; its job on the host goes on.',
+    remedy:
+      'Run the phase again, which adopts the job on the host; for long waits raise `role-duration-seconds` and the maximum session duration of the role.',
+    retryable: true,
+  },
   'aws-access-denied': {
     when: 'The role of the job may not make a call that the phase needs.',
     remedy: 'Add the permission that the message names to the role; the README lists them by phase.',
@@ -143,7 +149,7 @@ export const ERROR_CODES = {
   },
   'host-reply-malformed': {
     when: 'The host answered with something that is not a reply of the agent.',
-    remedy: 'Run the phase again; if it stays, run `cleanup` so that the agent is shipped anew.',
+    remedy: 'Run the phase again; if it stays, look at the error output of the SSM command on the instance.',
     retryable: true,
   },
 
@@ -410,9 +416,9 @@ export const ERROR_CODES = {
     retryable: true,
   },
   'environment-unprotected': {
-    when: 'The environment of the cutover does not exist or has no required reviewers.',
+    when: 'No environment guards the cutover, or it does not exist, or it has no required reviewers.',
     remedy:
-      'Add required reviewers to the environment in the settings of the repository, or set `allow-unprotected-environment: true`.',
+      'Name an environment with required reviewers in `cutover-environment`, or set `allow-unprotected-environment: true`.',
     retryable: false,
   },
   'environment-unreadable': {

@@ -110,11 +110,6 @@ describe('inputs', () => {
       'input-contradictory',
       '`route`',
     ],
-    [
-      { phase: 'preflight', 'allow-unprotected-environment': 'true' },
-      'input-contradictory',
-      '`cutover-environment`',
-    ],
   ])('%o is refused with %s and names %s', (inputs, code, named) => {
     expect(() => parsed(inputs)).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(named) }),

@@ -237,7 +237,11 @@ const GATE: readonly BadState[] = [
       const github = await startGithubStub({ production: 0 });
       return {
         changes: {
-          inputs: { 'cutover-environment': 'production', 'github-token': 'token' },
+          inputs: {
+            'cutover-environment': 'production',
+            'allow-unprotected-environment': 'false',
+            'github-token': 'token',
+          },
           env: { GITHUB_API_URL: github.url },
         },
         undo: async () => github[Symbol.asyncDispose](),
@@ -248,7 +252,11 @@ const GATE: readonly BadState[] = [
     name: 'an environment that GitHub does not show',
     code: 'environment-unreadable',
     changes: {
-      inputs: { 'cutover-environment': 'production', 'github-token': 'token' },
+      inputs: {
+        'cutover-environment': 'production',
+        'allow-unprotected-environment': 'false',
+        'github-token': 'token',
+      },
       env: { GITHUB_API_URL: 'http://127.0.0.1:1' },
     },
   },

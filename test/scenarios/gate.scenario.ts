@@ -59,11 +59,16 @@ describe('complete-migration', () => {
     await using github = await startGithubStub({ guarded: 2, open: 0 });
     expect((await stage.run('verify')).exitCode).toBe(0);
     const through = (environment: string): PhaseChanges => ({
-      inputs: { 'cutover-environment': environment, 'github-token': 'token' },
+      inputs: {
+        'cutover-environment': environment,
+        'allow-unprotected-environment': 'false',
+        'github-token': 'token',
+      },
       env: { GITHUB_API_URL: github.url },
     });
     await expectRefusal(stage, 'environment-unprotected', through('open'));
     await expectRefusal(stage, 'environment-unprotected', through('missing'));
+    await expectRefusal(stage, 'environment-unprotected', through(''));
     expect((await stage.run('complete-migration', through('guarded'))).exitCode).toBe(0);
   });
 });

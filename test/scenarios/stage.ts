@@ -63,6 +63,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     'state-directory': stateDirectory,
     // SOURCE_SERVER may name one from which `auto` would choose the native route.
     route: 'replica',
+    'allow-unprotected-environment': 'true',
     'report-directory': reports,
   };
   const run: Stage['run'] = async (phase, { inputs, env, ...changes } = {}) => {

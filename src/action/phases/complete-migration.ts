@@ -3,12 +3,14 @@
 // Repeat:  says again what was done when it is done; else goes through all steps again.
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
 import type { MigrationRecord } from '../../contract/host-commands.ts';
+import type { CutoverReport } from '../../contract/reports.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
-import { completeMigration as completeOnlineMigration, waitForAvailable } from '../aws/online-migration.ts';
+import { awaitCompletion, requestCompletion, waitForAvailable } from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
 import { fetchReport } from '../host/report.ts';
 import type { InputsOf } from '../inputs.ts';
+import type { Outputs } from '../outputs.ts';
 import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
@@ -53,13 +55,9 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
 
 async function cutOver(setting: Setting): Promise<void> {
   const { inputs, world, found, host, target, migration } = setting;
-  if (migration.route === 'native' && (await wasPromotedEarlier(setting))) {
-    found.warn('An earlier attempt had already promoted the target after its proof.');
-    await showEarlierCutover(setting);
-    return;
-  }
   const { source, target: endpoint, route } = migration;
   const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+  // Run again after its proof, the job answers with that proof as long as the fence has stood since.
   const outcome = await runHostJob(
     { inputs, world, host },
     {
@@ -76,48 +74,49 @@ async function cutOver(setting: Setting): Promise<void> {
   );
   found.part({ report: outcome.report });
   if (outcome.error !== undefined) throw outcome.error;
-  const { report } = outcome;
-  found.outputs({
-    ...verificationOutputs(report.verification),
-    'write-pause-ms': String(Math.round(report.writePauseMs)),
-  });
+  found.outputs(cutoverOutputs(outcome.report));
   if (route === 'native') await promote(setting, target.id);
 }
 
-/** Lets ElastiCache promote the target; while it does not, the source takes writes again. */
-async function promote({ inputs, world, found, host, migration }: Setting, id: string): Promise<void> {
+/** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
+async function promote(setting: Setting, id: string): Promise<void> {
+  const { inputs, world, found, host, migration } = setting;
+  const { waitTimeoutMs: timeoutMs } = inputs;
+  const { source, target } = migration;
+  const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
+  if (look.error !== undefined) throw look.error;
+  if (look.report.role === 'master') {
+    found.warn('An earlier attempt had promoted the target behind the same fence.');
+    await waitForAvailable(world.elasticache, { id, timeoutMs });
+    return;
+  }
+  let isAccepted = false;
   try {
-    const { waitTimeoutMs: timeoutMs } = inputs;
-    const done = await completeOnlineMigration(world.elasticache, { id, force: false, timeoutMs });
+    const requested = await requestCompletion(world.elasticache, { id, force: false });
+    isAccepted = true;
+    const done = await awaitCompletion(world.elasticache, { ...requested, timeoutMs });
     found.part({ nativeEvents: done.events });
   } catch (error) {
-    // Only these say for sure that nothing was promoted: after any other error the fence must stay.
-    const isRefusal = isMigrationError(error) && NOT_PROMOTED.includes(error.code);
-    if (!isRefusal) throw error;
-    const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
-    if (outcome.error !== undefined)
-      found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
+    if (isNotPromoted(error, isAccepted)) await unfence(setting);
+    else
+      found.warn(
+        'The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.',
+      );
     throw error;
   }
 }
 
-const NOT_PROMOTED: readonly string[] = ['migration-promotion-failed', 'aws-access-denied', 'aws-throttled'];
+/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
+function isNotPromoted(error: unknown, isAccepted: boolean): boolean {
+  if (!isMigrationError(error)) return false;
+  return isAccepted ? error.code === 'migration-promotion-failed' : error.code === 'aws-access-denied';
+}
 
-/** A run that died between the promotion and its note finds the proof done and the target a master. */
-async function wasPromotedEarlier({ inputs, world, host, migration }: Setting): Promise<boolean> {
-  const { migrationId } = inputs;
-  const { jobs } = await host.call({ command: 'status', migrationId, repository: world.repository });
-  const isProved = jobs.some(({ kind, status }) => kind === 'cutover' && status === 'succeeded');
-  if (!isProved) return false;
-  const { source, target } = migration;
-  const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
-  if (look.error !== undefined) throw look.error;
-  if (look.report.role !== 'master') return false;
-  await waitForAvailable(world.elasticache, {
-    id: inputs.replicationGroupId,
-    timeoutMs: inputs.waitTimeoutMs,
-  });
-  return true;
+async function unfence({ inputs, world, found, host, migration }: Setting): Promise<void> {
+  const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
+  if (outcome.error !== undefined) {
+    found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
+  }
 }
 
 async function showEarlierCutover({ inputs, world, found, host }: Setting): Promise<void> {
@@ -131,8 +130,9 @@ async function showEarlierCutover({ inputs, world, found, host }: Setting): Prom
     jobId: cutover.jobId,
   });
   found.part({ report });
-  found.outputs({
-    ...verificationOutputs(report.verification),
-    'write-pause-ms': String(Math.round(report.writePauseMs)),
-  });
+  found.outputs(cutoverOutputs(report));
+}
+
+function cutoverOutputs({ verification, writePauseMs }: CutoverReport): Outputs {
+  return { ...verificationOutputs(verification), 'write-pause-ms': String(Math.round(writePauseMs)) };
 }

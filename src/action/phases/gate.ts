@@ -11,12 +11,22 @@ import type { World } from './phase.ts';
  * GitHub makes an environment that a workflow names and that does not exist, without any rule: the gate would stand
  * open and nobody would see it.
  *
- * Undefined when no environment is named.
+ * That no environment is named at all is the same open gate.
  */
-export async function examineGate(gate: GateInputs, world: World): Promise<Finding | undefined> {
+export async function examineGate(gate: GateInputs, world: World): Promise<Finding> {
   const { environment } = gate;
-  if (environment === undefined) return undefined;
   const title = 'Gate of the cutover';
+  if (environment === undefined) {
+    const { remedy } = ERROR_CODES['environment-unprotected'];
+    const detail = 'No environment guards the cutover: `cutover-environment` is empty.';
+    return {
+      code: 'environment-unprotected',
+      status: gate.allowUnprotected ? 'warn' : 'fail',
+      title,
+      detail,
+      remedy,
+    };
+  }
   try {
     const protection = await readEnvironmentProtection({
       token: gate.githubToken,
@@ -53,8 +63,8 @@ export async function requireGate(
   warn: (text: string) => void,
 ): Promise<void> {
   const finding = await examineGate(gate, world);
-  if (finding?.status === 'warn') warn(finding.detail);
-  if (finding?.status !== 'fail') return;
+  if (finding.status === 'warn') warn(finding.detail);
+  if (finding.status !== 'fail') return;
   const code = finding.code === 'environment-unreadable' ? finding.code : 'environment-unprotected';
   throw new MigrationError(code, finding.detail, { remedy: finding.remedy });
 }

@@ -21,7 +21,9 @@ export const preflight: RunPhase<'preflight'> = async (inputs, world, found) => 
   const gate = await examineGate(inputs.gate, world);
   const host = await world.openHost(inputs);
   const report = await examine({ inputs, world, host, target, canaryWrite: inputs.canaryWrite });
-  const whole = gate === undefined ? report : { ...report, findings: [...report.findings, gate] };
+  // Preflight runs as a step of its own as well, where nothing is cut over: a gate that is not named is only mentioned.
+  const shown: Finding = inputs.gate.environment === undefined ? { ...gate, status: 'warn' } : gate;
+  const whole = { ...report, findings: [...report.findings, shown] };
   found.part({ report: whole });
   if (whole.route !== undefined) {
     found.route(whole.route);

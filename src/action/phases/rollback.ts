@@ -2,16 +2,23 @@
 // Changes: ends the sync or the online migration, lifts the fence, releases the target; empties it when told so.
 // Repeat:  finds nothing left to undo.
 // Undo:    start-migration copies anew.
+import type { Endpoint } from '../../contract/endpoint.ts';
+import type { Route } from '../../contract/finding.ts';
+import type { MigrationRecord } from '../../contract/host-commands.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
-import { completeMigration as completeOnlineMigration } from '../aws/online-migration.ts';
+import { awaitCompletion, requestCompletion } from '../aws/online-migration.ts';
 import { describeTarget } from '../aws/target.ts';
+import type { InputsOf } from '../inputs.ts';
 import { runHostJob } from './host-job.ts';
-import type { RunPhase } from './phase.ts';
+import type { Found, RunPhase, World } from './phase.ts';
 import { targetEndpoint } from './target-endpoint.ts';
 
-/** Gives the migration up and leaves the source as it was found. */
+/**
+ * Gives the migration up and leaves the source as it was found.
+ *
+ * The source comes first: whatever AWS refuses, the host lifts the fence, and the refusal is thrown at the end.
+ */
 export const rollback: RunPhase<'rollback'> = async (inputs, world, found) => {
-  const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
   const { migration } = await host.call({ command: 'status', ...identity });
@@ -21,35 +28,51 @@ export const rollback: RunPhase<'rollback'> = async (inputs, world, found) => {
       `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`,
     );
   }
-  const route = migration?.route ?? (target.status === 'migrating' ? 'native' : 'replica');
+  const aborted = await abortNative(inputs, world, { migration, found });
+  const { route } = aborted;
   found.route(route);
   found.outputs({ route });
-  if (route === 'native' && target.status !== 'available') {
-    const { waitTimeoutMs: timeoutMs } = inputs;
-    try {
-      const ended = await completeOnlineMigration(world.elasticache, {
-        id: target.id,
-        force: true,
-        timeoutMs,
-      });
-      found.part({ nativeEvents: ended.events });
-    } catch (error) {
-      if (!isMigrationError(error) || error.code !== 'replication-group-not-migrating') throw error;
-      found.warn('No online migration was running any more.');
-    }
-  }
+  const target = migration?.target ?? aborted.target;
+  if (target === undefined) throw aborted.failure;
   const outcome = await runHostJob(
     { inputs, world, host },
     {
       kind: 'rollback',
       source: migration?.source ?? inputs.source,
-      target: migration?.target ?? targetEndpoint(target, inputs),
+      target,
       route,
-      flushTarget: inputs.flushTarget,
+      // A target that may still replicate cannot be emptied.
+      flushTarget: inputs.flushTarget && aborted.failure === undefined,
     },
   );
   found.part({ report: outcome.report });
   if (outcome.error !== undefined) throw outcome.error;
+  if (aborted.failure !== undefined) throw aborted.failure;
   await host.call({ command: 'forget', ...identity });
   found.outputs({ 'migration-status': 'none' });
 };
+
+type Aborted = { route: Route; target: Endpoint | undefined; failure: unknown };
+
+/** Ends the online migration where one runs; what AWS refuses is returned and not thrown. */
+async function abortNative(
+  inputs: InputsOf<'rollback'>,
+  { elasticache }: World,
+  { migration, found }: { migration: MigrationRecord | undefined; found: Found<'rollback'> },
+): Promise<Aborted> {
+  const aborted: Aborted = { route: migration?.route ?? 'replica', target: undefined, failure: undefined };
+  try {
+    const target = await describeTarget(elasticache, inputs.replicationGroupId);
+    if (migration === undefined && target.status === 'migrating') aborted.route = 'native';
+    aborted.target = targetEndpoint(target, inputs);
+    if (aborted.route === 'replica' || target.status === 'available') return aborted;
+    const requested = await requestCompletion(elasticache, { id: target.id, force: true });
+    const ended = await awaitCompletion(elasticache, { ...requested, timeoutMs: inputs.waitTimeoutMs });
+    found.part({ nativeEvents: ended.events });
+  } catch (error) {
+    if (isMigrationError(error) && error.code === 'replication-group-not-migrating') {
+      found.warn('No online migration was running any more.');
+    } else aborted.failure = error;
+  }
+  return aborted;
+}

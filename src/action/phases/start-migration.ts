@@ -5,12 +5,13 @@
 import type { Endpoint } from '../../contract/endpoint.ts';
 import type { Route } from '../../contract/finding.ts';
 import type { HostReplyOf } from '../../contract/host-commands.ts';
-import { MigrationError } from '../../core/errors.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
 import { formatEvents } from '../aws/events.ts';
 import {
   startMigration as startOnlineMigration,
   testMigration,
   watchMigrationHold,
+  watchMigrationStart,
 } from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
@@ -27,6 +28,8 @@ type Setting = {
   readonly host: Host;
   readonly target: Target;
   readonly endpoints: { readonly source: Endpoint; readonly target: Endpoint };
+  /** StartMigration was sent: whatever its answer, the target may be changing. */
+  readonly progress: { isStartRequested: boolean };
 };
 
 /** Starts the migration, or adopts it, and waits until the target follows the source. */
@@ -34,7 +37,15 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
   const host = await world.openHost(inputs);
-  const setting: Setting = { inputs, world, found, host, target, endpoints };
+  const setting: Setting = {
+    inputs,
+    world,
+    found,
+    host,
+    target,
+    endpoints,
+    progress: { isStartRequested: false },
+  };
   const running = await runningRoute(setting);
   const route = running ?? (await chooseRoute(setting));
   found.route(route);
@@ -58,7 +69,6 @@ async function runningRoute({ inputs, world, host, target }: Setting): Promise<R
     migrationId,
     repository: world.repository,
   });
-  const isUnderMigration = target.status === 'migrating';
   if (migration === undefined) {
     requireAvailable(target);
     return undefined;
@@ -69,6 +79,8 @@ async function runningRoute({ inputs, world, host, target }: Setting): Promise<R
       `The migration ${migrationId} was started on the route ${migration.route}, not ${inputs.route}.`,
     );
   }
+  // Between StartMigration and `migrating` the group is `modifying`: an earlier run may have left it there.
+  const isUnderMigration = migration.route === 'native' && target.status !== 'available';
   const isSyncing = jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
   const isRunning = migration.completedAtMs !== undefined || isSyncing || isUnderMigration;
   return isRunning ? migration.route : undefined;
@@ -104,7 +116,7 @@ async function startReplica({ inputs, world, found, host, endpoints }: Setting):
 }
 
 async function startNative(setting: Setting, isRunning: boolean): Promise<void> {
-  const { inputs, world, found, target, host } = setting;
+  const { inputs, world, found, target, host, progress } = setting;
   const { waitTimeoutMs: timeoutMs } = inputs;
   if (!isRunning) {
     const source = nativeSourceAddress(inputs, host);
@@ -127,8 +139,11 @@ async function startNative(setting: Setting, isRunning: boolean): Promise<void> 
     }
     if (test.outcome === 'unknown')
       found.warn('ElastiCache published no outcome of TestMigration; starting all the same.');
+    progress.isStartRequested = true;
     const started = await startOnlineMigration(world.elasticache, { id: target.id, source, timeoutMs });
     found.part({ nativeEvents: [...test.events, ...started.events] });
+  } else if (target.status !== 'migrating') {
+    await watchMigrationStart(world.elasticache, { id: target.id, timeoutMs });
   }
   await followNative(setting);
 }
@@ -146,33 +161,37 @@ async function followNative({ inputs, world, found, host, target, endpoints }: S
     { ...world.elasticache, signal },
     { id: target.id, holdMs: waitTimeoutMs },
   ).catch((error: unknown) => {
-    failure = error;
+    if (!watching.signal.aborted) failure = error;
   });
-  const outcome = await runHostJobUntil(
-    { inputs, world, host },
-    { kind: 'link', ...endpoints, waitMs: waitTimeoutMs },
-    { until: () => failure !== undefined, onState: (state) => found.part({ sync: state }) },
-  );
-  const failedMeanwhile = failure;
-  watching.abort(new Error('no longer watched'));
-  await watch;
-  if (outcome.state.status === 'running') {
-    await host.call({ command: 'stop', migrationId, repository: world.repository, kind: 'link' });
+  try {
+    const outcome = await runHostJobUntil(
+      { inputs, world, host },
+      { kind: 'link', ...endpoints, waitMs: waitTimeoutMs },
+      { until: () => failure !== undefined, onState: (state) => found.part({ sync: state }) },
+    );
+    if (outcome.state.status === 'running') {
+      await host.call({ command: 'stop', migrationId, repository: world.repository, kind: 'link' });
+    }
+    if (failure !== undefined) throw failure;
+    found.part({ sync: outcome.state });
+    if (outcome.error !== undefined) throw outcome.error;
+    found.outputs({ 'lag-bytes': String(outcome.report?.lagBytes ?? 0) });
+  } finally {
+    watching.abort(new Error('no longer watched'));
+    await watch;
   }
-  if (failedMeanwhile !== undefined) throw failedMeanwhile;
-  found.part({ sync: outcome.state });
-  if (outcome.error !== undefined) throw outcome.error;
-  found.outputs({ 'lag-bytes': String(outcome.report?.lagBytes ?? 0) });
 }
 
 /** A migration that never touched the target leaves no record that would stand in the way of the next attempt. */
-async function forgetUnstarted({ inputs, world, host, target }: Setting): Promise<void> {
-  const { migrationId } = inputs;
-  const identity = { migrationId, repository: world.repository };
-  const { jobs } = await host.call({ command: 'status', ...identity });
-  const sync = jobs.find(({ kind }) => kind === 'sync');
-  const isUntouched = sync === undefined || ['starting', 'connecting'].includes(sync.progress.stage);
-  if (!isUntouched || sync?.status === 'running') return;
-  const { status } = await describeTarget(world.elasticache, target.id);
-  if (status !== 'migrating') await host.call({ command: 'forget', ...identity });
+async function forgetUnstarted({ inputs, world, found, host, progress }: Setting): Promise<void> {
+  if (progress.isStartRequested) return;
+  const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  try {
+    const { jobs } = await host.call({ command: 'status', ...identity });
+    const sync = jobs.find(({ kind }) => kind === 'sync');
+    const isUntouched = sync === undefined || ['starting', 'connecting'].includes(sync.progress.stage);
+    if (isUntouched && sync?.status !== 'running') await host.call({ command: 'forget', ...identity });
+  } catch (error) {
+    found.warn(`The record of the attempt stays on the host: ${errorText(error)}`);
+  }
 }

@@ -64,6 +64,21 @@ export async function setFence(client: Client, { directory, clock }: FenceStore)
   }
 }
 
+/**
+ * Looks whether anything may have written behind the fence: on a source that lets scripts pass, a client may have run
+ * its first script only after the fence was set.
+ *
+ * @throws fence-denied
+ */
+export async function assertFenceHeld(client: Client): Promise<void> {
+  if (!areScriptsUsed(await readServerInfo(client))) return;
+  try {
+    await assertScriptsAreFenced(client);
+  } catch (error) {
+    throw fenceDenied(client, error);
+  }
+}
+
 /** Where the record of a fence is kept. */
 export type FenceStore = { readonly directory: string; readonly clock: Clock };
 

@@ -8,7 +8,7 @@ import { removeClaim } from '../redis/checkpoint.ts';
 import { openClient } from '../redis/client.ts';
 import { compareAll } from '../verify/compare.ts';
 import { drain } from './drain.ts';
-import { FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
+import { assertFenceHeld, FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
@@ -131,9 +131,12 @@ async function drainAndProve(
     writePauseMs: provedAtMs - measures.fencedAtMs,
     verification,
   };
-  if (verification.passed) return report;
-  context.leaveReport(report);
-  throw proofFailed(verification);
+  if (!verification.passed) {
+    context.leaveReport(report);
+    throw proofFailed(verification);
+  }
+  await assertFenceHeld(sourceClient);
+  return report;
 }
 
 /** Ends the sync and takes our key out of the target. Every part may be repeated. */

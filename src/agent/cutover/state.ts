@@ -34,6 +34,12 @@ export function readCutoverStep(directory: string, request: CutoverRequest): Cut
   return JSON.stringify(identity) === JSON.stringify(identityOf(request)) ? current : undefined;
 }
 
+/** Whether a cutover, of whatever servers, has been proved and not been forgotten since. */
+export function isCutoverProved(directory: string): boolean {
+  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
+  return state?.current.step === 'handing-over' || state?.current.step === 'completed';
+}
+
 /** Keeps where the cutover is, so that a run after a crash knows. */
 export function writeCutoverStep(directory: string, request: CutoverRequest, current: CutoverStep): void {
   const state: z.infer<typeof stateSchema> = { ...identityOf(request), current };

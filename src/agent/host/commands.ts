@@ -13,6 +13,7 @@ import { CONTRACT_VERSION } from '../../contract/version.ts';
 import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
+import { isFenceRecorded } from '../cutover/fence.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
 import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
@@ -39,8 +40,10 @@ export async function answerHostCommand(
 ): Promise<HostReplyOf<HostCommand['command']>> {
   if (command.command === 'hello') return hello(runtime);
   const store = openMigrationStore(migrationDirectory(runtime, command.migrationId));
-  refuseOtherRepository(store.readMigration(), command);
-  return withLock(join(runtime.stateDirectory, 'lock'), runtime, () => answer(command, store, runtime));
+  return withLock(join(runtime.stateDirectory, 'lock'), runtime, async () => {
+    refuseOtherRepository(store.readMigration(), command);
+    return answer(command, store, runtime);
+  });
 }
 
 type MigrationCommand = Exclude<HostCommand, { command: 'hello' }>;
@@ -71,6 +74,7 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
       return { forgotten: true };
     case 'remove':
       refuseWhileRunning(store);
+      refuseWhileFenced(store);
       return { removed: removeState(store, runtime) };
     default:
       return assertNever(command);
@@ -212,6 +216,18 @@ function refuseWhileRunning(store: MigrationStore): void {
       { remedy: 'Run `rollback` or `complete-migration` first.', retryable: true },
     );
   }
+}
+
+/** The record of a fence holds the only copy of the source's own settings; after the hand-over the fence is to stay. */
+function refuseWhileFenced(store: MigrationStore): void {
+  if (store.readMigration()?.completedAtMs !== undefined || !isFenceRecorded(store.directory)) return;
+  throw new MigrationError(
+    'migration-conflict',
+    'The source is still fenced by a cutover that did not end.',
+    {
+      remedy: 'Run `rollback`, which lifts the fence, or complete-migration again; then `cleanup`.',
+    },
+  );
 }
 
 function refuseOtherRepository(

@@ -1,11 +1,14 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { linkSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
+import { writeFileAtomically } from '../job/files.ts';
 import { fateOf, ownIdentity, processIdentitySchema } from '../job/process-identity.ts';
 
 const LOCK_POLL_MS = 50;
 const LOCK_WAIT_MS = 20_000;
+/** A lock that names no holder was never whole: nobody leaves one for so long. */
+const TORN_AFTER_MS = 5000;
 
 /**
  * Runs `work` while holding a lock file, so that two commands of two runners do not start the same job twice.
@@ -21,7 +24,7 @@ export async function withLock<Result>(
 ): Promise<Result> {
   const deadlineMs = clock.nowMs() + LOCK_WAIT_MS;
   while (!tryLock(path)) {
-    if (isAbandoned(path)) rmSync(path, { force: true });
+    if (isAbandoned(path, clock)) takeAway(path, clock);
     else if (clock.nowMs() > deadlineMs) {
       throw new MigrationError('command-timeout', `Another command has held ${path} for 20 seconds.`);
     } else await clock.sleep(LOCK_POLL_MS, signal);
@@ -33,30 +36,53 @@ export async function withLock<Result>(
   }
 }
 
+/** The lock appears with its holder's name in it, or not at all: a crash in between leaves no empty one. */
 function tryLock(path: string): boolean {
+  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileAtomically(own, JSON.stringify(ownIdentity()));
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const file = openSync(path, 'wx', 0o600);
-    try {
-      writeSync(file, JSON.stringify(ownIdentity()));
-    } finally {
-      closeSync(file);
-    }
+    linkSync(own, path);
     return true;
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
-    throw new MigrationError('host-state-unwritable', `Cannot write ${path}: ${errorText(error)}`, {
+    throw new MigrationError('host-state-unwritable', `Cannot make ${path}: ${errorText(error)}`, {
       cause: error,
     });
+  } finally {
+    rmSync(own, { force: true });
   }
 }
 
-function isAbandoned(path: string): boolean {
+/** Of several that saw it abandoned one takes it; a lock that somebody made meanwhile is put back. */
+function takeAway(path: string, clock: Clock): void {
+  const taken = `${path}.taken.${process.pid}.${randomBytes(4).toString('hex')}`;
   try {
-    const holder = processIdentitySchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
-    return holder.success && fateOf(holder.data) !== 'alive';
+    renameSync(path, taken);
+    if (!isAbandoned(taken, clock)) linkSync(taken, path);
   } catch {
-    // Just released, or not yet filled in: ask again.
+    // Somebody else was faster; the next look shows whose the lock is now.
+  } finally {
+    rmSync(taken, { force: true });
+  }
+}
+
+function isAbandoned(path: string, clock: Clock): boolean {
+  try {
+    const holder = processIdentitySchema.safeParse(readJson(path));
+    if (holder.success) return fateOf(holder.data) !== 'alive';
+    return clock.nowMs() - statSync(path).mtimeMs > TORN_AFTER_MS;
+  } catch {
+    // Just released: try again.
     return false;
+  }
+}
+
+function readJson(path: string): unknown {
+  const text = readFileSync(path, 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    // A torn file; its age decides.
+    return undefined;
   }
 }

@@ -2,19 +2,21 @@ import { randomBytes } from 'node:crypto';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
 import type { JobKind } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
+import { forgetCutover, isCutoverProved } from '../cutover/state.ts';
 import { newJobState } from '../job/context.ts';
 import { hostId } from '../job/host-id.ts';
+import { START_WAIT_MS } from '../job/run.ts';
+import { siblingJobs } from '../job/siblings.ts';
 import { spawnJob } from '../job/spawn.ts';
 import type { MigrationStore } from '../job/store.ts';
 import type { HostRuntime } from './commands.ts';
 
 const START_POLL_MS = 20;
-const START_WAIT_MS = 15_000;
 
-/** What a verification or a cutover said of data that a new copy replaces is void. */
+/** What a verification or a cutover said is void once the data is copied anew or the fence was lifted. */
 const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
   sync: ['verify', 'cutover'],
-  rollback: ['verify'],
+  unfence: ['cutover'],
 };
 
 /**
@@ -31,7 +33,9 @@ export async function startJob(
   const running = store.readState(job.kind);
   if (running?.status === 'running') return { state: running, adopted: true };
   refuseAfterCompletion(store, job.kind);
-  for (const voided of VOIDED_BY[job.kind] ?? []) store.dropJob(voided);
+  if (job.kind === 'sync') refuseBehindProof(store);
+  for (const voided of VOIDED_BY[job.kind] ?? []) await endJob(store, voided, runtime);
+  if (job.kind === 'sync') forgetCutover(store.directory);
 
   const startedAtMs = runtime.clock.nowMs();
   const jobId = `${new Date(startedAtMs).toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`;
@@ -41,7 +45,7 @@ export async function startJob(
     initial,
   );
   await spawnJob(
-    { migrationId, kind: job.kind, migrationDirectory: store.directory, agentPath: runtime.agentPath },
+    { migrationId, kind: job.kind, jobId, migrationDirectory: store.directory, agentPath: runtime.agentPath },
     runtime.supervisor,
   );
   const deadlineMs = startedAtMs + START_WAIT_MS;
@@ -55,6 +59,25 @@ export async function startJob(
 }
 
 const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'rollback'];
+
+/** A job that still runs would write its outcome after it has become void. */
+async function endJob(store: MigrationStore, kind: JobKind, { clock, signal }: HostRuntime): Promise<void> {
+  await siblingJobs(store, clock, AbortSignal.any([signal, AbortSignal.timeout(START_WAIT_MS)])).stop(kind);
+  store.dropJob(kind);
+}
+
+/**
+ * Behind a proof the target may already be in use: a sync that starts then could empty it and copy an old source over
+ * it, and the next cutover would go on behind the old proof.
+ */
+function refuseBehindProof(store: MigrationStore): void {
+  if (!isCutoverProved(store.directory)) return;
+  throw new MigrationError(
+    'migration-conflict',
+    'The cutover of this migration is proved and handing over; a sync would copy over what it handed over.',
+    { remedy: 'Run complete-migration again, which goes on from there, or rollback.' },
+  );
+}
 
 /** After the hand-over a sync would copy an old source over a live target. */
 function refuseAfterCompletion(store: MigrationStore, kind: JobKind): void {

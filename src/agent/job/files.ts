@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { errorText, MigrationError } from '../../core/errors.ts';
 
@@ -23,6 +32,7 @@ export function writeFileAtomically(path: string, content: string | Uint8Array):
     }
     renameSync(temporary, path);
   } catch (error) {
+    rmSync(temporary, { force: true });
     throw new MigrationError('host-state-unwritable', `Cannot write ${path}: ${errorText(error)}`, {
       cause: error,
     });

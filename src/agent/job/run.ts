@@ -5,7 +5,7 @@ import { SERIES_POINTS_MAX } from '../../contract/job-state.ts';
 import type { JobKind, JobRequest } from '../../contract/jobs.ts';
 import type { JobReport } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
-import { isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
+import { errorText, isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { type JobContext, newJobState } from './context.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -18,6 +18,9 @@ const STATE_INTERVAL_MS = 250;
 const FIRST_SAMPLE_INTERVAL_MS = 100;
 /** A log beyond this size is not written any further: the state says what matters. */
 const LOG_BYTES_MAX = 5_000_000;
+
+/** A job that gives no sign of life for so long is taken for dead by its starter. */
+export const START_WAIT_MS = 15_000;
 
 /** What the process of a job needs from its `main`. */
 export type JobRuntime = {
@@ -32,14 +35,22 @@ export type JobRuntime = {
 /**
  * Does the job that was prepared in the folder, from its first sign of life to its final state.
  *
- * Never throws: what went wrong stands in the state file, where the runner looks.
+ * What went wrong stands in the state file, where the runner looks.
+ *
+ * @throws host-state-unwritable when not even that can be written; the job is then found dead
  */
 export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promise<void> {
   const { store, clock, signal } = runtime;
   const file = store.readJobFile(kind);
+  // Its starter has given up by now: what it reported as dead must not begin after all.
+  if (clock.nowMs() - file.startedAtMs > START_WAIT_MS) return;
   store.writeProcess(kind, { jobId: file.jobId, identity: ownIdentity() });
   const log = logWriter(store.logPath(kind), clock);
-  const tracker = stateTracker(store, clock, newJobState(kind, file));
+  const tracker = stateTracker(
+    store,
+    { clock, onTrouble: (error) => log(errorText(error)) },
+    newJobState(kind, file),
+  );
   log(`started ${kind} ${file.jobId}`);
   try {
     const report = await runtime.run(file.request, {
@@ -70,7 +81,11 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
 }
 
 /** Keeps the state of a job on disk: throttled while it runs, at once when it ends. */
-function stateTracker(store: MigrationStore, clock: Clock, initial: JobState) {
+function stateTracker(
+  store: MigrationStore,
+  { clock, onTrouble }: { clock: Clock; onTrouble: (error: unknown) => void },
+  initial: JobState,
+) {
   let state = initial;
   let writtenAtMs = 0;
   let sampleEveryMs = FIRST_SAMPLE_INTERVAL_MS;
@@ -95,7 +110,13 @@ function stateTracker(store: MigrationStore, clock: Clock, initial: JobState) {
       }
       const stageChanged = progress.stage !== state.progress.stage;
       state = { ...state, progress, series, updatedAtMs: nowMs };
-      if (stageChanged || nowMs - writtenAtMs >= STATE_INTERVAL_MS) write();
+      if (!stageChanged && nowMs - writtenAtMs < STATE_INTERVAL_MS) return;
+      try {
+        write();
+      } catch (error) {
+        // A disk that is full for a while must not end a sync: the next progress is written again.
+        onTrouble(error);
+      }
     },
     end: (outcome: Pick<JobState, 'status'> & Partial<Pick<JobState, 'error' | 'hasReport'>>) => {
       state = { ...state, ...outcome, updatedAtMs: clock.nowMs() };
@@ -117,6 +138,10 @@ function logWriter(path: string, clock: Clock): (message: string) => void {
   return (message) => {
     const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     if (size > LOG_BYTES_MAX) return;
-    appendFileSync(path, `${new Date(clock.nowMs()).toISOString()} ${message}\n`, { mode: 0o600 });
+    try {
+      appendFileSync(path, `${new Date(clock.nowMs()).toISOString()} ${message}\n`, { mode: 0o600 });
+    } catch {
+      // The log is for people who look later; the work goes on without it.
+    }
   };
 }

@@ -32,6 +32,7 @@ const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
 export type JobProcess = {
   readonly migrationId: string;
   readonly kind: JobKind;
+  readonly jobId: string;
   readonly migrationDirectory: string;
   /** Path of the agent's bundle. */
   readonly agentPath: string;
@@ -56,7 +57,8 @@ export async function spawnJob(job: JobProcess, supervisor: Supervisor): Promise
     child.unref();
     return;
   }
-  const unit = `valkey-migrate-${job.migrationId}-${job.kind}`;
+  // With the id: the unit of a job that was just stopped may still be ending.
+  const unit = `valkey-migrate-${job.migrationId}-${job.kind}-${job.jobId}`;
   try {
     await promisify(execFile)('systemd-run', [
       `--unit=${unit}`,

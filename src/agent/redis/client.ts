@@ -3,8 +3,10 @@ import type { Access } from './access.ts';
 import { toServerError } from './server-error.ts';
 import { explainTlsFailure } from './tls-silence.ts';
 
-/** How long a connection may take to be made, and a single answer of the control plane to arrive. */
+/** How long a connection may take to be made. */
 export const CONNECT_TIMEOUT_MS = 10_000;
+/** How long a single answer of the control plane may take: a half-open connection must not hold a fence for ever. */
+const COMMAND_TIMEOUT_MS = 20_000;
 
 /** A control-plane connection; the data path has raw sockets of its own. */
 export type Client = AsyncDisposable & {
@@ -43,6 +45,7 @@ export async function openClient(access: Access, { db = 0 }: { db?: number } = {
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    commandTimeout: COMMAND_TIMEOUT_MS,
   });
   // connect() only says "Connection is closed"; the cause arrives as the first error event.
   let firstError: unknown;

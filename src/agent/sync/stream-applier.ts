@@ -25,6 +25,11 @@ export type StreamOptions = {
 
 /** How long what only moves the offset (PING, GETACK) may wait for its checkpoint. */
 const QUIET_CHECKPOINT_MS = 100;
+/**
+ * From this size on a batch is closed as soon as it can be, not only when the source pauses: the answer to the one
+ * before may have come within a transaction of the source, and a slow target would then hold a batch without end.
+ */
+const BATCH_COMMANDS_WORTH = 1000;
 /** Names that are looked up by their spelling; beyond it each is looked up anew. */
 const SPELLINGS_MAX = 4096;
 
@@ -96,7 +101,9 @@ export class StreamApplier {
       while (this.#reader.next()) {
         const large = this.#apply();
         if (large !== undefined) await this.#waitForLarge(large);
+        if (this.#batchCommands >= BATCH_COMMANDS_WORTH) this.#closeBatch();
         if (writer.hasRoom) continue;
+        this.#closeBatch();
         await meter.waitForTarget(writer.room());
         signal.throwIfAborted();
       }

@@ -1,6 +1,8 @@
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
+import { decodeClaim } from '../redis/checkpoint.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Session } from './session.ts';
 
 /** A place in the replication stream of the source. */
@@ -19,9 +21,9 @@ export async function markSource(source: Session): Promise<Mark | undefined> {
 }
 
 /**
- * Waits until everything before the mark has reached the target, as far as the servers know: the target itself when
- * it is a replica of the source, else every replica that the source has, the sync among them. Without any it returns
- * at once, and only time tells.
+ * Waits until everything before the mark has reached the target, as far as anybody knows: the target itself when it is
+ * a replica of the source, else the checkpoint that a sync commits in it, else every replica that the source has.
+ * Without any it returns at once, and only time tells.
  *
  * @throws sync-behind when that takes longer than {@link LAG_WAIT_MAX_MS}
  */
@@ -35,6 +37,7 @@ export async function waitForMark(
   for (;;) {
     const offset =
       offsetOfReplica(await readReplication(target), mark) ??
+      (await offsetOfSync(target, mark)) ??
       offsetOfSlowest(await readReplication(source), mark);
     if (offset === undefined || offset >= mark.offset) return;
     if (clock.nowMs() >= untilMs) {
@@ -57,6 +60,14 @@ async function readReplication(session: Session): Promise<ReadonlyMap<string, st
 function offsetOfReplica(fields: ReadonlyMap<string, string>, mark: Mark): number | undefined {
   if (fields.get('role') !== 'slave' || fields.get('master_replid') !== mark.replid) return undefined;
   return Number(fields.get('slave_repl_offset'));
+}
+
+/** What a sync of ours has committed; other replicas of the source, which may be slow, say nothing about our target. */
+async function offsetOfSync(target: Session, mark: Mark): Promise<number | undefined> {
+  const [reply] = await target.ask(0, [['GET', RESERVED_KEY]]);
+  if (!Buffer.isBuffer(reply)) return undefined;
+  const { checkpoint } = decodeClaim(reply.toString(), target.access.address);
+  return checkpoint?.replid === mark.replid ? checkpoint.offset : undefined;
 }
 
 /** `slave0:ip=...,port=...,state=online,offset=...,lag=...`: what the replicas of the source have acknowledged. */

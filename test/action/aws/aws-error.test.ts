@@ -3,11 +3,13 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toAwsError } from '../../../src/action/aws/aws-error.ts';
 import { openAwsClients } from '../../../src/action/aws/clients.ts';
 import {
-  completeMigration,
+  awaitCompletion,
+  requestCompletion,
   startMigration,
   testMigration,
 } from '../../../src/action/aws/online-migration.ts';
 import { createSnapshot } from '../../../src/action/aws/snapshot.ts';
+import type { ElastiCacheDoor } from '../../../src/action/aws/target.ts';
 import { describeTarget, readStatus } from '../../../src/action/aws/target.ts';
 import { MigrationError } from '../../../src/core/errors.ts';
 import { openSimulatedDoor } from './simulated-door.ts';
@@ -19,7 +21,7 @@ afterEach(() => {
 describe('an error of ElastiCache', () => {
   it.each([
     ['AccessDenied', 'aws-access-denied'],
-    ['ExpiredToken', 'aws-credentials-missing'],
+    ['ExpiredToken', 'aws-credentials-expired'],
     ['InvalidClientTokenId', 'aws-credentials-missing'],
     ['Throttling', 'aws-throttled'],
     ['ServiceUnavailable', 'aws-unavailable'],
@@ -137,3 +139,10 @@ it('the clients find endpoint and credentials in the environment, and name thems
   await expect(readStatus(door, 'nobody')).rejects.toMatchObject({ code: 'replication-group-not-found' });
   expect(clients.elasticache.config.customUserAgent).toEqual([['valkey-migrate', '1.2.3']]);
 });
+
+async function completeMigration(
+  door: ElastiCacheDoor,
+  { timeoutMs, ...request }: { id: string; force: boolean; timeoutMs: number },
+) {
+  return await awaitCompletion(door, { ...(await requestCompletion(door, request)), timeoutMs });
+}

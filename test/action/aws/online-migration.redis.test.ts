@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { listEvents } from '../../../src/action/aws/events.ts';
 import {
-  completeMigration,
+  awaitCompletion,
+  requestCompletion,
   startMigration,
   testMigration,
   waitForAvailable,
@@ -9,6 +10,7 @@ import {
   watchMigrationStart,
 } from '../../../src/action/aws/online-migration.ts';
 import { createSnapshot } from '../../../src/action/aws/snapshot.ts';
+import type { ElastiCacheDoor } from '../../../src/action/aws/target.ts';
 import { describeTarget, readStatus } from '../../../src/action/aws/target.ts';
 import { findServer, startServer, targetServer } from '../../servers/start.ts';
 import type { ReplicationGroupOptions } from '../../simulator/replication-group.ts';
@@ -256,4 +258,11 @@ async function startSource() {
     port: server.port,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
+}
+
+async function completeMigration(
+  door: ElastiCacheDoor,
+  { timeoutMs, ...request }: { id: string; force: boolean; timeoutMs: number },
+) {
+  return await awaitCompletion(door, { ...(await requestCompletion(door, request)), timeoutMs });
 }

@@ -44,6 +44,21 @@ describe('a lock', () => {
     expect(await withLock(join(directory, 'lock'), waiting, async () => 'taken')).toBe('taken');
   });
 
+  it('is taken over when it is torn and old, and only then', async () => {
+    await writeFile(join(directory, 'lock'), '');
+    let nowMs = Date.now();
+    const clock = {
+      nowMs: () => nowMs,
+      sleep: async () => {
+        nowMs += 1000;
+      },
+    };
+    const foundAtMs = nowMs;
+    const taken = await withLock(join(directory, 'lock'), { ...waiting, clock }, async () => nowMs);
+    expect(taken - foundAtMs).toBeGreaterThan(3000);
+    expect(await readdir(directory)).toEqual([]);
+  });
+
   it('is not taken from a holder that lives', async () => {
     await writeFile(join(directory, 'lock'), JSON.stringify(ownIdentity()));
     let nowMs = 0;
