@@ -1,8 +1,15 @@
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { type DemoMigration, type DemoOutcome, migrate, type Stage } from '../test/demo/migration.ts';
+import {
+  type DemoMigration,
+  type DemoOutcome,
+  ENVIRONMENT,
+  migrate,
+  type Stage,
+} from '../test/demo/migration.ts';
 import { renderTerminal } from '../test/preview/terminal.ts';
 import { findServer, sourceServer, targetServer } from '../test/servers/start.ts';
+import { startGithubStub } from '../test/simulator/github-stub.ts';
 import { startSimulator } from '../test/simulator/start.ts';
 import { ROOT } from './tool.ts';
 
@@ -12,7 +19,14 @@ import { ROOT } from './tool.ts';
 const isInteractive = process.argv.includes('--interactive');
 const colours = process.stdout.isTTY === true;
 const startedAtMs = Date.now();
-process.exitCode = await main();
+let decide: (isApproved: boolean) => void = () => {};
+const decision = new Promise<boolean>((resolve) => {
+  decide = resolve;
+});
+process.exitCode = await main().catch((error: unknown) => {
+  print(`DEMO FAILED: ${error instanceof Error ? error.message : String(error)}`);
+  return 1;
+});
 
 async function main(): Promise<number> {
   const reportDirectory = join(ROOT, 'demo-report');
@@ -36,17 +50,18 @@ async function main(): Promise<number> {
       '\nvalkey-migrate demo: two live Redis servers move into Valkey, phase by phase, on this machine.\n',
     ),
   );
-  print(`1. ${describe(flagship)}: Valkey cannot replicate from it, so the agent carries the data.`);
+  print(`1. ${describe(flagship)}: the agent carries the data itself.`);
   print(
     `2. ${describe(older)}: the online migration of ElastiCache serves; it runs beside the first and is shown after it.\n`,
   );
   await using simulator = await startSimulator();
+  await using github = await startGithubStub({ [ENVIRONMENT]: 1 });
   const kept: string[] = [];
   try {
     // Both at once: the second is quiet until the first has been shown.
     const [first, second] = await Promise.all([
-      migrate(flagship, { simulator, reportDirectory, stage: liveStage(flagship.name) }),
-      migrate(older, { simulator, reportDirectory, stage: keptStage(older.name, kept) }),
+      migrate(flagship, { simulator, github, reportDirectory, stage: liveStage(flagship.name) }),
+      migrate(older, { simulator, github, reportDirectory, stage: keptStage(older.name, kept) }),
     ]);
     for (const text of kept) print(text);
     return conclude(
@@ -57,6 +72,7 @@ async function main(): Promise<number> {
       reportDirectory,
     );
   } catch (error) {
+    decide(false);
     for (const text of kept) print(text);
     print(bold(`\nDEMO FAILED: ${error instanceof Error ? error.message : String(error)}`));
     return 1;
@@ -77,7 +93,11 @@ function liveStage(name: string): Stage {
       print(`\n${renderTerminal(markdown, { colours, width: process.stdout.columns ?? 110 })}`);
       print(dim(`Kept as ${paths.join(' and ')}\n`));
     },
-    approve: (reportPath) => askReviewer(name, reportPath),
+    approve: async (reportPath) => {
+      const isApproved = await askReviewer(name, reportPath);
+      decide(isApproved);
+      return isApproved;
+    },
   };
 }
 
@@ -93,7 +113,8 @@ function keptStage(name: string, kept: string[]): Stage {
         .slice(1);
       kept.push(`    ${verdict ?? ''}`, dim(`    ${paths.join(' and ')}`));
     },
-    approve: async () => true,
+    // One reviewer for both: what is declined for the first is not cut over for the second either.
+    approve: () => decision,
   };
 }
 
@@ -107,8 +128,10 @@ async function askReviewer(name: string, reportPath: string): Promise<boolean> {
   }
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   try {
-    const answer = await terminal.question(`Report: ${reportPath}\nApprove complete-migration? [y/N] `);
-    return /^y(es)?$/i.test(answer.trim());
+    // Without anybody to answer, nobody has approved.
+    const closed = new Promise<string>((resolve) => terminal.once('close', () => resolve('')));
+    const question = terminal.question(`Report: ${reportPath}\nApprove complete-migration? [y/N] `);
+    return /^y(es)?$/i.test((await Promise.race([question, closed])).trim());
   } finally {
     terminal.close();
   }

@@ -69921,10 +69921,11 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _actions_core__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6257);
 /* harmony import */ var _core_clock_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8462);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
-/* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(9492);
+/* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2443);
-/* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2427);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2706);
+/* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
+/* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
 
 
@@ -69932,6 +69933,8 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 
 
 
+
+const LOG_CHARACTERS_MAX = 2000;
 // The runner sends SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL: the first one must do.
 const cancelling = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM']) {
@@ -69942,7 +69945,8 @@ for (const name of ['SIGINT', 'SIGTERM']) {
 const runner = {
     clock: _core_clock_js__WEBPACK_IMPORTED_MODULE_1__/* .systemClock */ .m,
     signal: cancelling.signal,
-    log: (message) => _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .info */ .pq(message),
+    // One line, without control characters: what AWS or a server says must not become a command of the runner.
+    log: (message) => _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .info */ .pq((0,_summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__/* .plainLine */ .h0)(message, LOG_CHARACTERS_MAX)),
 };
 const ANNOTATE = { error: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .error */ .z3, warning: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .warning */ .$e, notice: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .notice */ .lm };
 const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C)({
@@ -69956,9 +69960,9 @@ const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C
         if (process.env.GITHUB_STEP_SUMMARY)
             await _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .summary */ .z.addRaw(markdown).write();
     },
-    openWorld: (inputs) => (0,_world_js__WEBPACK_IMPORTED_MODULE_5__/* .openWorld */ .H)(inputs, {
+    openWorld: (inputs) => (0,_world_js__WEBPACK_IMPORTED_MODULE_6__/* .openWorld */ .H)(inputs, {
         ...runner,
-        version: _core_version_js__WEBPACK_IMPORTED_MODULE_6__/* .VERSION */ .x,
+        version: _core_version_js__WEBPACK_IMPORTED_MODULE_7__/* .VERSION */ .x,
         repository: process.env.GITHUB_REPOSITORY ?? 'local',
         githubApiUrl: process.env.GITHUB_API_URL ?? 'https://api.github.com',
         agentPath: (0,_host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__/* .agentBundlePath */ .x)(),
@@ -69966,15 +69970,16 @@ const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C
         environment: process.env,
     }),
 });
+// The annotations have told it already; setFailed would do so again.
 if (failure !== undefined)
-    _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .setFailed */ .C1(`${failure.code}: ${failure.message} ${failure.remedy}`);
+    process.exitCode = _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .ExitCode */ .yU.Failure;
 
 __webpack_async_result__();
 } catch(e) { __webpack_async_result__(e); } }, 1);
 
 /***/ }),
 
-/***/ 2443:
+/***/ 2706:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70019,12 +70024,20 @@ const PHASES = [
     'rollback',
     'cleanup',
 ];
+/** No input has a use for more, and requests to the host must stay small. */
+const INPUT_CHARACTERS_MAX = 2000;
 /**
  * Reads all inputs of the phase, once, before anything else happens.
  *
  * @throws input-missing, input-malformed, input-unknown-phase, input-contradictory; each names the input.
  */
-function parseInputs(read, defaults) {
+function parseInputs(readRaw, defaults) {
+    const read = (name) => {
+        const text = readRaw(name);
+        if (text.length > INPUT_CHARACTERS_MAX)
+            throw malformed(name, text, `at most ${INPUT_CHARACTERS_MAX} characters`);
+        return text;
+    };
     const phase = readPhase(read);
     const common = readCommon(read, defaults);
     switch (phase) {
@@ -70072,7 +70085,7 @@ function readPhase(read) {
     const text = required(read, 'phase');
     const phase = PHASES.find((name) => name === text);
     if (phase === undefined)
-        throw new errors/* MigrationError */.Py('input-unknown-phase', `\`phase\` is "${text}".`);
+        throw new errors/* MigrationError */.Py('input-unknown-phase', `\`phase\` is "${text.slice(0, 100)}".`);
     return phase;
 }
 function readCommon(read, defaults) {
@@ -70803,6 +70816,8 @@ const TRANSIENT = new Set([
     'command-failed',
     'host-reply-malformed',
 ]);
+/** A cancelled run has 7.5 seconds for this, its report and its summary. */
+const LEAVE_TIMEOUT_MS = 4000;
 /** The run is cancelled: the last thing it does for its job. */
 async function leaveJob(host, run) {
     const { migrationId, repository, job } = run;
@@ -70812,7 +70827,7 @@ async function leaveJob(host, run) {
     }
     try {
         run.log(`Cancelled. Asking the ${job.kind} job on the host to stop.`);
-        const { signal } = new AbortController();
+        const signal = AbortSignal.timeout(LEAVE_TIMEOUT_MS);
         await host.call({ command: 'stop', migrationId, repository, kind: job.kind }, { signal });
         run.log(`The ${job.kind} job was asked to stop.`);
     }
@@ -71076,6 +71091,14 @@ async function watchMigrationHold(door, { id, holdMs }) {
     }, { ...door, timeoutMs: holdMs });
 }
 /**
+ * Opens the eyes for the events of a completion, before it is asked for.
+ *
+ * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
+ */
+async function watchCompletion(door, id) {
+    return await watchEvents(door, await eventSource(door, id));
+}
+/**
  * Asks ElastiCache to end the online migration.
  *
  * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
@@ -71086,11 +71109,9 @@ async function watchMigrationHold(door, { id, holdMs }) {
  * may hide a first one whose answer was lost.
  */
 async function requestCompletion(door, { id, force }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
     await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
         abortSignal: door.signal,
     }));
-    return { id, watch };
 }
 /**
  * Waits until a completion is done and the group `available`.
@@ -76454,7 +76475,8 @@ async function cutOver(setting) {
     const { source, target: endpoint, route } = migration;
     const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
     // Run again after its proof, the job answers with that proof as long as the fence has stood since.
-    const outcome = await runHostJob({ inputs, world, host }, {
+    // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
+    const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, {
         kind: 'cutover',
         source,
         target: endpoint,
@@ -76466,8 +76488,12 @@ async function cutOver(setting) {
         maxWritePauseMs,
     });
     found.part({ report: outcome.report });
-    if (outcome.error !== undefined)
+    if (outcome.error !== undefined) {
+        // Killed, it could not lift its fence itself.
+        if (outcome.error.code === 'job-dead')
+            await unfence(setting);
         throw outcome.error;
+    }
     found.outputs(cutoverOutputs(outcome.report));
     if (route === 'native')
         await promote(setting, target.id);
@@ -76485,15 +76511,18 @@ async function promote(setting, id) {
         await waitForAvailable(world.elasticache, { id, timeoutMs });
         return;
     }
-    let isAccepted = false;
+    let progress = 'not-requested';
     try {
-        const requested = await requestCompletion(world.elasticache, { id, force: false });
-        isAccepted = true;
-        const done = await awaitCompletion(world.elasticache, { ...requested, timeoutMs });
+        const watch = await watchCompletion(world.elasticache, id);
+        world.signal.throwIfAborted();
+        progress = 'requested';
+        await requestCompletion(world.elasticache, { id, force: false });
+        progress = 'accepted';
+        const done = await awaitCompletion(world.elasticache, { id, watch, timeoutMs });
         found.part({ nativeEvents: done.events });
     }
     catch (error) {
-        if (isNotPromoted(error, isAccepted))
+        if (isNotPromoted(error, progress))
             await unfence(setting);
         else
             found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.');
@@ -76501,17 +76530,28 @@ async function promote(setting, id) {
     }
 }
 /** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
-function isNotPromoted(error, isAccepted) {
+function isNotPromoted(error, progress) {
+    if (progress === 'not-requested')
+        return true;
     if (!(0,errors/* isMigrationError */.xR)(error))
         return false;
-    return isAccepted ? error.code === 'migration-promotion-failed' : error.code === 'aws-access-denied';
+    return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
 }
+/** Also at the end of a run that was cancelled: hence a signal of its own. */
 async function unfence({ inputs, world, found, host, migration }) {
-    const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
-    if (outcome.error !== undefined) {
-        found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
+    const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    try {
+        const job = { kind: 'unfence', source: migration.source };
+        await host.call({ command: 'start', ...identity, job }, { signal });
+        found.warn('The fence at the source is lifted, because nothing was handed over.');
+    }
+    catch (error) {
+        found.warn(`The fence at the source was not lifted, run rollback: ${(0,errors/* errorText */.kc)(error)}`);
     }
 }
+/** A cancelled run has 7.5 seconds for everything. */
+const UNFENCE_TIMEOUT_MS = 5000;
 async function showEarlierCutover({ inputs, world, found, host }) {
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     const { jobs } = await host.call({ command: 'status', ...identity });
@@ -76583,13 +76623,15 @@ function nativeSourceAddress({ source, nativeSourceAddress: given }, host) {
 /**
  * Fails when a finding fails; the error is that of the first, and the message names the others.
  *
- * What rules the route out comes first: it stands whatever is done about the rest.
+ * A mistake in the inputs comes first, then what rules the route out: it stands whatever is done about the rest.
  *
  * @throws the code of the finding
  */
 function refuseFailures({ findings }) {
     const failures = findings.filter(({ status }) => status === 'fail');
-    const first = failures.find(({ code }) => code.startsWith('route-')) ?? failures[0];
+    const first = failures.find(({ code }) => code.startsWith('input-')) ??
+        failures.find(({ code }) => code.startsWith('route-')) ??
+        failures[0];
     if (first === undefined)
         return;
     const others = failures.filter((finding) => finding !== first).map(({ code }) => code);
@@ -76652,8 +76694,10 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
         aborted.target = targetEndpoint(target, inputs);
         if (aborted.route === 'replica' || target.status === 'available')
             return aborted;
-        const requested = await requestCompletion(elasticache, { id: target.id, force: true });
-        const ended = await awaitCompletion(elasticache, { ...requested, timeoutMs: inputs.waitTimeoutMs });
+        const { id } = target;
+        const watch = await watchCompletion(elasticache, id);
+        await requestCompletion(elasticache, { id, force: true });
+        const ended = await awaitCompletion(elasticache, { id, watch, timeoutMs: inputs.waitTimeoutMs });
         found.part({ nativeEvents: ended.events });
     }
     catch (error) {
@@ -76700,7 +76744,10 @@ const start_migration_startMigration = async (inputs, world, found) => {
             await startReplica(setting);
     }
     catch (error) {
-        if (!adopted)
+        if (setting.progress.isStartRequested || (running !== undefined && route === 'native')) {
+            found.warn('The online migration goes on in ElastiCache: run start-migration again to follow it, or rollback.');
+        }
+        else if (!adopted)
             await forgetUnstarted(setting);
         throw error;
     }
@@ -76804,9 +76851,7 @@ async function followNative({ inputs, world, found, host, target, endpoints }) {
     }
 }
 /** A migration that never touched the target leaves no record that would stand in the way of the next attempt. */
-async function forgetUnstarted({ inputs, world, found, host, progress }) {
-    if (progress.isStartRequested)
-        return;
+async function forgetUnstarted({ inputs, world, found, host }) {
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     try {
         const { jobs } = await host.call({ command: 'status', ...identity });
@@ -76870,14 +76915,22 @@ const status_status = async (inputs, world, found) => {
     found.part({ jobs: (await host.call({ command: 'status', ...identity })).jobs });
     found.outputs({
         'lag-bytes': String(outcome.report.lagBytes),
-        'migration-status': outcome.report.live ? 'live' : 'copying',
+        ...(isCuttingOver(seen) ? {} : { 'migration-status': outcome.report.live ? 'live' : 'copying' }),
     });
 };
+function isCuttingOver(seen) {
+    return ['cutting-over', 'proved'].includes(migrationStatus(seen));
+}
 function migrationStatus({ migration, jobs }) {
     if (migration === undefined)
         return 'none';
     if (migration.completedAtMs !== undefined)
         return 'completed';
+    const cutover = jobs.find(({ kind }) => kind === 'cutover');
+    if (cutover?.status === 'running')
+        return 'cutting-over';
+    if (cutover?.status === 'succeeded')
+        return 'proved';
     const sync = jobs.find(({ kind }) => kind === 'sync');
     if (sync === undefined)
         return 'none';
@@ -76886,84 +76939,8 @@ function migrationStatus({ migration, jobs }) {
     return sync.status === 'stopped' ? 'stopped' : 'failed';
 }
 
-;// CONCATENATED MODULE: ./lib/src/action/summary/foreign-text.js
-/** The most characters of one foreign text in running words; the rest is in the JSON report. */
-const PROSE_CHARACTERS_MAX = 1000;
-/** The most characters of one foreign name, such as a key. */
-const NAME_CHARACTERS_MAX = 200;
-/** Stands inside a word that GitHub would otherwise turn into a link, a mention or an emoji. */
-const BREAK = '\u200b';
-const ANSI_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-?]*[ -/]*[@-~]`, 'g');
-/** Control characters, bidi and zero-width characters, tags, half surrogates, line and paragraph separators. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-/** Schemes, `www.`, mail addresses and mentions, issue numbers, emoji names, and `::command::` of workflows. */
-const LIVE = /:(?=\/\/)|(?<=www)(?=\.)|@(?=[\w-])|#(?=\d)|GH(?=-\d)|:(?=:)|:(?=[\w+-]{0,40}[a-z+-][\w+-]{0,40}:)|##(?=\[)/giu;
-/**
- * Foreign text as one line of plain words, for annotations and logs: no colour sequences, no line ends, every
- * character that cannot be seen written out as `\x00` or `\u{202e}`.
- */
-function plainLine(text, maxCharacters) {
-    const line = text
-        .slice(0, maxCharacters * 4)
-        .replace(ANSI_SEQUENCE, '')
-        .replace(/\s+/gu, ' ');
-    return shorten(printable(shorten(line, maxCharacters)), maxCharacters);
-}
-/**
- * Foreign text as Markdown that shows exactly its words, wherever in a paragraph, a cell or a list item it stands.
- *
- * Pipes and dollars are entities, because a backslash saves them neither in a table cell nor from GitHub's math.
- */
-function escapeProse(text, maxCharacters) {
-    return deaden(plainLine(text, maxCharacters))
-        .replace(/[\\`*_[\]~]/gu, '\\$&')
-        .replace(/[&<>|$]/gu, entity)
-        .replace(/^( ?)([#+\-=])/u, '$1\\$2')
-        .replace(/^( ?\d{1,9})([.)])(?=\s|$)/u, '$1\\$2');
-}
-/**
- * Foreign text as a code span that shows exactly its characters, those that cannot be seen written out.
- *
- * A span with a pipe is an HTML element, because `\|` in a code span of a table cell is read in two ways when a
- * backslash precedes it.
- */
-function escapeCode(text, maxCharacters) {
-    const shown = printable(shorten(text, maxCharacters)).replace(/##(?=\[)/gu, `$&${BREAK}`);
-    if (shown === '')
-        return '(empty)';
-    if (shown.includes('|'))
-        return `<code>${shown.replace(/[!-/:-@[-`{-~]/gu, entity)}</code>`;
-    const runs = shown.match(/`+/gu) ?? [];
-    const fence = '`'.repeat(Math.max(0, ...runs.map((run) => run.length)) + 1);
-    const padding = /^[ `]|[ `]$/u.test(shown) && /[^ ]/u.test(shown) ? ' ' : '';
-    return `${fence}${padding}${shown}${padding}${fence}`;
-}
-/** Foreign text for the inside of an HTML element of ours, where Markdown is not read. */
-function escapeHtml(text, maxCharacters) {
-    return deaden(plainLine(text, maxCharacters)).replace(/[&<>"'|$`*_[\]\\~]/gu, entity);
-}
-/** Cuts a text to at most `maxCharacters` UTF-16 units, with an ellipsis, never between two surrogates. */
-function shorten(text, maxCharacters) {
-    if (text.length <= maxCharacters)
-        return text;
-    return `${text.slice(0, maxCharacters - 1).replace(/[\uD800-\uDBFF]$/u, '')}…`;
-}
-function printable(text) {
-    return text.replace(INVISIBLE, (character) => {
-        const named = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }[character];
-        if (named !== undefined)
-            return named;
-        const code = (character.codePointAt(0) ?? 0).toString(16);
-        return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u{${code}}`;
-    });
-}
-function deaden(text) {
-    return text.replace(LIVE, (live) => `${live}${BREAK}`);
-}
-function entity(character) {
-    return `&#${character.charCodeAt(0)};`;
-}
-
+// EXTERNAL MODULE: ./lib/src/action/summary/foreign-text.js
+var foreign_text = __nccwpck_require__(1960);
 ;// CONCATENATED MODULE: ./lib/src/action/summary/markdown.js
 
 
@@ -76981,12 +76958,12 @@ function span(words, ...phrases) {
 }
 /** A name from outside (key, id, address, path) in fixed width. */
 function code(name) {
-    return { [SPAN]: escapeCode(name, NAME_CHARACTERS_MAX) };
+    return { [SPAN]: (0,foreign_text/* escapeCode */.tn)(name, foreign_text/* NAME_CHARACTERS_MAX */.gK) };
 }
 /** A message of ours or of a server: what it sets between single backticks becomes {@link code}. */
 function prose(message) {
-    const parts = shorten(message, PROSE_CHARACTERS_MAX).split(/(?<!`)`([^`\n]+)`(?!`)/u);
-    const spans = parts.map((part, index) => index % 2 === 1 ? escapeCode(part, NAME_CHARACTERS_MAX) : escapeProse(part, PROSE_CHARACTERS_MAX));
+    const parts = (0,foreign_text/* shorten */.ml)(message, foreign_text/* PROSE_CHARACTERS_MAX */.O).split(/(?<!`)`([^`\n]+)`(?!`)/u);
+    const spans = parts.map((part, index) => index % 2 === 1 ? (0,foreign_text/* escapeCode */.tn)(part, foreign_text/* NAME_CHARACTERS_MAX */.gK) : (0,foreign_text/* escapeProse */.fd)(part, foreign_text/* PROSE_CHARACTERS_MAX */.O));
     return { [SPAN]: spans.join('') };
 }
 /** Emphasis; of an empty text nothing, because asterisks around nothing are asterisks. */
@@ -77050,7 +77027,7 @@ function leftColumns(...titles) {
 }
 /** A section that is folded until it is clicked. */
 function details(title, blocks) {
-    const summary = escapeHtml(title, NAME_CHARACTERS_MAX);
+    const summary = (0,foreign_text/* escapeHtml */.ZD)(title, foreign_text/* NAME_CHARACTERS_MAX */.gK);
     return { [BLOCK]: `<details>\n<summary>${summary}</summary>\n\n${joinBlocks(blocks)}\n\n</details>` };
 }
 /** A coloured box: blue, green, yellow or red, in this order. */
@@ -77067,7 +77044,7 @@ function joinBlocks(blocks) {
     return blocks.flatMap((block) => (block === undefined ? [] : [block[BLOCK]])).join('\n\n');
 }
 function inline(phrase) {
-    return typeof phrase === 'string' ? escapeProse(phrase.trim(), PROSE_CHARACTERS_MAX).trim() : phrase[SPAN];
+    return typeof phrase === 'string' ? (0,foreign_text/* escapeProse */.fd)(phrase.trim(), foreign_text/* PROSE_CHARACTERS_MAX */.O).trim() : phrase[SPAN];
 }
 function row(cells) {
     return `| ${cells.join(' | ')} |`;
@@ -77281,8 +77258,8 @@ function bounded(all, level) {
 function annotation(level, title, message) {
     return {
         level,
-        title: plainLine(title, TITLE_CHARACTERS_MAX),
-        message: plainLine(message, ANNOTATION_CHARACTERS_MAX).trim(),
+        title: (0,foreign_text/* plainLine */.h0)(title, TITLE_CHARACTERS_MAX),
+        message: (0,foreign_text/* plainLine */.h0)(message, ANNOTATION_CHARACTERS_MAX).trim(),
     };
 }
 
@@ -77947,6 +77924,13 @@ function status_verdict(view) {
     if (migration?.completedAtMs !== undefined) {
         return span `**Completed.** The target took over at ${instant(migration.completedAtMs)}.`;
     }
+    const cutover = jobs?.find(({ kind }) => kind === 'cutover');
+    if (migration !== undefined && cutover?.status === 'running') {
+        return span `**Cutting over.** The source may refuse writes; stage ${code(cutover.progress.stage)}.`;
+    }
+    if (migration !== undefined && cutover?.status === 'succeeded') {
+        return span `**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`;
+    }
     const sync = syncOf(view);
     if (sync !== undefined)
         return syncVerdict(sync);
@@ -78203,15 +78187,20 @@ async function runAction(runner) {
     }
     catch (error) {
         // A full disk must not take the summary and the outputs with it, nor let the phase pass without its report.
-        failure ??= (0,errors/* toMigrationError */.Sf)(error);
+        failure ??= unwritable(error);
     }
     try {
         await publish(runner, compose(), gathered.outputs);
     }
     catch (error) {
-        failure ??= (0,errors/* toMigrationError */.Sf)(error);
+        failure ??= unwritable(error);
     }
     return failure;
+}
+function unwritable(cause) {
+    return new errors/* MigrationError */.Py('report-unwritable', `The report could not be written: ${(0,errors/* errorText */.kc)(cause)}`, {
+        cause,
+    });
 }
 /** Keeps what the phase finds, so that it is there when the phase throws. */
 function run_gather() {
@@ -78308,6 +78297,98 @@ function resultOutputs(view) {
         'migration-id': view.migrationId,
         ...(view.error === undefined ? {} : { 'error-code': view.error.code }),
     };
+}
+
+
+/***/ }),
+
+/***/ 1960:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   O: () => (/* binding */ PROSE_CHARACTERS_MAX),
+/* harmony export */   ZD: () => (/* binding */ escapeHtml),
+/* harmony export */   fd: () => (/* binding */ escapeProse),
+/* harmony export */   gK: () => (/* binding */ NAME_CHARACTERS_MAX),
+/* harmony export */   h0: () => (/* binding */ plainLine),
+/* harmony export */   ml: () => (/* binding */ shorten),
+/* harmony export */   tn: () => (/* binding */ escapeCode)
+/* harmony export */ });
+/** The most characters of one foreign text in running words; the rest is in the JSON report. */
+const PROSE_CHARACTERS_MAX = 1000;
+/** The most characters of one foreign name, such as a key. */
+const NAME_CHARACTERS_MAX = 200;
+/** Stands inside a word that GitHub would otherwise turn into a link, a mention or an emoji. */
+const BREAK = '\u200b';
+const ANSI_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-?]*[ -/]*[@-~]`, 'g');
+/** Control characters, bidi and zero-width characters, tags, half surrogates, line and paragraph separators. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+/** Schemes, `www.`, mail addresses and mentions, issue numbers, emoji names, and `::command::` of workflows. */
+const LIVE = /:(?=\/\/)|(?<=www)(?=\.)|@(?=[\w-])|#(?=\d)|GH(?=-\d)|:(?=:)|:(?=[\w+-]{0,40}[a-z+-][\w+-]{0,40}:)|##(?=\[)/giu;
+/**
+ * Foreign text as one line of plain words, for annotations and logs: no colour sequences, no line ends, every
+ * character that cannot be seen written out as `\x00` or `\u{202e}`.
+ */
+function plainLine(text, maxCharacters) {
+    const line = text
+        .slice(0, maxCharacters * 4)
+        .replace(ANSI_SEQUENCE, '')
+        .replace(/\s+/gu, ' ');
+    return shorten(printable(shorten(line, maxCharacters)), maxCharacters);
+}
+/**
+ * Foreign text as Markdown that shows exactly its words, wherever in a paragraph, a cell or a list item it stands.
+ *
+ * Pipes and dollars are entities, because a backslash saves them neither in a table cell nor from GitHub's math.
+ */
+function escapeProse(text, maxCharacters) {
+    return deaden(plainLine(text, maxCharacters))
+        .replace(/[\\`*_[\]~]/gu, '\\$&')
+        .replace(/[&<>|$]/gu, entity)
+        .replace(/^( ?)([#+\-=])/u, '$1\\$2')
+        .replace(/^( ?\d{1,9})([.)])(?=\s|$)/u, '$1\\$2');
+}
+/**
+ * Foreign text as a code span that shows exactly its characters, those that cannot be seen written out.
+ *
+ * A span with a pipe is an HTML element, because `\|` in a code span of a table cell is read in two ways when a
+ * backslash precedes it.
+ */
+function escapeCode(text, maxCharacters) {
+    const shown = printable(shorten(text, maxCharacters)).replace(/##(?=\[)/gu, `$&${BREAK}`);
+    if (shown === '')
+        return '(empty)';
+    if (shown.includes('|'))
+        return `<code>${shown.replace(/[!-/:-@[-`{-~]/gu, entity)}</code>`;
+    const runs = shown.match(/`+/gu) ?? [];
+    const fence = '`'.repeat(Math.max(0, ...runs.map((run) => run.length)) + 1);
+    const padding = /^[ `]|[ `]$/u.test(shown) && /[^ ]/u.test(shown) ? ' ' : '';
+    return `${fence}${padding}${shown}${padding}${fence}`;
+}
+/** Foreign text for the inside of an HTML element of ours, where Markdown is not read. */
+function escapeHtml(text, maxCharacters) {
+    return deaden(plainLine(text, maxCharacters)).replace(/[&<>"'|$`*_[\]\\~]/gu, entity);
+}
+/** Cuts a text to at most `maxCharacters` UTF-16 units, with an ellipsis, never between two surrogates. */
+function shorten(text, maxCharacters) {
+    if (text.length <= maxCharacters)
+        return text;
+    return `${text.slice(0, maxCharacters - 1).replace(/[\uD800-\uDBFF]$/u, '')}…`;
+}
+function printable(text) {
+    return text.replace(INVISIBLE, (character) => {
+        const named = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }[character];
+        if (named !== undefined)
+            return named;
+        const code = (character.codePointAt(0) ?? 0).toString(16);
+        return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u{${code}}`;
+    });
+}
+function deaden(text) {
+    return text.replace(LIVE, (live) => `${live}${BREAK}`);
+}
+function entity(character) {
+    return `&#${character.charCodeAt(0)};`;
 }
 
 
@@ -78783,7 +78864,7 @@ const INVOCATION_HIDDEN_MAX_MS = 60_000;
 /** What Systems Manager may take beyond the two timeouts to notice that they are over. */
 const SETTLE_MAX_MS = 60_000;
 /** How long the last word to a command may take when the run is cancelled: the runner kills after 7.5 s. */
-const CANCEL_TIMEOUT_MS = 3000;
+const CANCEL_TIMEOUT_MS = 1500;
 const COMMENT_CHARACTERS_MAX = 100;
 const ssm_command_SHOWN_CHARACTERS_MAX = 1000;
 /** What the SSM agent puts at the end of output that it cut at 24,000 characters. */
@@ -80044,12 +80125,22 @@ const ERROR_CODES = {
     },
     'environment-unreadable': {
         when: 'The protection of the environment could not be read from GitHub.',
-        remedy: 'Give the job `permissions: actions: read` and the input `github-token`.',
+        remedy: 'Give the job `permissions: actions: read` and the input `github-token`; when GitHub itself is out of order, run the phase again later.',
         retryable: true,
     },
     'fence-denied': {
         when: 'Writes at the source could not be fenced.',
         remedy: 'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`.',
+        retryable: false,
+    },
+    'fence-lost': {
+        when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
+        remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
+        retryable: false,
+    },
+    'source-shrunk': {
+        when: 'The source must be copied anew, and holds far fewer keys than the target: it may have lost its data.',
+        remedy: 'Check the source. If it is right as it is, run rollback with `flush-target: true`, then start-migration; else the target holds the newer data.',
         retryable: false,
     },
     'write-pause-exceeded': {
@@ -80058,6 +80149,11 @@ const ERROR_CODES = {
         retryable: true,
     },
     // The run itself.
+    'report-unwritable': {
+        when: 'The report or the summary could not be written on the runner.',
+        remedy: 'Check `report-directory` and the disk of the runner, then run the phase again.',
+        retryable: false,
+    },
     cancelled: {
         when: 'The run was cancelled.',
         remedy: 'Run the phase again; it picks up where it was.',
@@ -80201,17 +80297,17 @@ const VERSION = '0.1.0';
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
+  yU: () => (/* binding */ ExitCode),
   z3: () => (/* binding */ error),
   V4: () => (/* binding */ getInput),
   pq: () => (/* binding */ info),
   lm: () => (/* binding */ notice),
-  C1: () => (/* binding */ setFailed),
   uH: () => (/* binding */ setOutput),
   z: () => (/* reexport */ summary),
   $e: () => (/* binding */ warning)
 });
 
-// UNUSED EXPORTS: ExitCode, addPath, debug, endGroup, exportVariable, getBooleanInput, getIDToken, getMultilineInput, getState, group, isDebug, markdownSummary, platform, saveState, setCommandEcho, setSecret, startGroup, toPlatformPath, toPosixPath, toWin32Path
+// UNUSED EXPORTS: addPath, debug, endGroup, exportVariable, getBooleanInput, getIDToken, getMultilineInput, getState, group, isDebug, markdownSummary, platform, saveState, setCommandEcho, setFailed, setSecret, startGroup, toPlatformPath, toPosixPath, toWin32Path
 
 // EXTERNAL MODULE: external "os"
 var external_os_ = __nccwpck_require__(857);

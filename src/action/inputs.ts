@@ -90,6 +90,9 @@ export type Inputs = CommonInputs &
 /** The inputs of one phase. */
 export type InputsOf<Name extends Phase> = Extract<Inputs, { phase: Name }>;
 
+/** No input has a use for more, and requests to the host must stay small. */
+const INPUT_CHARACTERS_MAX = 2000;
+
 /** Gives the text of an input as the runner passes it; empty where it is not given. */
 export type ReadInput = (name: string) => string;
 
@@ -104,7 +107,13 @@ export type RunnerDefaults = {
  *
  * @throws input-missing, input-malformed, input-unknown-phase, input-contradictory; each names the input.
  */
-export function parseInputs(read: ReadInput, defaults: RunnerDefaults): Inputs {
+export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Inputs {
+  const read: ReadInput = (name) => {
+    const text = readRaw(name);
+    if (text.length > INPUT_CHARACTERS_MAX)
+      throw malformed(name, text, `at most ${INPUT_CHARACTERS_MAX} characters`);
+    return text;
+  };
   const phase = readPhase(read);
   const common = readCommon(read, defaults);
   switch (phase) {
@@ -156,7 +165,8 @@ export function reportDirectory(read: ReadInput, { temporaryDirectory }: RunnerD
 function readPhase(read: ReadInput): Phase {
   const text = required(read, 'phase');
   const phase = PHASES.find((name) => name === text);
-  if (phase === undefined) throw new MigrationError('input-unknown-phase', `\`phase\` is "${text}".`);
+  if (phase === undefined)
+    throw new MigrationError('input-unknown-phase', `\`phase\` is "${text.slice(0, 100)}".`);
   return phase;
 }
 

@@ -4,7 +4,10 @@ import { MigrationError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { agentBundlePath } from './host/agent-bundle.ts';
 import { runAction } from './run.ts';
+import { plainLine } from './summary/foreign-text.ts';
 import { openWorld } from './world.ts';
+
+const LOG_CHARACTERS_MAX = 2000;
 
 // The runner sends SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL: the first one must do.
 const cancelling = new AbortController();
@@ -17,7 +20,8 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
 const runner = {
   clock: systemClock,
   signal: cancelling.signal,
-  log: (message: string) => core.info(message),
+  // One line, without control characters: what AWS or a server says must not become a command of the runner.
+  log: (message: string) => core.info(plainLine(message, LOG_CHARACTERS_MAX)),
 };
 const ANNOTATE = { error: core.error, warning: core.warning, notice: core.notice };
 const failure = await runAction({
@@ -41,4 +45,5 @@ const failure = await runAction({
       environment: process.env,
     }),
 });
-if (failure !== undefined) core.setFailed(`${failure.code}: ${failure.message} ${failure.remedy}`);
+// The annotations have told it already; setFailed would do so again.
+if (failure !== undefined) process.exitCode = core.ExitCode.Failure;

@@ -4,7 +4,13 @@ import type { Route } from '../contract/finding.ts';
 import { CONTRACT_VERSION } from '../contract/version.ts';
 import { assertNever } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
-import { isMigrationError, type MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
+import {
+  errorText,
+  isMigrationError,
+  MigrationError,
+  toErrorRecord,
+  toMigrationError,
+} from '../core/errors.ts';
 import type { Host } from './host/host.ts';
 import {
   type CommonInputs,
@@ -69,14 +75,20 @@ export async function runAction(runner: Runner): Promise<MigrationError | undefi
     await writeReport(runner, { view: compose(), inputs, outputs: gathered.outputs });
   } catch (error) {
     // A full disk must not take the summary and the outputs with it, nor let the phase pass without its report.
-    failure ??= toMigrationError(error);
+    failure ??= unwritable(error);
   }
   try {
     await publish(runner, compose(), gathered.outputs);
   } catch (error) {
-    failure ??= toMigrationError(error);
+    failure ??= unwritable(error);
   }
   return failure;
+}
+
+function unwritable(cause: unknown): MigrationError {
+  return new MigrationError('report-unwritable', `The report could not be written: ${errorText(cause)}`, {
+    cause,
+  });
 }
 
 type Gathered = {

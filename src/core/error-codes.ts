@@ -423,12 +423,25 @@ export const ERROR_CODES = {
   },
   'environment-unreadable': {
     when: 'The protection of the environment could not be read from GitHub.',
-    remedy: 'Give the job `permissions: actions: read` and the input `github-token`.',
+    remedy:
+      'Give the job `permissions: actions: read` and the input `github-token`; when GitHub itself is out of order, run the phase again later.',
     retryable: true,
   },
   'fence-denied': {
     when: 'Writes at the source could not be fenced.',
     remedy: 'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`.',
+    retryable: false,
+  },
+  'fence-lost': {
+    when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
+    remedy:
+      'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
+    retryable: false,
+  },
+  'source-shrunk': {
+    when: 'The source must be copied anew, and holds far fewer keys than the target: it may have lost its data.',
+    remedy:
+      'Check the source. If it is right as it is, run rollback with `flush-target: true`, then start-migration; else the target holds the newer data.',
     retryable: false,
   },
   'write-pause-exceeded': {
@@ -438,6 +451,11 @@ export const ERROR_CODES = {
   },
 
   // The run itself.
+  'report-unwritable': {
+    when: 'The report or the summary could not be written on the runner.',
+    remedy: 'Check `report-directory` and the disk of the runner, then run the phase again.',
+    retryable: false,
+  },
   cancelled: {
     when: 'The run was cancelled.',
     remedy: 'Run the phase again; it picks up where it was.',

@@ -5,6 +5,7 @@ import { type ActionResult, runAction } from '../runner/run-action.ts';
 import { loadDataSet } from '../servers/data-set.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
 import { startServer } from '../servers/start.ts';
+import type { GithubStub } from '../simulator/github-stub.ts';
 import type { Simulator } from '../simulator/start.ts';
 import { startWriters, type WriteAudit, type WriteTarget } from './writers.ts';
 
@@ -36,6 +37,9 @@ export type DemoOutcome = WriteAudit & {
   readonly writePauseMs: number;
 };
 
+/** The environment of the demo's repository; the stub of GitHub says that it has a required reviewer. */
+export const ENVIRONMENT = 'production-cutover';
+
 const PHASES = [
   'preflight',
   'backup',
@@ -56,7 +60,12 @@ const AFTERWARDS_MS = 500;
  */
 export async function migrate(
   migration: DemoMigration,
-  { simulator, stage, reportDirectory }: { simulator: Simulator; stage: Stage; reportDirectory: string },
+  {
+    simulator,
+    github,
+    stage,
+    reportDirectory,
+  }: { simulator: Simulator; github: GithubStub; stage: Stage; reportDirectory: string },
 ): Promise<DemoOutcome> {
   const { name, keys } = migration;
   await using source = await startServer({
@@ -91,13 +100,15 @@ export async function migrate(
     'state-directory': join(instance.directory, 'valkey-migrate'),
     route: migration.route,
     'key-display': 'shown',
+    'cutover-environment': ENVIRONMENT,
+    'github-token': 'demo',
   };
   const figures = { keysCompared: 0, writePauseMs: 0 };
   for (const [index, phase] of PHASES.entries()) {
     stage.say(`Phase ${index + 1} of ${PHASES.length}: ${phase}`);
     const result = await runAction({
       inputs: { ...inputs, phase },
-      env: simulator.env,
+      env: { ...simulator.env, GITHUB_API_URL: github.url },
       onLine: (line) => stage.log(line),
     });
     const paths = await keepSummary(reportDirectory, { name, index, phase, result });

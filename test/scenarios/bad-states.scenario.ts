@@ -8,8 +8,8 @@ import type { ErrorCode } from '../../src/core/error-codes.ts';
 import { createToolbox } from '../action/host/toolbox.ts';
 import type { ActionResult } from '../runner/run-action.ts';
 import { findServer, startServer } from '../servers/start.ts';
+import { startGithubStub } from '../simulator/github-stub.ts';
 import type { Simulator } from '../simulator/start.ts';
-import { startGithubStub } from './github-stub.ts';
 import {
   changingCalls,
   digestData,

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { startGithubStub } from './github-stub.ts';
+import { startGithubStub } from '../simulator/github-stub.ts';
 import { openStage, type PhaseChanges, readSettings, type Stage } from './stage.ts';
 
 describe('complete-migration', () => {

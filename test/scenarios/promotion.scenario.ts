@@ -89,14 +89,21 @@ describe('a start of the native route', () => {
   it('ends soon after its watch on the host failed', async () => {
     await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '7.0' }) });
     await stage.source.client().set('key', 'value');
+    let denied: { withdraw(): void } | undefined;
     const failed = await stage.run('start-migration', {
       inputs: NATIVE,
       onLine: (line) => {
-        if (line.includes('StartMigration accepted')) stage.instance.setPingStatus('ConnectionLost');
+        if (!line.includes('StartMigration accepted')) return;
+        denied = stage.simulator.faults.inject({
+          operation: 'SendCommand',
+          error: 'AccessDeniedException',
+          times: 100,
+        });
       },
     });
-    expect(failed.exitCode).toBe(1);
-    stage.instance.setPingStatus('Online');
+    expect(failed.outputs['error-code']).toBe('aws-access-denied');
+    expect(failed.summary).toContain('goes on in ElastiCache');
+    denied?.withdraw();
     const adopted = await stage.run('start-migration', { inputs: NATIVE });
     expect({ exitCode: adopted.exitCode, log: adopted.exitCode === 0 ? '' : adopted.log }).toEqual({
       exitCode: 0,

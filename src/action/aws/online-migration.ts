@@ -123,8 +123,14 @@ export async function watchMigrationHold(
   );
 }
 
-/** A completion that ElastiCache has accepted; what comes of it is seen in its events and the group's status. */
-export type RequestedCompletion = { readonly id: string; readonly watch: EventWatch };
+/**
+ * Opens the eyes for the events of a completion, before it is asked for.
+ *
+ * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
+ */
+export async function watchCompletion(door: ElastiCacheDoor, id: string): Promise<EventWatch> {
+  return await watchEvents(door, await eventSource(door, id));
+}
 
 /**
  * Asks ElastiCache to end the online migration.
@@ -139,14 +145,12 @@ export type RequestedCompletion = { readonly id: string; readonly watch: EventWa
 export async function requestCompletion(
   door: ElastiCacheDoor,
   { id, force }: { id: string; force: boolean },
-): Promise<RequestedCompletion> {
-  const watch = await watchEvents(door, await eventSource(door, id));
+): Promise<void> {
   await callAws(elasticacheCall(door, 'CompleteMigration', id), () =>
     door.elasticache.send(new CompleteMigrationCommand({ ReplicationGroupId: id, Force: force }), {
       abortSignal: door.signal,
     }),
   );
-  return { id, watch };
 }
 
 /**
@@ -156,7 +160,7 @@ export async function requestCompletion(
  */
 export async function awaitCompletion(
   door: ElastiCacheDoor,
-  { id, watch, timeoutMs }: RequestedCompletion & { timeoutMs: number },
+  { id, watch, timeoutMs }: { id: string; watch: EventWatch; timeoutMs: number },
 ): Promise<MigrationWatch> {
   return await awaitAvailable(door, { id, timeoutMs, watch });
 }

@@ -196,6 +196,9 @@ const TRANSIENT: ReadonlySet<string> = new Set([
   'host-reply-malformed',
 ]);
 
+/** A cancelled run has 7.5 seconds for this, its report and its summary. */
+const LEAVE_TIMEOUT_MS = 4000;
+
 /** The run is cancelled: the last thing it does for its job. */
 async function leaveJob<Kind extends JobKind>(host: Host, run: JobRun<Kind>): Promise<void> {
   const { migrationId, repository, job } = run;
@@ -205,7 +208,7 @@ async function leaveJob<Kind extends JobKind>(host: Host, run: JobRun<Kind>): Pr
   }
   try {
     run.log(`Cancelled. Asking the ${job.kind} job on the host to stop.`);
-    const { signal } = new AbortController();
+    const signal = AbortSignal.timeout(LEAVE_TIMEOUT_MS);
     await host.call({ command: 'stop', migrationId, repository, kind: job.kind }, { signal });
     run.log(`The ${job.kind} job was asked to stop.`);
   } catch (error) {

@@ -39,7 +39,7 @@ const INVOCATION_HIDDEN_MAX_MS = 60_000;
 /** What Systems Manager may take beyond the two timeouts to notice that they are over. */
 const SETTLE_MAX_MS = 60_000;
 /** How long the last word to a command may take when the run is cancelled: the runner kills after 7.5 s. */
-const CANCEL_TIMEOUT_MS = 3000;
+const CANCEL_TIMEOUT_MS = 1500;
 const COMMENT_CHARACTERS_MAX = 100;
 const SHOWN_CHARACTERS_MAX = 1000;
 /** What the SSM agent puts at the end of output that it cut at 24,000 characters. */

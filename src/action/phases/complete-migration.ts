@@ -4,8 +4,13 @@
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
 import type { MigrationRecord } from '../../contract/host-commands.ts';
 import type { CutoverReport } from '../../contract/reports.ts';
-import { isMigrationError, MigrationError } from '../../core/errors.ts';
-import { awaitCompletion, requestCompletion, waitForAvailable } from '../aws/online-migration.ts';
+import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
+import {
+  awaitCompletion,
+  requestCompletion,
+  waitForAvailable,
+  watchCompletion,
+} from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
 import { fetchReport } from '../host/report.ts';
@@ -58,8 +63,9 @@ async function cutOver(setting: Setting): Promise<void> {
   const { source, target: endpoint, route } = migration;
   const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
   // Run again after its proof, the job answers with that proof as long as the fence has stood since.
+  // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
   const outcome = await runHostJob(
-    { inputs, world, host },
+    { inputs: { ...inputs, onCancel: 'stop' }, world, host },
     {
       kind: 'cutover',
       source,
@@ -73,7 +79,11 @@ async function cutOver(setting: Setting): Promise<void> {
     },
   );
   found.part({ report: outcome.report });
-  if (outcome.error !== undefined) throw outcome.error;
+  if (outcome.error !== undefined) {
+    // Killed, it could not lift its fence itself.
+    if (outcome.error.code === 'job-dead') await unfence(setting);
+    throw outcome.error;
+  }
   found.outputs(cutoverOutputs(outcome.report));
   if (route === 'native') await promote(setting, target.id);
 }
@@ -90,14 +100,17 @@ async function promote(setting: Setting, id: string): Promise<void> {
     await waitForAvailable(world.elasticache, { id, timeoutMs });
     return;
   }
-  let isAccepted = false;
+  let progress: Promotion = 'not-requested';
   try {
-    const requested = await requestCompletion(world.elasticache, { id, force: false });
-    isAccepted = true;
-    const done = await awaitCompletion(world.elasticache, { ...requested, timeoutMs });
+    const watch = await watchCompletion(world.elasticache, id);
+    world.signal.throwIfAborted();
+    progress = 'requested';
+    await requestCompletion(world.elasticache, { id, force: false });
+    progress = 'accepted';
+    const done = await awaitCompletion(world.elasticache, { id, watch, timeoutMs });
     found.part({ nativeEvents: done.events });
   } catch (error) {
-    if (isNotPromoted(error, isAccepted)) await unfence(setting);
+    if (isNotPromoted(error, progress)) await unfence(setting);
     else
       found.warn(
         'The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.',
@@ -106,18 +119,30 @@ async function promote(setting: Setting, id: string): Promise<void> {
   }
 }
 
+type Promotion = 'not-requested' | 'requested' | 'accepted';
+
 /** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
-function isNotPromoted(error: unknown, isAccepted: boolean): boolean {
+function isNotPromoted(error: unknown, progress: Promotion): boolean {
+  if (progress === 'not-requested') return true;
   if (!isMigrationError(error)) return false;
-  return isAccepted ? error.code === 'migration-promotion-failed' : error.code === 'aws-access-denied';
+  return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
 }
 
+/** Also at the end of a run that was cancelled: hence a signal of its own. */
 async function unfence({ inputs, world, found, host, migration }: Setting): Promise<void> {
-  const outcome = await runHostJob({ inputs, world, host }, { kind: 'unfence', source: migration.source });
-  if (outcome.error !== undefined) {
-    found.warn(`The fence at the source was not lifted: ${outcome.error.message}`);
+  const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
+  const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  try {
+    const job = { kind: 'unfence', source: migration.source } as const;
+    await host.call({ command: 'start', ...identity, job }, { signal });
+    found.warn('The fence at the source is lifted, because nothing was handed over.');
+  } catch (error) {
+    found.warn(`The fence at the source was not lifted, run rollback: ${errorText(error)}`);
   }
 }
+
+/** A cancelled run has 7.5 seconds for everything. */
+const UNFENCE_TIMEOUT_MS = 5000;
 
 async function showEarlierCutover({ inputs, world, found, host }: Setting): Promise<void> {
   const identity = { migrationId: inputs.migrationId, repository: world.repository };

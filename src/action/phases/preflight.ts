@@ -79,13 +79,16 @@ export function nativeSourceAddress(
 /**
  * Fails when a finding fails; the error is that of the first, and the message names the others.
  *
- * What rules the route out comes first: it stands whatever is done about the rest.
+ * A mistake in the inputs comes first, then what rules the route out: it stands whatever is done about the rest.
  *
  * @throws the code of the finding
  */
 export function refuseFailures({ findings }: PreflightReport): void {
   const failures = findings.filter(({ status }) => status === 'fail');
-  const first = failures.find(({ code }) => code.startsWith('route-')) ?? failures[0];
+  const first =
+    failures.find(({ code }) => code.startsWith('input-')) ??
+    failures.find(({ code }) => code.startsWith('route-')) ??
+    failures[0];
   if (first === undefined) return;
   const others = failures.filter((finding) => finding !== first).map(({ code }) => code);
   const also = others.length > 0 ? ` (These findings fail too: ${others.join(', ')}.)` : '';

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../contract/endpoint.ts';
 import type { Route } from '../../contract/finding.ts';
 import type { MigrationRecord } from '../../contract/host-commands.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
-import { awaitCompletion, requestCompletion } from '../aws/online-migration.ts';
+import { awaitCompletion, requestCompletion, watchCompletion } from '../aws/online-migration.ts';
 import { describeTarget } from '../aws/target.ts';
 import type { InputsOf } from '../inputs.ts';
 import { runHostJob } from './host-job.ts';
@@ -66,8 +66,10 @@ async function abortNative(
     if (migration === undefined && target.status === 'migrating') aborted.route = 'native';
     aborted.target = targetEndpoint(target, inputs);
     if (aborted.route === 'replica' || target.status === 'available') return aborted;
-    const requested = await requestCompletion(elasticache, { id: target.id, force: true });
-    const ended = await awaitCompletion(elasticache, { ...requested, timeoutMs: inputs.waitTimeoutMs });
+    const { id } = target;
+    const watch = await watchCompletion(elasticache, id);
+    await requestCompletion(elasticache, { id, force: true });
+    const ended = await awaitCompletion(elasticache, { id, watch, timeoutMs: inputs.waitTimeoutMs });
     found.part({ nativeEvents: ended.events });
   } catch (error) {
     if (isMigrationError(error) && error.code === 'replication-group-not-migrating') {

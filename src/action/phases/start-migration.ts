@@ -55,7 +55,11 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
     if (route === 'native') await startNative(setting, running !== undefined);
     else await startReplica(setting);
   } catch (error) {
-    if (!adopted) await forgetUnstarted(setting);
+    if (setting.progress.isStartRequested || (running !== undefined && route === 'native')) {
+      found.warn(
+        'The online migration goes on in ElastiCache: run start-migration again to follow it, or rollback.',
+      );
+    } else if (!adopted) await forgetUnstarted(setting);
     throw error;
   }
   found.outputs({ 'migration-status': 'live' });
@@ -183,8 +187,7 @@ async function followNative({ inputs, world, found, host, target, endpoints }: S
 }
 
 /** A migration that never touched the target leaves no record that would stand in the way of the next attempt. */
-async function forgetUnstarted({ inputs, world, found, host, progress }: Setting): Promise<void> {
-  if (progress.isStartRequested) return;
+async function forgetUnstarted({ inputs, world, found, host }: Setting): Promise<void> {
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
   try {
     const { jobs } = await host.call({ command: 'status', ...identity });

@@ -49,13 +49,20 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
   found.part({ jobs: (await host.call({ command: 'status', ...identity })).jobs });
   found.outputs({
     'lag-bytes': String(outcome.report.lagBytes),
-    'migration-status': outcome.report.live ? 'live' : 'copying',
+    ...(isCuttingOver(seen) ? {} : { 'migration-status': outcome.report.live ? 'live' : 'copying' }),
   });
 };
+
+function isCuttingOver(seen: HostReplyOf<'status'>): boolean {
+  return ['cutting-over', 'proved'].includes(migrationStatus(seen));
+}
 
 function migrationStatus({ migration, jobs }: HostReplyOf<'status'>): string {
   if (migration === undefined) return 'none';
   if (migration.completedAtMs !== undefined) return 'completed';
+  const cutover = jobs.find(({ kind }) => kind === 'cutover');
+  if (cutover?.status === 'running') return 'cutting-over';
+  if (cutover?.status === 'succeeded') return 'proved';
   const sync = jobs.find(({ kind }) => kind === 'sync');
   if (sync === undefined) return 'none';
   if (sync.status === 'running') return sync.progress.stage === 'live' ? 'live' : 'copying';

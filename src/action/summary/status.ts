@@ -35,6 +35,13 @@ function verdict(view: StatusView): Span | undefined {
   if (migration?.completedAtMs !== undefined) {
     return span`**Completed.** The target took over at ${instant(migration.completedAtMs)}.`;
   }
+  const cutover = jobs?.find(({ kind }) => kind === 'cutover');
+  if (migration !== undefined && cutover?.status === 'running') {
+    return span`**Cutting over.** The source may refuse writes; stage ${code(cutover.progress.stage)}.`;
+  }
+  if (migration !== undefined && cutover?.status === 'succeeded') {
+    return span`**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`;
+  }
   const sync = syncOf(view);
   if (sync !== undefined) return syncVerdict(sync);
   if (migration !== undefined)

@@ -57,6 +57,8 @@ export async function setFence(client: Client, { directory, clock }: FenceStore)
     if (lag?.value === '0') await client.call('CONFIG', 'SET', MAX_LAG, FENCE_MAX_LAG);
     await client.call('CONFIG', 'SET', REPLICAS, FENCE_REPLICAS);
     if (record.paused) await client.call('CLIENT', 'UNPAUSE');
+    // Before 6.2 a transaction that was queued before the fence would still be executed behind it.
+    if (!record.paused) await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     if (areScriptsUsed(info)) await assertScriptsAreFenced(client);
   } catch (error) {
     await liftFence(client, directory);
@@ -109,6 +111,21 @@ export async function isFenceStanding(client: Client, directory: string): Promis
 /** Whether a fence is recorded that has not been lifted. */
 export function isFenceRecorded(directory: string): boolean {
   return readRecord(directory) !== undefined;
+}
+
+/**
+ * Says so when a fence of ours stands of which nothing is recorded: a rollback must not call such a source restored.
+ *
+ * @throws fence-denied
+ */
+export async function refuseUnrecordedFence(client: Client): Promise<void> {
+  const value = await readSetting(client, REPLICAS).catch(() => undefined); // who may not look did not fence either
+  if (value !== FENCE_REPLICAS) return;
+  throw new MigrationError(
+    'fence-denied',
+    `The source ${client.access.address} still refuses writes (${FENCE_NAME}), and what was set before is not recorded on this host.`,
+    { remedy: `Set it by hand: CONFIG SET ${REPLICAS} 0 is the default.` },
+  );
 }
 
 async function recordSettings(

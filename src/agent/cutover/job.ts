@@ -28,14 +28,17 @@ const LIFT_DELAYS_MS = [200, 1000, 3000];
 export const runCutover: Job<'cutover'> = async (request, context) => {
   const { directory } = context;
   const earlier = readCutoverStep(directory, request);
-  if (earlier?.step === 'completed') return earlier.report;
   const cutover: Cutover = {
     request,
     context,
     source: await resolveAccess('source', request.source, context.resolveSecret),
     target: await resolveAccess('target', request.target, context.resolveSecret),
   };
-  if (earlier?.step === 'handing-over' && (await isFenced(cutover))) return handOver(cutover, earlier.report);
+  if (earlier !== undefined && 'report' in earlier) {
+    if (await isFenced(cutover))
+      return earlier.step === 'completed' ? earlier.report : handOver(cutover, earlier.report);
+    if (earlier.step === 'completed') throw fenceLost(cutover.source, earlier.report);
+  }
   await startOver(cutover);
   const report = await proveBehindFence(cutover);
   writeCutoverStep(directory, request, { step: 'handing-over', report });
@@ -52,6 +55,14 @@ type Cutover = {
 async function isFenced({ source, context }: Cutover): Promise<boolean> {
   await using client = await openClient(source);
   return await isFenceStanding(client, context.directory);
+}
+
+/** The target was released behind a fence that has fallen since: nobody knows what the source took meanwhile. */
+function fenceLost({ address }: Access, { fencedAtMs }: CutoverReport): MigrationError {
+  return new MigrationError(
+    'fence-lost',
+    `The target was handed over behind the fence of ${new Date(fencedAtMs).toISOString()}, but the source ${address} takes writes again.`,
+  );
 }
 
 /** Undoes what a run that died may have left, then looks whether a cutover may begin. */

@@ -1,3 +1,4 @@
+import type { JobKind } from '../../contract/jobs.ts';
 import type { RollbackReport } from '../../contract/reports.ts';
 import { errorText, MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Job, JobContext } from '../job/context.ts';
@@ -7,7 +8,7 @@ import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
-import { isFenceRecorded, liftFence } from './fence.ts';
+import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
 
 type Request = Parameters<Job<'rollback'>>[0];
@@ -21,6 +22,13 @@ type Request = Parameters<Job<'rollback'>>[0];
  * @throws the code of the first step that failed
  */
 export const runRollback: Job<'rollback'> = async (request, context) => {
+  if (readCutoverStep(context.directory, request)?.step === 'completed') {
+    throw new MigrationError(
+      'migration-completed',
+      'The target was handed over already: a rollback would lose what was written since.',
+      { remedy: 'Run complete-migration again, which marks the migration complete.' },
+    );
+  }
   const steps: RollbackReport['steps'] = [];
   const failures: unknown[] = [];
   const take = async (step: string, act: () => Promise<string>) => {
@@ -33,7 +41,7 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
     context.log(`${step}: ${outcome}`);
   };
   // The cutover before the sync: it would take the end of the sync for a failure of its own.
-  for (const kind of ['cutover', 'verify', 'sync'] as const) {
+  for (const kind of ['cutover', 'verify', 'sync', 'preflight', 'backup', 'link'] as const) {
     await take(`stop ${kind}`, () => stopJob(kind, context));
   }
   await take('lift fence', () => releaseSource(request, context));
@@ -43,16 +51,20 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
   return { kind: 'rollback', steps };
 };
 
-async function stopJob(kind: 'cutover' | 'verify' | 'sync', { siblings }: JobContext): Promise<string> {
+async function stopJob(kind: JobKind, { siblings }: JobContext): Promise<string> {
   if ((await siblings.state(kind))?.status !== 'running') return 'was not running';
   await siblings.stop(kind);
   return 'stopped';
 }
 
 async function releaseSource(request: Request, context: JobContext): Promise<string> {
-  if (!isFenceRecorded(context.directory)) return 'there was none';
+  const isRecorded = isFenceRecorded(context.directory);
   const access = await resolveAccess('source', request.source, context.resolveSecret);
   await using client = await openClient(access);
+  if (!isRecorded) {
+    await refuseUnrecordedFence(client);
+    return 'there was none';
+  }
   await liftFence(client, context.directory);
   return 'lifted, with the settings as they were found';
 }

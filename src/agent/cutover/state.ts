@@ -40,6 +40,12 @@ export function isCutoverProved(directory: string): boolean {
   return state?.current.step === 'handing-over' || state?.current.step === 'completed';
 }
 
+/** Whether the replica route has handed over, or was about to: then the sync may be gone, and only the fence protects. */
+export function isHandedOverToReplica(directory: string): boolean {
+  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
+  return state?.route === 'replica' && isCutoverProved(directory);
+}
+
 /** Keeps where the cutover is, so that a run after a crash knows. */
 export function writeCutoverStep(directory: string, request: CutoverRequest, current: CutoverStep): void {
   const state: z.infer<typeof stateSchema> = { ...identityOf(request), current };

@@ -14,6 +14,7 @@ import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { isFenceRecorded } from '../cutover/fence.ts';
+import { isCutoverProved } from '../cutover/state.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
 import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
@@ -64,17 +65,20 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'report':
       return reportPage(command, store);
     case 'complete': {
-      const migration = { ...requireMigration(store), completedAtMs: runtime.clock.nowMs() };
+      const record = requireMigration(store);
+      if (record.completedAtMs === undefined) refuseUnproved(store);
+      const migration = { ...record, completedAtMs: record.completedAtMs ?? runtime.clock.nowMs() };
       store.writeMigration(migration);
       return { migration };
     }
     case 'forget':
       refuseWhileRunning(store);
+      refuseCompleted(store);
       store.forgetMigration();
       return { forgotten: true };
     case 'remove':
       refuseWhileRunning(store);
-      refuseWhileFenced(store);
+      refuseWhileOpen(store);
       return { removed: removeState(store, runtime) };
     default:
       return assertNever(command);
@@ -207,6 +211,23 @@ function removeState(store: MigrationStore, runtime: HostRuntime): string[] {
   return removed;
 }
 
+/** Between the proof and this mark somebody may have rolled the migration back. */
+function refuseUnproved(store: MigrationStore): void {
+  if (isCutoverProved(store.directory) && store.readState('rollback')?.status !== 'running') return;
+  throw new MigrationError('migration-conflict', 'The cutover was undone before it was marked complete.', {
+    remedy: 'Look at `status`, and run one phase at a time.',
+  });
+}
+
+function refuseCompleted(store: MigrationStore): void {
+  const completedAtMs = store.readMigration()?.completedAtMs;
+  if (completedAtMs === undefined) return;
+  throw new MigrationError(
+    'migration-completed',
+    `The migration was completed at ${new Date(completedAtMs).toISOString()}.`,
+  );
+}
+
 function refuseWhileRunning(store: MigrationStore): void {
   const running = JOB_KINDS.filter((kind) => store.readState(kind)?.status === 'running');
   if (running.length > 0) {
@@ -218,16 +239,17 @@ function refuseWhileRunning(store: MigrationStore): void {
   }
 }
 
-/** The record of a fence holds the only copy of the source's own settings; after the hand-over the fence is to stay. */
-function refuseWhileFenced(store: MigrationStore): void {
-  if (store.readMigration()?.completedAtMs !== undefined || !isFenceRecorded(store.directory)) return;
-  throw new MigrationError(
-    'migration-conflict',
-    'The source is still fenced by a cutover that did not end.',
-    {
-      remedy: 'Run `rollback`, which lifts the fence, or complete-migration again; then `cleanup`.',
-    },
-  );
+/**
+ * A migration that is not over still needs its state: the settings that a fence replaced are recorded nowhere else, and
+ * on the native route ElastiCache goes on although no job runs here.
+ */
+function refuseWhileOpen(store: MigrationStore): void {
+  const migration = store.readMigration();
+  if (migration?.completedAtMs !== undefined) return;
+  if (migration === undefined && !isFenceRecorded(store.directory)) return;
+  throw new MigrationError('migration-conflict', 'The migration is neither completed nor rolled back.', {
+    remedy: 'Run `complete-migration` or `rollback` first, then `cleanup`.',
+  });
 }
 
 function refuseOtherRepository(

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
-import type { JobKind } from '../../contract/jobs.ts';
+import type { JobKind, JobRequest } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { forgetCutover, isCutoverProved } from '../cutover/state.ts';
 import { newJobState } from '../job/context.ts';
@@ -31,7 +32,11 @@ export async function startJob(
 ): Promise<HostReplyOf<'start'>> {
   const { job, migrationId, repository } = command;
   const running = store.readState(job.kind);
-  if (running?.status === 'running') return { state: running, adopted: true };
+  if (running?.status === 'running') {
+    if (isAdoptable(store, job)) return { state: running, adopted: true };
+    if (job.kind === 'cutover') refuseOtherCutover();
+    await endJob(store, job.kind, runtime);
+  }
   refuseAfterCompletion(store, job.kind);
   if (job.kind === 'sync') refuseBehindProof(store);
   for (const voided of VOIDED_BY[job.kind] ?? []) await endJob(store, voided, runtime);
@@ -59,6 +64,29 @@ export async function startJob(
 }
 
 const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'rollback'];
+
+/**
+ * A running job is adopted when it does what is asked for; a sync and a rollback do so whatever the other inputs say,
+ * since their servers are those of the migration.
+ */
+function isAdoptable(store: MigrationStore, job: JobRequest): boolean {
+  if (job.kind === 'sync' || job.kind === 'rollback') return true;
+  const { targetFacts: _, ...running } = asRecord(store.readJobFile(job.kind).request);
+  const { targetFacts: __, ...wanted } = asRecord(job);
+  return isDeepStrictEqual(running, wanted);
+}
+
+/** What AWS says of the target changes by itself, and only preflight has it. */
+function asRecord(job: JobRequest): { targetFacts?: unknown } & Record<string, unknown> {
+  return { ...job };
+}
+
+function refuseOtherCutover(): never {
+  throw new MigrationError('migration-conflict', 'A cutover with other inputs is running.', {
+    remedy: 'Wait until it ends, or run rollback, which stops it; then run the phase again.',
+    retryable: true,
+  });
+}
 
 /** A job that still runs would write its outcome after it has become void. */
 async function endJob(store: MigrationStore, kind: JobKind, { clock, signal }: HostRuntime): Promise<void> {

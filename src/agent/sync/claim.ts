@@ -82,12 +82,21 @@ export async function claimForCopy(
 ): Promise<void> {
   const claim = encodeClaim({ ...holder, state: 'copying' });
   if (mustFlush) {
+    // Another host may have claimed it since the plan was made: then nothing of its copy may be flushed.
+    await target.call('WATCH', RESERVED_KEY);
+    const found = await readClaim(target);
+    if (found !== undefined && !isHeldBy(found, holder)) throw conflict(found, target.access.address);
     await target.call('MULTI');
     await target.call('FLUSHALL');
     if (hasFunctions) await target.call('FUNCTION', 'FLUSH');
     await target.call('SET', RESERVED_KEY, claim);
-    await target.call('EXEC');
-    return;
+    if ((await target.call('EXEC')) !== null) return;
+    const faster = await readClaim(target);
+    if (faster !== undefined) throw conflict(faster, target.access.address);
+    throw new MigrationError(
+      'migration-conflict',
+      `Another migration was about to take the target ${target.access.address}.`,
+    );
   }
   if ((await target.call('SET', RESERVED_KEY, claim, 'NX')) !== null) return;
   const winner = await readClaim(target);
@@ -140,5 +149,30 @@ function conflict(claim: Claim, address: string): MigrationError {
   return new MigrationError(
     'migration-conflict',
     `The target ${address} is held by the migration ${claim.migrationId} of ${claim.repository}, run from the host ${claim.hostId}.`,
+  );
+}
+
+/** A source below this share of the target's keys is not copied over it without being asked. */
+const SHRUNK_SHARE = 0.5;
+/** So few keys come and go by themselves. */
+const SHRUNK_KEYS_MIN = 100;
+
+/**
+ * Refuses to copy a source anew that has lost most of what the target already has: one that came back empty from a
+ * restart would otherwise take the last copy with it.
+ *
+ * @throws source-shrunk
+ */
+export function refuseShrunkSource({
+  sourceKeys,
+  targetKeys,
+}: {
+  sourceKeys: number;
+  targetKeys: number;
+}): void {
+  if (targetKeys < SHRUNK_KEYS_MIN || sourceKeys >= targetKeys * SHRUNK_SHARE) return;
+  throw new MigrationError(
+    'source-shrunk',
+    `The source can only be copied anew, but it holds ${sourceKeys} keys and the target ${targetKeys}.`,
   );
 }

@@ -14,6 +14,7 @@ import {
   markForCopy,
   planStart,
   readTargetContent,
+  refuseShrunkSource,
   type StartPlan,
 } from './claim.ts';
 import { copyDataSet } from './copy.ts';
@@ -134,6 +135,10 @@ async function reachStream(reaching: Reaching): Promise<Checkpoint> {
     return checkpoint;
   }
   if (plan.kind === 'resume') {
+    refuseShrunkSource({
+      sourceKeys: reaching.sourceKeys,
+      targetKeys: (await readTargetContent(reaching.target)).keys,
+    });
     meter.note('copied anew: the source no longer holds what followed the checkpoint');
     context.log('the source cannot resume from the checkpoint: copying anew');
   }

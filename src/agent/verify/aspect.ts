@@ -25,7 +25,6 @@ export type Aspect =
   | { readonly of: 'stream-info'; readonly field: string }
   /** A field of XINFO GROUPS; `name` is whether there is the group. */
   | { readonly of: 'stream-group'; readonly group: Buffer; readonly field: string }
-  | { readonly of: 'stream-consumer'; readonly group: Buffer; readonly name: Buffer }
   /** An entry of the PEL: consumer and delivery count. */
   | { readonly of: 'stream-pending'; readonly group: Buffer; readonly id: string };
 
@@ -129,11 +128,6 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
     kind: 'stream-metadata',
     commands: (_, key) => [['XINFO', 'GROUPS', key]],
     read: ([reply], { group, field }) => textHolding(findNamed(reply, group)?.get(field)),
-  },
-  'stream-consumer': {
-    kind: 'stream-metadata',
-    commands: ({ group }, key) => [['XINFO', 'CONSUMERS', key, group]],
-    read: ([reply], { name }) => textHolding(findNamed(reply, name)?.get('name')),
   },
   'stream-pending': {
     kind: 'stream-metadata',

@@ -61,8 +61,6 @@ function detailOf(
       return `${aspect.field}: ${presence(source, target) ?? numbers(source, target)}`;
     case 'stream-group':
       return `group ${displayName(aspect.group, display)}${aspect.field === 'name' ? '' : ` ${aspect.field}`}: ${presence(source, target) ?? numbers(source, target)}`;
-    case 'stream-consumer':
-      return `group ${displayName(aspect.group, display)} consumer ${displayName(aspect.name, display)}: ${presence(source, target) ?? 'differs'}`;
     case 'stream-pending':
       return `group ${displayName(aspect.group, display)} pending entry ${aspect.id}: ${presence(source, target) ?? 'consumer or delivery count differs'}`;
     default:

@@ -7,6 +7,7 @@ import {
   requestCompletion,
   startMigration,
   testMigration,
+  watchCompletion,
 } from '../../../src/action/aws/online-migration.ts';
 import { createSnapshot } from '../../../src/action/aws/snapshot.ts';
 import type { ElastiCacheDoor } from '../../../src/action/aws/target.ts';
@@ -144,5 +145,7 @@ async function completeMigration(
   door: ElastiCacheDoor,
   { timeoutMs, ...request }: { id: string; force: boolean; timeoutMs: number },
 ) {
-  return await awaitCompletion(door, { ...(await requestCompletion(door, request)), timeoutMs });
+  const watch = await watchCompletion(door, request.id);
+  await requestCompletion(door, request);
+  return await awaitCompletion(door, { id: request.id, watch, timeoutMs });
 }

@@ -6,6 +6,7 @@ import {
   startMigration,
   testMigration,
   waitForAvailable,
+  watchCompletion,
   watchMigrationHold,
   watchMigrationStart,
 } from '../../../src/action/aws/online-migration.ts';
@@ -264,5 +265,7 @@ async function completeMigration(
   door: ElastiCacheDoor,
   { timeoutMs, ...request }: { id: string; force: boolean; timeoutMs: number },
 ) {
-  return await awaitCompletion(door, { ...(await requestCompletion(door, request)), timeoutMs });
+  const watch = await watchCompletion(door, request.id);
+  await requestCompletion(door, request);
+  return await awaitCompletion(door, { id: request.id, watch, timeoutMs });
 }

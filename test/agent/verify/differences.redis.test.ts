@@ -226,13 +226,6 @@ const SEEDS: readonly Seed[] = [
     line: 'stream stream-metadata: group g pending entry 1-1: consumer or delivery count differs',
   },
   {
-    name: 'a consumer',
-    key: 'consumer',
-    both: group('consumer'),
-    source: [['XGROUP', 'CREATECONSUMER', 'consumer', 'g', 'idle one']],
-    line: 'stream stream-metadata: group g consumer idle one: only at the source',
-  },
-  {
     name: 'a group',
     key: 'group',
     both: group('group'),
