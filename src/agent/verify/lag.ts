@@ -66,8 +66,13 @@ function offsetOfReplica(fields: ReadonlyMap<string, string>, mark: Mark): numbe
 async function offsetOfSync(target: Session, mark: Mark): Promise<number | undefined> {
   const [reply] = await target.ask(0, [['GET', RESERVED_KEY]]);
   if (!Buffer.isBuffer(reply)) return undefined;
-  const { checkpoint } = decodeClaim(reply.toString(), target.access.address);
-  return checkpoint?.replid === mark.replid ? checkpoint.offset : undefined;
+  try {
+    const { checkpoint } = decodeClaim(reply.toString(), target.access.address);
+    return checkpoint?.replid === mark.replid ? checkpoint.offset : undefined;
+  } catch {
+    // A claim of another version tells nothing here; who takes the target says so.
+    return undefined;
+  }
 }
 
 /** `slave0:ip=...,port=...,state=online,offset=...,lag=...`: what the replicas of the source have acknowledged. */

@@ -232,7 +232,7 @@ describe('a call that goes wrong', () => {
     {
       title: 'expired credentials',
       fault: { operation: 'SendCommand', error: 'ExpiredTokenException', times: 99 },
-      code: 'aws-credentials-missing',
+      code: 'aws-credentials-expired',
     },
   ])('names $title', async ({ fault, code }) => {
     await using stage = await setStage();

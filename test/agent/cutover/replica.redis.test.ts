@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { setFence } from '../../../src/agent/cutover/fence.ts';
 import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
@@ -154,21 +155,34 @@ describe('a rollback', () => {
       { step: 'stop cutover', outcome: 'was not running' },
       { step: 'stop verify', outcome: 'was not running' },
       { step: 'stop sync', outcome: 'stopped' },
+      { step: 'stop preflight', outcome: 'was not running' },
+      { step: 'stop backup', outcome: 'was not running' },
+      { step: 'stop link', outcome: 'was not running' },
       { step: 'lift fence', outcome: 'there was none' },
       { step: 'release target', outcome },
     ]);
     expect(await pair.target.client().dbsize()).toBe(keys);
   });
 
-  it('after a cutover opens the source again and leaves the target as it is', async () => {
+  it('is refused after the hand-over, and leaves both sides as they are', async () => {
     await using pair = await startLivePair();
-    const before = await readSettings(pair.source);
     await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    const fenced = await readSettings(pair.source);
     await pair.target.client().set('new', '1');
-    const report = await runRollback(rollbackRequest(pair, true), contextOf(pair));
-    expect(report.steps.at(-1)?.outcome).toBe('left as it is: this migration does not hold it');
+    await expect(runRollback(rollbackRequest(pair, true), contextOf(pair))).rejects.toMatchObject({
+      code: 'migration-completed',
+    });
     expect(await pair.target.client().dbsize()).toBe(4);
-    expect(await readSettings(pair.source)).toEqual(before);
+    expect(await readSettings(pair.source)).toEqual(fenced);
+  });
+
+  it('does not call a source restored that a fence without record still holds', async () => {
+    await using pair = await startLivePair();
+    await pair.source.client().config('SET', 'min-replicas-to-write', '1000000');
+    await expect(runRollback(rollbackRequest(pair, false), contextOf(pair))).rejects.toMatchObject({
+      code: 'fence-denied',
+      remedy: expect.stringContaining('CONFIG SET min-replicas-to-write'),
+    });
   });
 
   it('leaves the target of another migration alone', async () => {
@@ -183,7 +197,8 @@ describe('a rollback', () => {
   it('restores the source though the target cannot be reached, and says so at the end', async () => {
     await using pair = await startLivePair();
     const before = await readSettings(pair.source);
-    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await using client = await openClient(accessOf('source', pair.source));
+    await setFence(client, contextOf(pair));
     await pair.target.stop();
     await expect(runRollback(rollbackRequest(pair, false), contextOf(pair))).rejects.toMatchObject({
       code: 'target-unreachable',
