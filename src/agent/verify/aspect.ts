@@ -95,8 +95,14 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
   },
   'hash-field': {
     kind: 'value',
-    commands: ({ name }, key) => [['HGET', key, name]],
-    read: ([value]) => bytesHolding(value),
+    commands: ({ name }, key, { fieldExpiry }) => [
+      ['HGET', key, name],
+      ...(fieldExpiry ? [['HPEXPIRETIME', key, 'FIELDS', 1, name]] : []),
+    ],
+    read: ([value, time], _, capabilities) => {
+      const atMs = capabilities.fieldExpiry ? readFieldExpiry(time, capabilities) : -1;
+      return { ...bytesHolding(value), expiry: { atMs, slackMs: 0 } };
+    },
   },
   'hash-field-ttl': {
     kind: 'ttl',

@@ -170,6 +170,8 @@ type Sight = {
   readonly keyDisplay: KeyDisplay;
 };
 
+const EXPIRING_ASPECTS: ReadonlySet<Aspect['of']> = new Set(['type', 'hash-field', 'hash-field-ttl']);
+
 function judge(watch: Watch, sight: Sight): void {
   const [source, target] = sight.holdings;
   if (source === undefined || target === undefined)
@@ -192,14 +194,14 @@ function withoutBytes({ identity, expiry }: Holding): Holding {
   return expiry === undefined ? { identity } : { identity, expiry };
 }
 
-/** A key that only one side still has although its time is over by the clock of the other. */
+/** A key or field that only one side still has although its time is over by the clock of the other. */
 function hasExpired(
   aspect: Aspect,
   source: Holding,
   target: Holding,
   { sourceNowMs, targetNowMs, clockToleranceMs }: Sight,
 ): boolean {
-  if (aspect.of !== 'type' || (source.identity === '') === (target.identity === '')) return false;
+  if (!EXPIRING_ASPECTS.has(aspect.of) || (source.identity === '') === (target.identity === '')) return false;
   const [holder, nowMs] = target.identity === '' ? [source, targetNowMs] : [target, sourceNowMs];
   const atMs = holder.expiry?.atMs ?? -1;
   return atMs >= 0 && atMs <= nowMs + clockToleranceMs + (holder.expiry?.slackMs ?? 0);
