@@ -17,7 +17,7 @@ const MANY_BYTES = 512 * 1024;
 /**
  * Goes once over the keys of the connection's database that expire, and writes the times that `rewrite` gives them.
  *
- * What a step writes, what it reads of the keys found by the step before, and the next SCAN are one batch. Every key
+ * The next SCAN is on its way while the keys of the one before are looked at, so that neither side waits. Every key
  * that is there all the time is visited at least once, so on a target that nobody else writes to all are, and a pass
  * that was interrupted is simply made again.
  *
@@ -25,27 +25,36 @@ const MANY_BYTES = 512 * 1024;
  */
 export async function rewriteExpiries(connection: RawConnection, rewrite: Rewrite): Promise<number> {
   let rewritten = 0;
-  let step: Step = { cursor: '0', isOver: false, count: SCAN_COUNT_FIRST, keys: [] };
-  let writes: readonly ExpiringKey[] = [];
-  while (!step.isOver || step.keys.length > 0 || writes.length > 0) {
-    const replies = await exchange(connection, [
-      ...writes.map(({ key, atMs }): Command => ['PEXPIREAT', key, atMs]),
-      ...step.keys.map((key): Command => ['PEXPIRETIME', key]),
-      ...(step.isOver ? [] : [['SCAN', step.cursor, 'COUNT', step.count]]),
-    ]);
+  const rewriteStep = async (keys: readonly Buffer[]) => {
+    const replies = await exchange(
+      connection,
+      keys.map((key): Command => ['PEXPIRETIME', key]),
+    );
+    const expiring = keys.map((key, index) => ({ key, atMs: Number(replies[index]) }));
+    const writes = await rewrite(expiring.filter(({ atMs }) => atMs >= 0));
+    await exchange(
+      connection,
+      writes.map(({ key, atMs }): Command => ['PEXPIREAT', key, atMs]),
+    );
     rewritten += writes.length;
-    const times = replies.slice(writes.length, writes.length + step.keys.length).map(Number);
-    const expiring = step.keys.map((key, index) => ({ key, atMs: times[index] ?? -1 }));
-    writes = await rewrite(expiring.filter(({ atMs }) => atMs >= 0));
-    step = step.isOver ? { ...step, keys: [] } : readStep(replies.at(-1), step.count);
+  };
+  const scan = async ({ cursor, count }: Pick<Step, 'cursor' | 'count'>) => {
+    const [reply] = await exchange(connection, [['SCAN', cursor, 'COUNT', count]]);
+    return readStep(reply, count);
+  };
+  let step = await scan({ cursor: '0', count: SCAN_COUNT_FIRST });
+  for (;;) {
+    if (step.cursor === '0') {
+      await rewriteStep(step.keys);
+      return rewritten;
+    }
+    [step] = await Promise.all([scan(step), rewriteStep(step.keys)]);
   }
-  return rewritten;
 }
 
-/** Where a scan is: what the last step found, and how the next one is asked for. */
+/** What a step of a scan found, and how the next one is asked for; its cursor is 0 when there is none. */
 type Step = {
   readonly cursor: string;
-  readonly isOver: boolean;
   readonly count: number;
   readonly keys: readonly Buffer[];
 };
@@ -56,8 +65,7 @@ function readStep(reply: Reply | undefined, count: number): Step {
   if (!Buffer.isBuffer(cursor) || !Array.isArray(found)) throw new Error('SCAN answered no cursor with keys');
   const keys = found.filter((key) => Buffer.isBuffer(key));
   const bytes = keys.reduce((sum, key) => sum + key.length, 0);
-  const next = cursor.toString('latin1');
-  return { cursor: next, isOver: next === '0', count: nextCount(count, bytes), keys };
+  return { cursor: cursor.toString('latin1'), count: nextCount(count, bytes), keys };
 }
 
 /** Keeps the names that a step holds in memory within bounds, whatever their length. */
