@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
-import { decodeClaim } from '../redis/checkpoint.ts';
+import { decodeClaim, isClaim } from '../redis/checkpoint.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Session } from './session.ts';
 
@@ -65,7 +65,7 @@ function offsetOfReplica(fields: ReadonlyMap<string, string>, mark: Mark): numbe
 /** What a sync of ours has committed; other replicas of the source, which may be slow, say nothing about our target. */
 async function offsetOfSync(target: Session, mark: Mark): Promise<number | undefined> {
   const [reply] = await target.ask(0, [['GET', RESERVED_KEY]]);
-  if (!Buffer.isBuffer(reply)) return undefined;
+  if (!Buffer.isBuffer(reply) || !isClaim(reply)) return undefined;
   const { checkpoint } = decodeClaim(reply.toString(), target.access.address);
   return checkpoint?.replid === mark.replid ? checkpoint.offset : undefined;
 }
