@@ -157,7 +157,9 @@ export const cutoverReportSchema = z.strictObject({
   targetOffset: z.number(),
   drainDurationMs: z.number(),
   proofDurationMs: z.number(),
-  /** From the fence until the proof was complete. */
+  /** What it took to correct expiry times before the proof, and to restore the exact ones after it. */
+  settleDurationMs: z.number(),
+  /** From the fence until the target could take over; on the route native until the proof was complete. */
   writePauseMs: z.number(),
   verification: verifyReportSchema,
 });

@@ -87,7 +87,12 @@ function proofTable(report: CutoverReport): Block {
 }
 
 function pause(report: CutoverReport): string {
-  const parts = `${formatDuration(report.drainDurationMs)} drain, ${formatDuration(report.proofDurationMs)} proof`;
+  const steps = [
+    `${formatDuration(report.drainDurationMs)} drain`,
+    `${formatDuration(report.proofDurationMs)} proof`,
+    ...(report.settleDurationMs > 0 ? [`${formatDuration(report.settleDurationMs)} expiry times`] : []),
+  ];
+  const parts = steps.join(', ');
   return `${formatDuration(report.writePauseMs)} (${parts})`;
 }
 

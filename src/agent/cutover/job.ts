@@ -4,12 +4,14 @@ import { errorText, MigrationError } from '../../core/errors.ts';
 import { retry } from '../../core/retry.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
-import { removeClaim } from '../redis/checkpoint.ts';
+import { readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { openClient } from '../redis/client.ts';
 import { compareAll } from '../verify/compare.ts';
+import { correctExpiries } from './correct-expiries.ts';
 import { drain } from './drain.ts';
 import { assertFenceHeld, FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
 import { assertMayCutOver } from './preconditions.ts';
+import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
 
@@ -116,11 +118,17 @@ async function drainAndProve(
   });
   const drainedAtMs = context.clock.nowMs();
   measures.drainedAtMs = drainedAtMs;
+  let correctedAtMs = drainedAtMs;
+  if (request.route === 'replica') {
+    await correctExpiries({ source, target, signal });
+    correctedAtMs = context.clock.nowMs();
+  }
   enter(cutover, 'proving');
   const verification = await compareAll({
     ...request,
     source,
     target,
+    areExpiriesCorrected: true,
     migrationId: context.migrationId,
     clock: context.clock,
     signal,
@@ -138,7 +146,8 @@ async function drainAndProve(
     sourceOffset: drained.source.offset,
     targetOffset: drained.targetOffset,
     drainDurationMs: drainedAtMs - measures.fencedAtMs,
-    proofDurationMs: provedAtMs - drainedAtMs,
+    proofDurationMs: provedAtMs - correctedAtMs,
+    settleDurationMs: correctedAtMs - drainedAtMs,
     writePauseMs: provedAtMs - measures.fencedAtMs,
     verification,
   };
@@ -150,17 +159,31 @@ async function drainAndProve(
   return report;
 }
 
-/** Ends the sync and takes our key out of the target. Every part may be repeated. */
+/**
+ * Ends the sync, restores exact expiry times and takes our key out of the target. Every part may be repeated.
+ *
+ * The times come after the proof, which compares them with their pad: until here a cutover that fails leaves a target
+ * that a sync can go on with, and on which no key expires by itself while the sync lags.
+ */
 async function handOver(
   { request, context, target }: Cutover,
-  report: CutoverReport,
+  proved: CutoverReport,
 ): Promise<CutoverReport> {
   // On the native route the target stays a replica until the action promotes it: until then this step is the last.
-  if (request.route === 'native') return report;
+  if (request.route === 'native') return proved;
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
   await context.siblings.stop('sync');
   await using targetClient = await openClient(target);
+  const beganAtMs = context.clock.nowMs();
+  const claim = await readClaim(targetClient);
+  if (claim !== undefined) await settleTarget(targetClient, claim, context);
   await removeClaim(targetClient);
+  const settledAtMs = context.clock.nowMs();
+  const report = {
+    ...proved,
+    settleDurationMs: proved.settleDurationMs + settledAtMs - beganAtMs,
+    writePauseMs: settledAtMs - proved.fencedAtMs,
+  };
   writeCutoverStep(context.directory, request, { step: 'completed', report });
   context.log(`The target ${target.address} has taken over.`);
   return report;

@@ -9,6 +9,7 @@ import { type Client, openClient } from '../redis/client.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
+import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
 
 type Request = Parameters<Job<'rollback'>>[0];
@@ -85,8 +86,11 @@ async function releaseClaimedTarget(client: Client, request: Request, context: J
     return `left as it is: the migration ${claim.migrationId} of ${claim.repository} holds it`;
   }
   if (request.flushTarget) await flushServer(client);
+  else await settleTarget(client, claim, context);
   await removeClaim(client);
-  return request.flushTarget ? 'released and emptied' : 'released; the keys that were copied are left';
+  return request.flushTarget
+    ? 'released and emptied'
+    : 'released; the keys that were copied are left, with the expiry times that they had';
 }
 
 /** Which replication the target had is ended by ElastiCache before this job runs. */

@@ -2,14 +2,17 @@ import { z } from 'zod';
 import { type Checkpoint, checkpointSchema } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Client } from './client.ts';
+import { EXPIRY_PAD_MS } from './expiry-pad.ts';
 import { RESERVED_KEY } from './reserved-key.ts';
 
 const claimSchema = z.strictObject({
-  format: z.literal(1),
+  format: z.literal(2),
+  /** What every expiry time on the target is ahead of the source's, until it is settled. */
+  expiryPadMs: z.literal(EXPIRY_PAD_MS),
   migrationId: z.string(),
   repository: z.string(),
   hostId: z.string(),
-  state: z.enum(['copying', 'live']),
+  state: z.enum(['copying', 'live', 'settling']),
   checkpoint: checkpointSchema.optional(),
 });
 
@@ -17,13 +20,16 @@ const claimSchema = z.strictObject({
  * What lies under {@link RESERVED_KEY} in the target: which migration holds it, and how far its sync is.
  *
  * `copying`: the data is incomplete, or was found to differ, and must be copied anew. `live`: the data is that of the
- * source at the checkpoint, which is committed in the same transaction as the data it stands for.
+ * source at the checkpoint, which is committed in the same transaction as the data it stands for. `settling`: the sync
+ * is over and exact expiry times are being restored, so nothing of the stream may be applied any more.
+ *
+ * As long as there is a claim, the expiry times on the target are padded: see expiry-pad.ts.
  */
 export type Claim = {
   readonly migrationId: string;
   readonly repository: string;
   readonly hostId: string;
-  readonly state: 'copying' | 'live';
+  readonly state: 'copying' | 'live' | 'settling';
   readonly checkpoint?: Checkpoint | undefined;
 };
 
@@ -46,13 +52,23 @@ export async function removeClaim(target: Client): Promise<void> {
 
 /** The claim as it is kept in the target: one line of JSON. */
 export function encodeClaim(claim: Claim): Buffer {
-  return Buffer.from(JSON.stringify({ format: 1, ...claim }));
+  return Buffer.from(JSON.stringify({ format: 2, expiryPadMs: EXPIRY_PAD_MS, ...claim }));
+}
+
+/** Whether what lies under {@link RESERVED_KEY} is a claim of this version. */
+export function isClaim(value: Buffer): boolean {
+  try {
+    return claimSchema.safeParse(JSON.parse(value.toString())).success;
+  } catch {
+    // No JSON at all.
+    return false;
+  }
 }
 
 /** The reverse of {@link encodeClaim}. Throws migration-conflict for anything else. */
 export function decodeClaim(value: string, address: string): Claim {
   try {
-    const { format: _format, ...claim } = claimSchema.parse(JSON.parse(value));
+    const { format: _format, expiryPadMs: _padMs, ...claim } = claimSchema.parse(JSON.parse(value));
     return claim;
   } catch (error) {
     throw new MigrationError(

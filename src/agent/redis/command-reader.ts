@@ -84,6 +84,16 @@ export class CommandReader {
     return this.window.subarray(this.#ranges[2 * index], this.#ranges[2 * index + 1]);
   }
 
+  /**
+   * The command in pieces, with `replacement`, encoded bulk strings, instead of the arguments from `from` to before
+   * `to`, as many as it holds: views like the arguments, so that a large value beside them is not copied.
+   */
+  replaced(from: number, to: number, replacement: Buffer): readonly Buffer[] {
+    const before = (this.#ranges[2 * from - 1] ?? 0) + LINE_END_BYTES;
+    const behind = (this.#ranges[2 * to - 1] ?? 0) + LINE_END_BYTES;
+    return [this.window.subarray(this.start, before), replacement, this.window.subarray(behind, this.end)];
+  }
+
   /** The argument as text. */
   text(index: number): string {
     return this.window.toString('latin1', this.#ranges[2 * index], this.#ranges[2 * index + 1]);
@@ -161,6 +171,7 @@ export class CommandReader {
 }
 
 const INLINE_BYTES_MAX = 64 * 1024;
+const LINE_END_BYTES = 2;
 
 function malformedStream(): MigrationError {
   return new MigrationError('source-protocol-error', 'The command stream of the source is malformed.', {

@@ -14,10 +14,13 @@ export class IncomingBytes {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #chunks: Buffer[] = [];
+  /** When each of the chunks arrived. */
+  readonly #arrivalsMs: number[] = [];
   #waitingBytes = 0;
   #failure: unknown;
   #lastByteAtMs: number;
   #waiting: { wake: () => void; sinceMs: number } | undefined;
+  #readArrivedAtMs = 0;
 
   constructor(socket: Socket, access: Access, clock: Clock) {
     this.#socket = socket;
@@ -30,6 +33,11 @@ export class IncomingBytes {
   /** Bytes that can be read without waiting. */
   get waitingBytes(): number {
     return this.#waitingBytes;
+  }
+
+  /** When the bytes that were read last had arrived, however long they waited to be read. */
+  get readArrivedAtMs(): number {
+    return this.#readArrivedAtMs;
   }
 
   /** For how long a reader has waited in vain; 0 while nobody waits. */
@@ -45,6 +53,7 @@ export class IncomingBytes {
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
         this.#waitingBytes -= chunk.length;
+        this.#readArrivedAtMs = this.#arrivalsMs.shift() ?? this.#clock.nowMs();
         if (this.#waitingBytes < WAITING_BYTES_RESUME && this.#socket.isPaused()) this.#socket.resume();
         return chunk;
       }
@@ -74,6 +83,7 @@ export class IncomingBytes {
   unread(bytes: Buffer): void {
     if (bytes.length === 0) return;
     this.#chunks.unshift(bytes);
+    this.#arrivalsMs.unshift(this.#readArrivedAtMs);
     this.#waitingBytes += bytes.length;
   }
 
@@ -87,6 +97,7 @@ export class IncomingBytes {
     this.#chunks.push(chunk);
     this.#waitingBytes += chunk.length;
     this.#lastByteAtMs = this.#clock.nowMs();
+    this.#arrivalsMs.push(this.#lastByteAtMs);
     if (this.#waitingBytes > WAITING_BYTES_MAX) this.#socket.pause();
     this.#waiting?.wake();
   }

@@ -163,5 +163,11 @@ export function encodeCommands(batch: readonly Command[]): Buffer {
   return buffer.subarray(0, offset);
 }
 
+/** Encodes arguments of a command without its head: `1*("$" length CRLF bytes CRLF)`. */
+export function encodeArguments(args: Command): Buffer {
+  const command = encodeCommands([args]);
+  return command.subarray(command.indexOf('\n') + 1);
+}
+
 /** A marker, up to ten digits and CRLF; with an argument also the CRLF behind it. */
 const HEADER_BYTES_MAX = 16;

@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../../contract/reports.ts';
-import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { MigrationError } from '../../core/errors.ts';
 import { type Claim, encodeClaim, readClaim } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
@@ -110,31 +110,6 @@ export async function claimForCopy(
  */
 export async function markForCopy(target: Client, holder: Holder): Promise<void> {
   await target.call('SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'copying' }), 'XX');
-}
-
-/**
- * Ends the connections of earlier syncs of this migration to the target, by their name.
- *
- * A killed agent may have left a transaction on the way, which the target would apply after the claim has been read
- * back: it would then be applied twice. A connection that is gone applies nothing. Returns undefined when the user may
- * not end connections; what is on the way then has only the time until the first batch to arrive.
- *
- * @throws the codes of {@link Client.call}
- */
-export async function endEarlierWriters(target: Client, clientName: string): Promise<number | undefined> {
-  try {
-    const list = (await target.callText('CLIENT', 'LIST', 'TYPE', 'normal')) ?? '';
-    let ended = 0;
-    for (const line of list.split('\n')) {
-      if (!line.includes(` name=${clientName} `)) continue;
-      const id = /\bid=(\d+)/.exec(line)?.[1];
-      if (id !== undefined) ended += Number(await target.call('CLIENT', 'KILL', 'ID', id));
-    }
-    return ended;
-  } catch (error) {
-    if (isMigrationError(error) && error.code === 'target-permission-denied') return undefined;
-    throw error;
-  }
 }
 
 function isHeldBy(claim: Claim, holder: Holder): boolean {

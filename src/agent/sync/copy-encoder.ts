@@ -1,4 +1,5 @@
 import { MigrationError } from '../../core/errors.ts';
+import { padExpiry } from '../redis/expiry-pad.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
 import { VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
@@ -70,8 +71,7 @@ export class CopyEncoder {
   write(reader: RdbReader): Promise<void> | undefined {
     const { key, type, window, valueStart, valueEnd } = reader;
     if (reader.db === 0 && isReserved(key)) return undefined;
-    // 0 would mean that the key never expires, and a clock before 1970 is a past like any other.
-    const expireAtMs = reader.expireAtMs === -1 ? -1 : Math.max(1, reader.expireAtMs);
+    const expireAtMs = reader.expireAtMs === -1 ? -1 : padExpiry(reader.expireAtMs);
     const plainStart = type === STRING_TYPE ? plainStringStart(window, valueStart) : -1;
     if (plainStart !== -1) return this.#set(reader, plainStart, expireAtMs);
     const value = this.#value;
@@ -166,8 +166,13 @@ export class CopyEncoder {
     this.#put(target, LINE_END);
   }
 
-  /** A number as a bulk string. */
+  /** An integer of 64 bits as a bulk string; those beyond 2^53 come as the nearest that a number can hold. */
   #putNumber(target: Buffer, value: number): void {
+    if (!Number.isSafeInteger(value)) {
+      const digits = text(value >= 2 ** 63 ? INTEGER_MAX : String(BigInt(value)));
+      this.#putBulk(target, digits, 0, digits.length);
+      return;
+    }
     this.#putHead(target, digitCount(value));
     this.#putDigits(target, value);
     this.#put(target, LINE_END);
@@ -186,6 +191,7 @@ export class CopyEncoder {
 }
 
 const DOLLAR = 36;
+const INTEGER_MAX = '9223372036854775807';
 
 function digitCount(value: number): number {
   let count = 1;

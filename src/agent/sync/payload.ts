@@ -25,7 +25,7 @@ export type Value = {
 
 /**
  * The value in a form that the target takes: types that all servers share as they are, hashes of which fields expire
- * in the layout of Valkey 9 where the target has it.
+ * in the layout of Valkey 9 where the target has it, with padded expiry times.
  *
  * @throws source-data-unsupported
  */
@@ -36,7 +36,6 @@ export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm)
     case TYPE_REDIS_HASH_METADATA:
     case TYPE_REDIS_HASH_LISTPACK_EX: {
       if (!target.hasHashFieldTtls) throw hashFieldTtlsUnsupported();
-      if (type === TYPE_VALKEY_HASH_2) return { ...value, version: VALKEY_FOOTER_VERSION };
       const converted = toValkeyHash(value);
       const whole = { bytes: converted, start: 0, end: converted.length };
       return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };

@@ -6,10 +6,10 @@ import { encodeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openReplication, type ReplicationLink, SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { endEarlierWriters, writerName } from '../redis/writers.ts';
 import {
   claimForCopy,
   countKeys,
-  endEarlierWriters,
   type Holder,
   markForCopy,
   planStart,
@@ -68,7 +68,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
   await using link = await openReplication({ access: world.source, from, clock, signal });
   await using writer = await TargetWriter.open({
     access: world.target,
-    clientName: clientName(world),
+    clientName: writerName(world.holder.migrationId),
     clock,
     onFailure: (happened) => {
       failure = happened;
@@ -98,17 +98,13 @@ export async function runSession(world: SyncWorld): Promise<void> {
   }
 }
 
-function clientName({ holder }: SyncWorld): string {
-  return `valkey-migrate:${holder.migrationId}`;
-}
-
 /** Reads the claim twice: what is found first may still be changed by an earlier writer, which is ended in between. */
 async function prepareTarget(target: Client, world: SyncWorld): Promise<StartPlan> {
   const { context, holder, flushTarget } = world;
   const decide = async () =>
     planStart(await readTargetContent(target), { holder, flushTarget, address: target.access.address });
   await decide();
-  const ended = await endEarlierWriters(target, clientName(world));
+  const ended = await endEarlierWriters(target, holder.migrationId);
   if (ended === undefined) context.log('the user at the target may not end connections of earlier syncs');
   else if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
   return decide();

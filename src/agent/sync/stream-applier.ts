@@ -78,7 +78,7 @@ export class StreamApplier {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#committed = options.start;
-    this.#translation = { ...options, nowMs: () => options.clock.nowMs() };
+    this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
     this.#db = options.start.db;
   }
 
@@ -180,17 +180,16 @@ export class StreamApplier {
     return this.#write(command, translated);
   }
 
-  #write(command: KnownCommand, translated: Buffer | undefined): Promise<void> | undefined {
+  #write(command: KnownCommand, translated: readonly Buffer[] | undefined): Promise<void> | undefined {
     const { writer } = this.#options;
     this.#openBatch();
     this.#batchCommands += 1;
-    const bytes = translated ?? this.#reader.window;
-    const start = translated === undefined ? this.#reader.start : 0;
-    const end = translated === undefined ? this.#reader.end : translated.length;
+    if (translated !== undefined) return writer.writeParts(command.id, translated);
+    const { window, start, end } = this.#reader;
     if (end - start > SLOT_COMMAND_BYTES_MAX) {
-      return writer.writeLarge(command.id, [bytes.subarray(start, end)]);
+      return writer.writeLarge(command.id, [window.subarray(start, end)]);
     }
-    writer.writeBytes(command.id, bytes, start, end);
+    writer.writeBytes(command.id, window, start, end);
     return undefined;
   }
 

@@ -147,6 +147,17 @@ export class TargetWriter implements AsyncDisposable {
     this.commit(name, this.#used + end - start);
   }
 
+  /** Writes one encoded command that comes in pieces; a promise means that it is large, as with `writeLarge`. */
+  writeParts(name: number, parts: readonly Buffer[]): Promise<void> | undefined {
+    const size = parts.reduce((sum, { length }) => sum + length, 0);
+    if (size > SLOT_COMMAND_BYTES_MAX) return this.writeLarge(name, parts);
+    const slot = this.reserve(size);
+    let at = this.#used;
+    for (const part of parts) at += part.copy(slot, at);
+    this.commit(name, at);
+    return undefined;
+  }
+
   /** The slot, with room for `size` bytes from `offset` on; `commit` must follow before anything else is written. */
   reserve(size: number): Buffer {
     if (this.#used + size > SLOT_BYTES) this.flush();

@@ -1,6 +1,7 @@
 import { MigrationError } from '../../core/errors.ts';
 import type { CommandReader } from '../redis/command-reader.ts';
-import { type Command, encodeCommands } from '../redis/raw-connection.ts';
+import { padExpiry } from '../redis/expiry-pad.ts';
+import { type Command, encodeArguments, encodeCommands } from '../redis/raw-connection.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import { hashFieldTtlsUnsupported, toTargetPayload } from './payload.ts';
 import type { TargetCommands } from './target-commands.ts';
@@ -9,12 +10,18 @@ import type { TargetCommands } from './target-commands.ts';
 export type TranslationContext = {
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
-  /** The moment at which relative expiries begin to count. */
+  /** The moment at which relative expiries begin to count: when the command arrived. */
   nowMs(): number;
 };
 
-/** Returns the command that takes its place, encoded; undefined when it goes as it is. */
-export type Translate = (command: CommandReader, context: TranslationContext) => Buffer | undefined;
+/**
+ * Returns the encoded command that takes its place, in pieces that hold until the next of the stream is read;
+ * undefined when it goes as it is.
+ */
+export type Translate = (
+  command: CommandReader,
+  context: TranslationContext,
+) => readonly Buffer[] | undefined;
 
 /** The arguments of a command, its name at index 0. */
 type Arguments = readonly Buffer[];
@@ -23,20 +30,23 @@ type Rule = (args: Arguments, context: TranslationContext) => Command | undefine
 /**
  * The translation of a command, by its name in capitals; undefined for those that always go as they are.
  *
- * Redis up to 6.2 sends expiries relative to when it ran the command: they are made absolute as they arrive.
+ * Every expiry becomes absolute and padded ({@link padExpiry}). Redis up to 6.2 sends expiries relative to when it ran
+ * the command: they count from their arrival. What that adds is taken back when the target is settled.
  *
  * The translations throw source-data-unsupported for what the target cannot hold, target-refused-command for what it
  * does not know.
  */
 export function findTranslation(name: string): Translate | undefined {
   const rule = RULES.get(name);
-  if (rule === undefined) return undefined;
-  const argumentsMin = ARGUMENTS_MIN.get(name) ?? 0;
+  const padded = EXPIRY_OPTIONS.get(name);
+  if (rule === undefined && padded === undefined) return undefined;
   return (command, context) => {
-    if (command.argumentCount < argumentsMin) return undefined;
+    if (rule === undefined && command.argumentCount < (padded?.argumentsMin ?? 0)) return undefined;
     const args = Array.from({ length: command.argumentCount }, (_, index) => command.argument(index));
-    const translated = rule(args, context);
-    return translated === undefined ? undefined : encodeCommands([translated]);
+    const translated = rule?.(args, context);
+    if (translated !== undefined) return [encodeCommands([translated])];
+    if (padded === undefined || !context.commands.has(name)) return undefined;
+    return withPaddedOption(command, args, { ...context, layout: padded });
   };
 }
 
@@ -60,59 +70,123 @@ const HASH_FIELD_TTL_COMMANDS: ReadonlySet<string> = new Set([
 ]);
 
 const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
-  ['SET', (args, context) => withAbsoluteExpiry(args, 3, context)],
-  ['GETEX', (args, context) => withAbsoluteExpiry(args, 2, context)],
-  ['SETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs() + 1000 * Number(ttl))],
-  ['PSETEX', ([, key, ttl, value], { nowMs }) => setUntil(key, value, nowMs() + Number(ttl))],
-  ['EXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs() + 1000 * Number(ttl), rest)],
-  ['PEXPIRE', ([, key, ttl, ...rest], { nowMs }) => expireAt(key, nowMs() + Number(ttl), rest)],
+  ['SETEX', ([, key, ttl, value], context) => setUntil(key, value, readExpiry(ttl, 'EX', context))],
+  ['PSETEX', ([, key, ttl, value], context) => setUntil(key, value, readExpiry(ttl, 'PX', context))],
+  ['EXPIRE', (args, context) => expireAt(args, 'EX', context)],
+  ['PEXPIRE', (args, context) => expireAt(args, 'PX', context)],
+  ['EXPIREAT', (args, context) => expireAt(args, 'EXAT', context)],
+  ['PEXPIREAT', (args, context) => expireAt(args, 'PXAT', context)],
+  ['HEXPIRE', (args, context) => expireFieldsAt(args, 'EX', context)],
+  ['HPEXPIRE', (args, context) => expireFieldsAt(args, 'PX', context)],
+  ['HEXPIREAT', (args, context) => expireFieldsAt(args, 'EXAT', context)],
+  ['HPEXPIREAT', (args, context) => expireFieldsAt(args, 'PXAT', context)],
   ['RESTORE', restore],
   ['RESTORE-ASKING', restore],
   ['FUNCTION', restoreFunctions],
   ['HSETEX', setFields],
 ]);
 
-/** Commands that are frequent without options, and then need no look at their arguments. */
-const ARGUMENTS_MIN: ReadonlyMap<string, number> = new Map([
-  ['SET', 5],
-  ['GETEX', 4],
+/** Where a command has an expiry among its options. */
+type OptionLayout = {
+  /** With fewer it has none, and needs no look at its arguments. */
+  readonly argumentsMin: number;
+  /** The first option. */
+  optionsAt(args: Arguments): number;
+  /** How many arguments each of the fields has that follow `FIELDS n`. */
+  readonly fieldWidth?: number;
+};
+
+const EXPIRY_OPTIONS: ReadonlyMap<string, OptionLayout> = new Map<string, OptionLayout>([
+  ['SET', { argumentsMin: 5, optionsAt: () => 3 }],
+  ['GETEX', { argumentsMin: 4, optionsAt: () => 2 }],
+  ['MSETEX', { argumentsMin: 6, optionsAt: (args) => 2 + 2 * Number(args[1]) }],
+  ['HSETEX', { argumentsMin: 8, optionsAt: () => 2, fieldWidth: 2 }],
+  ['HGETEX', { argumentsMin: 7, optionsAt: () => 2, fieldWidth: 1 }],
 ]);
 
-/** `EX seconds` and `PX milliseconds` among the options from `from` on become `PXAT`. */
-function withAbsoluteExpiry(
+type ExpiryUnit = 'EX' | 'PX' | 'EXAT' | 'PXAT';
+
+/** `EX`, `PX`, `EXAT` or `PXAT` with their number among the options become `PXAT` with the padded time. */
+function withPaddedOption(
+  command: CommandReader,
   args: Arguments,
-  from: number,
-  { nowMs }: TranslationContext,
-): Command | undefined {
-  for (let index = from; index + 1 < args.length; index++) {
+  context: TranslationContext & { readonly layout: OptionLayout },
+): readonly Buffer[] | undefined {
+  const { optionsAt, fieldWidth } = context.layout;
+  for (let index = optionsAt(args); index + 1 < args.length; index++) {
     const option = upper(args[index]);
-    if (option !== 'EX' && option !== 'PX') continue;
-    const ttlMs = Number(args[index + 1]) * (option === 'EX' ? 1000 : 1);
-    return [...args.slice(0, index), 'PXAT', nowMs() + ttlMs, ...args.slice(index + 2)];
+    // The value to compare with may spell like an option.
+    if (/^IFD?(EQ|NE)$/.test(option)) index += 1;
+    if (option === 'FIELDS' && fieldWidth !== undefined) index += 1 + fieldWidth * Number(args[index + 1]);
+    if (option !== 'EX' && option !== 'PX' && option !== 'EXAT' && option !== 'PXAT') continue;
+    const atMs = readExpiry(args[index + 1], option, context);
+    return atMs === undefined
+      ? undefined
+      : command.replaced(index, index + 2, encodeArguments(['PXAT', atMs]));
   }
   return undefined;
 }
 
-function setUntil(key: Buffer | undefined, value: Buffer | undefined, atMs: number): Command | undefined {
-  return key === undefined || value === undefined ? undefined : ['SET', key, value, 'PXAT', atMs];
+/**
+ * The padded time of an expiry; undefined for one of more than 2^53 ms, which is too far away to need a pad, and for
+ * what is no number.
+ */
+function readExpiry(
+  argument: Buffer | undefined,
+  unit: ExpiryUnit,
+  { nowMs }: Pick<TranslationContext, 'nowMs'>,
+): number | undefined {
+  const digits = argument?.toString('latin1') ?? '';
+  if (!/^-?\d{1,19}$/.test(digits)) return undefined;
+  const sinceMs = unit === 'EX' || unit === 'PX' ? nowMs() : 0;
+  const atMs = sinceMs + Number(digits) * (unit === 'EX' || unit === 'EXAT' ? 1000 : 1);
+  return Number.isSafeInteger(atMs) ? padExpiry(atMs) : undefined;
 }
 
-function expireAt(key: Buffer | undefined, atMs: number, options: Arguments): Command | undefined {
-  return key === undefined ? undefined : ['PEXPIREAT', key, atMs, ...options];
+function setUntil(
+  key: Buffer | undefined,
+  value: Buffer | undefined,
+  atMs: number | undefined,
+): Command | undefined {
+  if (key === undefined || value === undefined || atMs === undefined) return undefined;
+  return ['SET', key, value, 'PXAT', atMs];
 }
 
-/** `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`: a footer for the target, an absolute expiry. */
+/** `EXPIRE key number [NX|XX|GT|LT]` and its kin: a padded time decides every condition as the exact one does. */
+function expireAt(
+  [, key, number, ...conditions]: Arguments,
+  unit: ExpiryUnit,
+  context: TranslationContext,
+): Command | undefined {
+  const atMs = readExpiry(number, unit, context);
+  return key === undefined || atMs === undefined ? undefined : ['PEXPIREAT', key, atMs, ...conditions];
+}
+
+/** `HEXPIRE key number [condition] FIELDS n field*` and its kin. */
+function expireFieldsAt(
+  [, key, number, ...rest]: Arguments,
+  unit: ExpiryUnit,
+  context: TranslationContext,
+): Command | undefined {
+  if (!context.commands.has('HPEXPIREAT')) return undefined;
+  const atMs = readExpiry(number, unit, context);
+  return key === undefined || atMs === undefined ? undefined : ['HPEXPIREAT', key, atMs, ...rest];
+}
+
+/** `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`: a footer for the target, a padded expiry. */
 function restore(args: Arguments, context: TranslationContext): Command | undefined {
   const [, key, ttl, payload, ...options] = args;
   if (key === undefined || ttl === undefined || payload === undefined) return undefined;
-  const isRelative = Number(ttl) > 0 && !options.some((option) => upper(option) === 'ABSTTL');
+  const isAbsolute = options.some((option) => upper(option) === 'ABSTTL');
+  const isExpiring = ttl.toString('latin1') !== '0';
+  const atMs = isExpiring ? readExpiry(ttl, isAbsolute ? 'PXAT' : 'PX', context) : undefined;
   return [
     'RESTORE',
     key,
-    isRelative ? context.nowMs() + Number(ttl) : ttl,
+    atMs ?? ttl,
     toTargetPayload(payload, context),
     ...options,
-    ...(isRelative ? ['ABSTTL'] : []),
+    ...(atMs === undefined || isAbsolute ? [] : ['ABSTTL']),
   ];
 }
 
@@ -137,7 +211,7 @@ function setFields(args: Arguments, { commands }: TranslationContext): Command |
   if (key === undefined || fieldsAt === -1) throw refuseUnknown('HSETEX');
   const hasExpiry = rest.slice(0, fieldsAt).some((option) => /^[EP]X(AT)?$/.test(upper(option)));
   if (hasExpiry) throw hashFieldTtlsUnsupported();
-  return ['HSET', key, ...rest.slice(fieldsAt + 2)];
+  return ['HSET', key, ...rest.slice(fieldsAt + 2, fieldsAt + 2 + 2 * Number(rest[fieldsAt + 1]))];
 }
 
 /** Options are short; a longer argument is none, and is not turned into text. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { DifferenceKind } from '../../contract/reports.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
-import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries } from './expiry.ts';
+import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries, readTime } from './expiry.ts';
 import type { Capabilities } from './session.ts';
 
 /**
@@ -94,15 +94,21 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
   },
   'hash-field': {
     kind: 'value',
-    commands: ({ name }, key) => [['HGET', key, name]],
-    read: ([value]) => bytesHolding(value),
+    commands: ({ name }, key, { fieldExpiry }) => [
+      ['HGET', key, name],
+      ...(fieldExpiry ? [['HPEXPIRETIME', key, 'FIELDS', 1, name]] : []),
+    ],
+    read: ([value, time], _, capabilities) => {
+      const atMs = capabilities.fieldExpiry ? readFieldExpiry(time, capabilities) : -1;
+      return { ...bytesHolding(value), expiry: { atMs, slackMs: 0 } };
+    },
   },
   'hash-field-ttl': {
     kind: 'ttl',
     commands: ({ name }, key, { fieldExpiry }) =>
       fieldExpiry ? [['HPEXPIRETIME', key, 'FIELDS', 1, name]] : [['HEXISTS', key, name]],
-    read: ([reply], _, { fieldExpiry }) =>
-      expiryHolding({ atMs: readFieldExpiry(reply, fieldExpiry), slackMs: 0 }),
+    read: ([reply], _, capabilities) =>
+      expiryHolding({ atMs: readFieldExpiry(reply, capabilities), slackMs: 0 }),
   },
   'set-member': {
     kind: 'value',
@@ -192,10 +198,9 @@ function parseScore(text: string): number {
 }
 
 /** HPEXPIRETIME answers `[ms | -1 | -2]`, and nil or -2 without the key; HEXISTS stands in where no field expires. */
-export function readFieldExpiry(reply: Reply | undefined, knowsFieldExpiry: boolean): number {
-  if (!knowsFieldExpiry) return reply === 1 ? -1 : -2;
-  const first = Array.isArray(reply) ? reply[0] : -2;
-  return typeof first === 'number' || typeof first === 'bigint' ? Number(first) : -2;
+export function readFieldExpiry(reply: Reply | undefined, capabilities: Capabilities): number {
+  if (!capabilities.fieldExpiry) return reply === 1 ? -1 : -2;
+  return readTime(Array.isArray(reply) ? reply[0] : undefined, capabilities);
 }
 
 /** The name-value pairs of one XINFO map. */

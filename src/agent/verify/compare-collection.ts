@@ -1,7 +1,7 @@
 import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
-import { type Aspect, readFieldExpiry, scoreIdentity, toBytes } from './aspect.ts';
-import { isSameExpiry } from './expiry.ts';
+import { type Aspect, scoreIdentity, toBytes } from './aspect.ts';
+import { isSameExpiry, readTime } from './expiry.ts';
 import { isFull, isSameBytes, type KeyComparison, suspectType } from './key-comparison.ts';
 import type { Session } from './session.ts';
 
@@ -165,5 +165,5 @@ async function readFieldExpiries(
 ): Promise<readonly number[]> {
   if (!session.capabilities.fieldExpiry) return names.map(() => -1);
   const [reply] = await session.ask(db, [['HPEXPIRETIME', key, 'FIELDS', names.length, ...names]]);
-  return Array.isArray(reply) ? reply.map((item) => readFieldExpiry([item], true)) : [];
+  return Array.isArray(reply) ? reply.map((item) => readTime(item, session.capabilities)) : [];
 }

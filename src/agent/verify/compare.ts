@@ -13,7 +13,7 @@ import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
 import { recheckSuspects, type Suspect } from './recheck.ts';
 import { scanKeys } from './scan.ts';
-import { openSession } from './session.ts';
+import { openSession, type Session } from './session.ts';
 import { createTally, type Tally } from './tally.ts';
 
 /** What to compare and how to tell of it. */
@@ -24,6 +24,8 @@ export type VerifyOptions = {
   readonly maxDifferences: number;
   /** How far the expiry times of a key or field may be apart. */
   readonly ttlToleranceMs: number;
+  /** Whether the expiry times that the source had sent relative to its clock have been corrected on the target. */
+  readonly areExpiriesCorrected?: boolean;
   readonly keyDisplay: KeyDisplay;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -50,14 +52,14 @@ const FUNCTION_PAUSES_MS = [200, 800, 2000];
  * {side}-protocol-error, target-databases-too-few, sync-behind, verification-incomplete, or the signal's reason
  */
 export async function compareAll(options: VerifyOptions): Promise<VerifyReport> {
-  const { clock, ttlToleranceMs, keyDisplay, maxDifferences } = options;
+  const { clock, keyDisplay, maxDifferences } = options;
   const startedAtMs = clock.nowMs();
   await using source = await openSession(options.source, options);
   await using target = await openSession(options.target, options);
   const tally = createTally(keyDisplay);
   const run: Run = {
     options,
-    pair: { source, target, ttlToleranceMs },
+    pair: { source, target, ttlToleranceMs: toleranceFor(source, target, options) },
     tally,
     meter: startMeter(clock),
     suspects: [],
@@ -82,6 +84,16 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     ...counts,
     maxDifferences,
   };
+}
+
+/**
+ * A sync knows expiries that Redis up to 6.2 sends relative only as late as they arrive: until the cutover has corrected
+ * them, whether there is one is all that can be compared.
+ */
+function toleranceFor(source: Session, target: Session, options: VerifyOptions): number {
+  const areEstimated = target.capabilities.paddedExpiry && !source.capabilities.absoluteExpiry;
+  const isExact = !areEstimated || options.areExpiriesCorrected === true;
+  return isExact ? options.ttlToleranceMs : Number.POSITIVE_INFINITY;
 }
 
 /** One verification while it runs. */

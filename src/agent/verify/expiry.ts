@@ -1,3 +1,4 @@
+import { unpadExpiry } from '../redis/expiry-pad.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import type { Capabilities } from './session.ts';
@@ -24,15 +25,23 @@ export function expiryCommands(keys: readonly Buffer[], { absoluteExpiry }: Capa
     : [['TIME'], ...keys.map((key) => ['PTTL', key]), ['TIME']];
 }
 
-/** Returns one expiry for each key of {@link expiryCommands}. */
-export function readExpiries(replies: readonly Reply[], { absoluteExpiry }: Capabilities): readonly Expiry[] {
-  if (absoluteExpiry) return replies.map((reply) => ({ atMs: toNumber(reply), slackMs: 0 }));
+/** Returns one expiry for each key of {@link expiryCommands}, without the pad of a sync. */
+export function readExpiries(replies: readonly Reply[], capabilities: Capabilities): readonly Expiry[] {
+  if (capabilities.absoluteExpiry) {
+    return replies.map((reply) => ({ atMs: readTime(reply, capabilities), slackMs: 0 }));
+  }
   const beforeMs = readTimeMs(replies[0]);
   const slackMs = readTimeMs(replies.at(-1)) - beforeMs + 1;
   return replies.slice(1, -1).map((reply) => {
     const leftMs = toNumber(reply);
     return leftMs < 0 ? { atMs: leftMs, slackMs: 0 } : { atMs: beforeMs + leftMs, slackMs };
   });
+}
+
+/** An expiry time as PEXPIRETIME and HPEXPIRETIME answer it, without the pad of a sync. */
+export function readTime(reply: Reply | undefined, { paddedExpiry }: Capabilities): number {
+  const atMs = toNumber(reply);
+  return paddedExpiry ? unpadExpiry(atMs) : atMs;
 }
 
 /** Whether two expiry times are the same within the tolerance; never and gone are equal only to themselves. */
@@ -47,6 +56,6 @@ export function readTimeMs(reply: Reply | undefined): number {
   return Number(reply[0]) * 1000 + Math.floor(Number(reply[1]) / 1000);
 }
 
-function toNumber(reply: Reply): number {
+function toNumber(reply: Reply | undefined): number {
   return typeof reply === 'number' || typeof reply === 'bigint' ? Number(reply) : NO_EXPIRY.atMs;
 }

@@ -4,7 +4,12 @@ import type { Aspect } from './aspect.ts';
 import type { Session } from './session.ts';
 
 /** Two servers whose keys are compared. */
-export type Pair = { readonly source: Session; readonly target: Session; readonly ttlToleranceMs: number };
+export type Pair = {
+  readonly source: Session;
+  readonly target: Session;
+  /** How far two expiry times may be apart; infinite where they are estimates. */
+  readonly ttlToleranceMs: number;
+};
 
 /** A key while its value is compared: the aspects that differ are collected up to {@link ASPECTS_PER_KEY_MAX}. */
 export type KeyComparison = Pair & {

@@ -2,12 +2,13 @@ import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { backoffDelaysMs, retry } from '../../core/retry.ts';
 import type { Access } from '../redis/access.ts';
+import { isClaim } from '../redis/checkpoint.ts';
 import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { toServerError } from '../redis/server-error.ts';
 
-/** Which of the commands that not every version has a server knows and lets us run. */
+/** Which of the commands that not every version has a server knows and lets us run, and how to take its answers. */
 export type Capabilities = {
   /** PEXPIRETIME: Redis 7.0, Valkey. */
   readonly absoluteExpiry: boolean;
@@ -17,6 +18,8 @@ export type Capabilities = {
   readonly multiLookup: boolean;
   /** MEMORY USAGE: known to all, but denied to some users; it only helps to keep what is read at once small. */
   readonly memoryUsage: boolean;
+  /** Whether its expiry times have the pad of a sync: then they are read without it. */
+  readonly paddedExpiry: boolean;
 };
 
 /** One side of a comparison: asks, and when the connection is lost connects again and asks once more. */
@@ -153,11 +156,12 @@ function noSuchDatabase(access: Access, db: number, cause: ErrorReply): Migratio
 }
 
 async function readCapabilities(connection: RawConnection): Promise<Capabilities> {
-  const [absoluteExpiry, fieldExpiry, multiLookup, memoryUsage] = await connection.send([
+  const [absoluteExpiry, fieldExpiry, multiLookup, memoryUsage, claim] = await connection.send([
     ['PEXPIRETIME', RESERVED_KEY],
     ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field'],
     ['SMISMEMBER', RESERVED_KEY, 'member'],
     ['MEMORY', 'USAGE', RESERVED_KEY],
+    ['GET', RESERVED_KEY],
   ]);
   return {
     absoluteExpiry: isKnown(absoluteExpiry) && isAllowed(absoluteExpiry),
@@ -165,6 +169,7 @@ async function readCapabilities(connection: RawConnection): Promise<Capabilities
     fieldExpiry: isKnown(fieldExpiry),
     multiLookup: isKnown(multiLookup) && isAllowed(multiLookup),
     memoryUsage: isKnown(memoryUsage) && isAllowed(memoryUsage),
+    paddedExpiry: connection.access.side === 'target' && Buffer.isBuffer(claim) && isClaim(claim),
   };
 }
 

@@ -28,6 +28,8 @@ export type WatchOptions = {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly keyDisplay: KeyDisplay;
+  /** How far the clocks of the two servers may be apart for a key that has expired at one of them. */
+  readonly ttlToleranceMs: number;
 };
 
 /** First looks, far apart: a write in flight arrives in between. */
@@ -127,7 +129,14 @@ async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions
       ]);
       batch.forEach((watch, index) => {
         const holdings = [source.holdings[index], target.holdings[index]] as const;
-        judge(watch, { ...pair, ...options, holdings, sourceNowMs: source.nowMs, targetNowMs: target.nowMs });
+        judge(watch, {
+          holdings,
+          sourceNowMs: source.nowMs,
+          targetNowMs: target.nowMs,
+          ttlToleranceMs: pair.ttlToleranceMs,
+          clockToleranceMs: options.ttlToleranceMs,
+          keyDisplay: options.keyDisplay,
+        });
       });
     }
   }
@@ -157,8 +166,11 @@ type Sight = {
   readonly sourceNowMs: number;
   readonly targetNowMs: number;
   readonly ttlToleranceMs: number;
+  readonly clockToleranceMs: number;
   readonly keyDisplay: KeyDisplay;
 };
+
+const EXPIRING_ASPECTS: ReadonlySet<Aspect['of']> = new Set(['type', 'hash-field', 'hash-field-ttl']);
 
 function judge(watch: Watch, sight: Sight): void {
   const [source, target] = sight.holdings;
@@ -182,15 +194,15 @@ function withoutBytes({ identity, expiry }: Holding): Holding {
   return expiry === undefined ? { identity } : { identity, expiry };
 }
 
-/** A key that only one side still has although its time is over by the clock of the other. */
+/** A key or field that only one side still has although its time is over by the clock of the other. */
 function hasExpired(
   aspect: Aspect,
   source: Holding,
   target: Holding,
-  { sourceNowMs, targetNowMs, ttlToleranceMs }: Sight,
+  { sourceNowMs, targetNowMs, clockToleranceMs }: Sight,
 ): boolean {
-  if (aspect.of !== 'type' || (source.identity === '') === (target.identity === '')) return false;
+  if (!EXPIRING_ASPECTS.has(aspect.of) || (source.identity === '') === (target.identity === '')) return false;
   const [holder, nowMs] = target.identity === '' ? [source, targetNowMs] : [target, sourceNowMs];
   const atMs = holder.expiry?.atMs ?? -1;
-  return atMs >= 0 && atMs <= nowMs + ttlToleranceMs + (holder.expiry?.slackMs ?? 0);
+  return atMs >= 0 && atMs <= nowMs + clockToleranceMs + (holder.expiry?.slackMs ?? 0);
 }

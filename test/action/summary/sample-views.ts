@@ -159,7 +159,12 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     ),
     route: 'native',
     phase: 'complete-migration',
-    report: { ...cutoverReport(verifyReport(0)), route: 'native', targetOffset: 84_112_404 },
+    report: {
+      ...cutoverReport(verifyReport(0)),
+      route: 'native',
+      targetOffset: 84_112_404,
+      settleDurationMs: 0,
+    },
     nativeEvents: [{ atMs: START_MS + 40_000, message: 'Failed to complete the migration of sessions' }],
   },
   'complete-migration-refused': {
@@ -380,7 +385,8 @@ function cutoverReport(verification: VerifyReport): CutoverReport {
     targetOffset: 84_112_390,
     drainDurationMs: 84,
     proofDurationMs: 1136,
-    writePauseMs: 1220,
+    settleDurationMs: 35,
+    writePauseMs: 1255,
     verification,
   };
 }

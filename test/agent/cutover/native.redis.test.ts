@@ -49,6 +49,7 @@ describe('a cutover on the native route', () => {
     expect(await pair.target.client().dbsize()).toBe(3 + writer.acknowledged);
     expect(report.targetOffset).toBeGreaterThanOrEqual(report.sourceOffset);
     expect(report.writePauseMs).toBe(report.drainDurationMs + report.proofDurationMs);
+    expect(report.settleDurationMs).toBe(0);
     expect(report.verification).toMatchObject({ scope: 'full', passed: true, differences: { total: 0 } });
     expect(report.verification.keysCompared).toBe(3 + writer.acknowledged);
   });

@@ -79,7 +79,7 @@ describe('a cutover on the replica route', () => {
     expect(await pair.target.client().dbsize()).toBe(3 + writer.acknowledged);
     expect(await pair.target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
     expect(report.targetOffset).toBeGreaterThanOrEqual(report.sourceOffset);
-    expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over']);
+    expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over', 'settling']);
     // Once more: it is done, and says the same.
     expect(await runCutover(cutoverRequest(pair, 'replica'), context)).toEqual(report);
   });
@@ -147,7 +147,7 @@ describe('a cutover on the replica route', () => {
 describe('a rollback', () => {
   it.each([
     [true, 0, 'released and emptied'],
-    [false, 3, 'released; the keys that were copied are left'],
+    [false, 3, 'released; the keys that were copied are left, with the expiry times that they had'],
   ])('stops the sync and releases the target, flushing: %s', async (flushTarget, keys, outcome) => {
     await using pair = await startLivePair();
     const report = await runRollback(rollbackRequest(pair, flushTarget), contextOf(pair));

@@ -27,6 +27,13 @@ describe('the beginning of a sync', () => {
     });
   });
 
+  it('is a copy over what was being settled: its keys could expire by themselves', () => {
+    expect(plan({ claim: { ...HOLDER, state: 'settling' }, keys: 9 })).toEqual({
+      kind: 'copy',
+      mustFlush: true,
+    });
+  });
+
   it('is refused on foreign keys or functions, unless they may be flushed', () => {
     const refusal = expect.objectContaining({ code: 'target-not-empty' });
     expect(() => plan({ keys: 1 })).toThrow(refusal);
@@ -56,15 +63,24 @@ describe('a claim', () => {
     }
   });
 
-  it.each(['', 'text', '[]', '{"format":2}', encodeClaim(LIVE).toString().replace('"live"', '"lively"')])(
-    'is a conflict when it cannot be read: %j',
-    (value) => {
-      expect(() => decodeClaim(value, 'target:6379')).toThrow(
-        expect.objectContaining({
-          code: 'migration-conflict',
-          remedy: expect.stringContaining('__valkey-migrate__'),
-        }),
-      );
-    },
-  );
+  it('says what every expiry time on the target is ahead', () => {
+    expect(JSON.parse(encodeClaim(LIVE).toString())).toMatchObject({ format: 2, expiryPadMs: 2 ** 51 });
+  });
+
+  it.each([
+    '',
+    'text',
+    '[]',
+    '{"format":2}',
+    encodeClaim(LIVE).toString().replace('"format":2,"expiryPadMs":2251799813685248', '"format":1'),
+    encodeClaim(LIVE).toString().replace('2251799813685248', '86400000'),
+    encodeClaim(LIVE).toString().replace('"live"', '"lively"'),
+  ])('is a conflict when it cannot be read: %j', (value) => {
+    expect(() => decodeClaim(value, 'target:6379')).toThrow(
+      expect.objectContaining({
+        code: 'migration-conflict',
+        remedy: expect.stringContaining('__valkey-migrate__'),
+      }),
+    );
+  });
 });

@@ -136,7 +136,7 @@ it('carries values that are larger than anything that is buffered', async () => 
   }
   await using sync = await startSync({ source, target });
   await sync.until(({ stage }) => stage === 'live');
-  await client.set('streamed', Buffer.alloc(20 * 1024 * 1024, 7));
+  await client.set('streamed', Buffer.alloc(20 * 1024 * 1024, 7), 'PX', 60_000_000);
   await client.multi().append('streamed', 'x').set('small', '1').exec();
   await sync.caughtUp();
   expect(compareDumps(await readTypedDump(client), await readTypedDump(target.client()))).toEqual([]);

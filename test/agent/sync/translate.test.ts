@@ -1,9 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
+import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
 import { findTranslation } from '../../../src/agent/sync/translate.ts';
 
 const NOW_MS = 1_700_000_000_000;
+const PADDED_NOW_MS = EXPIRY_PAD_MS + NOW_MS;
+const LATER = '1800000000000';
+const PADDED_LATER_MS = EXPIRY_PAD_MS + 1_800_000_000_000;
+const HASH_FIELD_COMMANDS = ['HSETEX', 'HGETEX', 'MSETEX', 'HPEXPIREAT'];
 const HELLO_REDIS_74 = Buffer.from('000568656c6c6f0c00a804ebb69f1ebe43', 'hex');
 const HELLO_VALKEY = Buffer.from('000568656c6c6f0b000aad620598abc983', 'hex');
 
@@ -13,44 +18,45 @@ function translate(command: Command, newer: readonly string[] = []): Buffer {
   const reader = new CommandReader();
   reader.push(encoded);
   expect(reader.next()).toBe(true);
-  const commands = { has: (name: string) => name !== 'HSETEX' || newer.includes(name) };
+  const commands = { has: (name: string) => !HASH_FIELD_COMMANDS.includes(name) || newer.includes(name) };
   const context = { commands, hasHashFieldTtls: false, nowMs: () => NOW_MS };
-  return findTranslation(reader.text(0).toUpperCase())?.(reader, context) ?? encoded;
+  const translated = findTranslation(reader.text(0).toUpperCase())?.(reader, context);
+  return translated === undefined ? encoded : Buffer.concat(translated);
 }
 
 describe('a command of the stream', () => {
   it.each<[Command, Command]>([
     [
       ['setex', 'k', '10', 'v'],
-      ['SET', 'k', 'v', 'PXAT', NOW_MS + 10_000],
+      ['SET', 'k', 'v', 'PXAT', PADDED_NOW_MS + 10_000],
     ],
     [
       ['PSETEX', 'k', '10', 'v'],
-      ['SET', 'k', 'v', 'PXAT', NOW_MS + 10],
+      ['SET', 'k', 'v', 'PXAT', PADDED_NOW_MS + 10],
     ],
     [
       ['SET', 'k', 'v', 'PX', '100000'],
-      ['SET', 'k', 'v', 'PXAT', NOW_MS + 100_000],
+      ['SET', 'k', 'v', 'PXAT', PADDED_NOW_MS + 100_000],
     ],
     [
       ['SET', 'k', 'v', 'NX', 'ex', '5'],
-      ['SET', 'k', 'v', 'NX', 'PXAT', NOW_MS + 5_000],
+      ['SET', 'k', 'v', 'NX', 'PXAT', PADDED_NOW_MS + 5_000],
     ],
     [
       ['getex', 'k', 'EX', '5'],
-      ['getex', 'k', 'PXAT', NOW_MS + 5_000],
+      ['getex', 'k', 'PXAT', PADDED_NOW_MS + 5_000],
     ],
     [
       ['expire', 'k', '50'],
-      ['PEXPIREAT', 'k', NOW_MS + 50_000],
+      ['PEXPIREAT', 'k', PADDED_NOW_MS + 50_000],
     ],
     [
       ['PEXPIRE', 'k', '50', 'GT'],
-      ['PEXPIREAT', 'k', NOW_MS + 50, 'GT'],
+      ['PEXPIREAT', 'k', PADDED_NOW_MS + 50, 'GT'],
     ],
     [
       ['restore', 'k', '5000', HELLO_REDIS_74],
-      ['RESTORE', 'k', NOW_MS + 5_000, HELLO_VALKEY, 'ABSTTL'],
+      ['RESTORE', 'k', PADDED_NOW_MS + 5_000, HELLO_VALKEY, 'ABSTTL'],
     ],
     [
       ['RESTORE', 'k', '0', HELLO_REDIS_74, 'REPLACE'],
@@ -58,7 +64,27 @@ describe('a command of the stream', () => {
     ],
     [
       ['RESTORE-ASKING', 'k', '1800000000000', HELLO_REDIS_74, 'absttl'],
-      ['RESTORE', 'k', '1800000000000', HELLO_VALKEY, 'absttl'],
+      ['RESTORE', 'k', PADDED_LATER_MS, HELLO_VALKEY, 'absttl'],
+    ],
+    [
+      ['SET', 'k', 'EX', 'PXAT', LATER],
+      ['SET', 'k', 'EX', 'PXAT', PADDED_LATER_MS],
+    ],
+    [
+      ['SET', 'k', 'v', 'IFEQ', 'px', 'EXAT', '1800000000'],
+      ['SET', 'k', 'v', 'IFEQ', 'px', 'PXAT', PADDED_LATER_MS],
+    ],
+    [
+      ['PEXPIREAT', 'k', LATER, 'nx'],
+      ['PEXPIREAT', 'k', PADDED_LATER_MS, 'nx'],
+    ],
+    [
+      ['expireat', 'k', '1800000000', 'GT'],
+      ['PEXPIREAT', 'k', PADDED_LATER_MS, 'GT'],
+    ],
+    [
+      ['PEXPIREAT', 'k', '-1'],
+      ['PEXPIREAT', 'k', EXPIRY_PAD_MS + 1],
     ],
     [
       ['HSETEX', 'h', 'KEEPTTL', 'FIELDS', '2', 'f', '1', 'g', '2'],
@@ -73,9 +99,11 @@ describe('a command of the stream', () => {
   });
 
   it.each<[Command]>([
-    [['SET', 'k', 'EX', 'PXAT', '1800000000000']],
+    [['SET', 'k', 'v', 'PXAT', '9223372036854775807']],
+    [['SET', 'k', 'v', 'NX', 'KEEPTTL']],
     [['SET', 'EX', '10']],
-    [['PEXPIREAT', 'k', '1800000000000', 'nx']],
+    [['EXPIREAT', 'k', '9223372036854775', 'nx']],
+    [['GETEX', 'k', 'PERSIST']],
     [['INCR', 'k']],
     [['FUNCTION', 'LOAD', 'code']],
     [['HSET', 'h', 'FIELDS', 'v']],
@@ -83,9 +111,39 @@ describe('a command of the stream', () => {
     expect(translate(command).equals(encodeCommands([command]))).toBe(true);
   });
 
-  it('is left alone when the target knows it', () => {
-    const command = ['HSETEX', 'h', 'PXAT', '1800000000000', 'FIELDS', '1', 'f', '1'];
-    expect(translate(command, ['HSETEX']).equals(encodeCommands([command]))).toBe(true);
+  it.each<[Command, Command]>([
+    [
+      ['HSETEX', 'h', 'FXX', 'PXAT', LATER, 'FIELDS', '1', 'f', '1'],
+      ['HSETEX', 'h', 'FXX', 'PXAT', PADDED_LATER_MS, 'FIELDS', '1', 'f', '1'],
+    ],
+    [
+      ['HSETEX', 'h', 'FIELDS', '2', 'EX', '1', 'PX', '2', 'PX', '5'],
+      ['HSETEX', 'h', 'FIELDS', '2', 'EX', '1', 'PX', '2', 'PXAT', PADDED_NOW_MS + 5],
+    ],
+    [
+      ['hgetex', 'h', 'EXAT', '1800000000', 'FIELDS', '1', 'PX'],
+      ['hgetex', 'h', 'PXAT', PADDED_LATER_MS, 'FIELDS', '1', 'PX'],
+    ],
+    [
+      ['MSETEX', '2', 'a', 'PX', 'PX', 'b', 'PXAT', LATER, 'NX'],
+      ['MSETEX', '2', 'a', 'PX', 'PX', 'b', 'PXAT', PADDED_LATER_MS, 'NX'],
+    ],
+    [
+      ['HPEXPIREAT', 'h', LATER, 'GT', 'FIELDS', '1', 'f'],
+      ['HPEXPIREAT', 'h', PADDED_LATER_MS, 'GT', 'FIELDS', '1', 'f'],
+    ],
+    [
+      ['hexpire', 'h', '5', 'FIELDS', '1', 'f'],
+      ['HPEXPIREAT', 'h', PADDED_NOW_MS + 5_000, 'FIELDS', '1', 'f'],
+    ],
+    [
+      ['HSETEX', 'h', 'KEEPTTL', 'FIELDS', '1', 'f', '1'],
+      ['HSETEX', 'h', 'KEEPTTL', 'FIELDS', '1', 'f', '1'],
+    ],
+  ])('%j is sent as %j to a target whose hash fields expire', (command, expected) => {
+    expect(translate(command, HASH_FIELD_COMMANDS).toString('latin1')).toBe(
+      encodeCommands([expected]).toString('latin1'),
+    );
   });
 
   it.each<[Command]>([

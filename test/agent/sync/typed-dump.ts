@@ -1,6 +1,10 @@
 import type { Redis } from 'ioredis';
+import { unpadExpiry } from '../../../src/agent/redis/expiry-pad.ts';
 
-/** A key: its value in a canonical form that does not depend on its encoding, and when it expires (-1: never). */
+/**
+ * A key: its value in a canonical form that does not depend on its encoding, and when it expires (-1: never), without
+ * the pad of a sync.
+ */
 type DumpedKey = { readonly value: string; readonly expiresAtMs: number };
 
 /** Every key of a server by `db/type/name`; `isPrecise` unless the server cannot say when a key expires. */
@@ -80,7 +84,7 @@ async function readDatabase(reading: Reading): Promise<void> {
 }
 
 async function readExpiry({ connection, isPrecise }: Reading, key: Buffer): Promise<number> {
-  if (isPrecise) return Number(await connection.call('PEXPIRETIME', key));
+  if (isPrecise) return unpadExpiry(Number(await connection.call('PEXPIRETIME', key)));
   const [ttlMs, [seconds, microseconds]] = await Promise.all([connection.pttl(key), connection.time()]);
   return ttlMs < 0 ? ttlMs : ttlMs + Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
@@ -103,7 +107,9 @@ async function readValue(reading: Reading, key: Buffer, type: string): Promise<s
       const ttls = hasFieldTtls
         ? ((await call('HPEXPIRETIME', key, 'FIELDS', String(fields.length), ...fields)) as unknown[])
         : [];
-      return encode(sorted(pairs.map((pair, index) => encode([...pair, ttls[index] ?? -1]))));
+      return encode(
+        sorted(pairs.map((pair, index) => encode([...pair, unpadExpiry(Number(ttls[index] ?? -1))]))),
+      );
     }
     case 'stream':
       return encode([

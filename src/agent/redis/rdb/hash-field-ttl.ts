@@ -1,10 +1,11 @@
-import { TYPE_REDIS_HASH_METADATA } from './layouts.ts';
+import { padBigExpiry } from '../expiry-pad.ts';
+import { TYPE_REDIS_HASH_METADATA, TYPE_VALKEY_HASH_2 } from './layouts.ts';
 import { listpackElements } from './listpack.ts';
 import { malformedRdb } from './malformed.ts';
 import { decodeString, encodeLength, type LengthCursor, readLength, skipString } from './string.ts';
 
-/** A value of type 24 or 25: `bytes[start, end)` behind its type byte. */
-export type RedisHash = {
+/** A value of type 22 of Valkey, 24 or 25: `bytes[start, end)` behind its type byte. */
+export type ExpiringHash = {
   readonly type: number;
   readonly bytes: Buffer;
   readonly start: number;
@@ -15,7 +16,7 @@ export type RedisHash = {
 const NO_EXPIRY = -1n;
 
 /**
- * The value of a Redis 7.4 hash with expiring fields (types 24 and 25) as a Valkey 9 one (type 22):
+ * The value of a hash with expiring fields as one of Valkey 9 (type 22), its expiry times padded for the target:
  *
  *   24  first expiry(8) count *(distance string string)   distance 0: none, else expiry - first expiry + 1
  *   25  first expiry(8) listpack of (field value expiry)   expiry 0: none
@@ -25,8 +26,23 @@ const NO_EXPIRY = -1n;
  *
  * @throws source-protocol-error
  */
-export function toValkeyHash({ type, bytes, start, end }: RedisHash): Buffer {
+export function toValkeyHash({ type, bytes, start, end }: ExpiringHash): Buffer {
+  if (type === TYPE_VALKEY_HASH_2) return withPads(bytes, start, end);
   return type === TYPE_REDIS_HASH_METADATA ? fromPairs(bytes, start, end) : fromListpack(bytes, start, end);
+}
+
+function withPads(bytes: Buffer, start: number, end: number): Buffer {
+  const padded = Buffer.from(bytes.subarray(start, end));
+  const cursor: LengthCursor = { value: 0, next: 0 };
+  readLength(padded, 0, padded.length, cursor);
+  let at = cursor.next;
+  while (at < padded.length) {
+    const expiryAt = skipString(padded, skipString(padded, at, padded.length), padded.length);
+    if (expiryAt <= at || expiryAt + 8 > padded.length) throw malformedRdb('a field of a hash is cut');
+    padded.writeBigInt64LE(paddedExpiry(padded.readBigInt64LE(expiryAt)), expiryAt);
+    at = expiryAt + 8;
+  }
+  return padded;
 }
 
 function fromPairs(bytes: Buffer, start: number, end: number): Buffer {
@@ -66,6 +82,10 @@ function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
 
 function expiry(atMs: bigint): Buffer {
   const bytes = Buffer.alloc(8);
-  bytes.writeBigInt64LE(atMs);
+  bytes.writeBigInt64LE(paddedExpiry(atMs));
   return bytes;
+}
+
+function paddedExpiry(atMs: bigint): bigint {
+  return atMs === NO_EXPIRY ? NO_EXPIRY : padBigExpiry(atMs);
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { EXPIRY_PAD_MS } from '../../../../src/agent/redis/expiry-pad.ts';
 import { toValkeyHash } from '../../../../src/agent/redis/rdb/hash-field-ttl.ts';
 import { listpackElements } from '../../../../src/agent/redis/rdb/listpack.ts';
 import { encodeLength } from '../../../../src/agent/redis/rdb/string.ts';
@@ -46,7 +47,7 @@ describe('a listpack', () => {
 });
 
 describe('a hash of which fields expire', () => {
-  it('keeps fields, values and moments from the layout of pairs', () => {
+  it('keeps fields and values from the layout of pairs, and pads the moments', () => {
     const first = Buffer.alloc(8);
     first.writeBigInt64LE(1_800_000_000_000n);
     const pairs = Buffer.from('\x02\x00\x01f\x01v\x06\x01g\x01w', 'latin1');
@@ -57,8 +58,26 @@ describe('a hash of which fields expire', () => {
       end: 8 + pairs.length,
     });
     const moments = [hash.readBigInt64LE(5), hash.readBigInt64LE(17)];
-    expect(moments).toEqual([-1n, 1_800_000_000_005n]);
+    expect(moments).toEqual([-1n, BigInt(EXPIRY_PAD_MS) + 1_800_000_000_005n]);
     expect(hash.subarray(0, 5).toString()).toBe('\x02\x01f\x01v');
+  });
+
+  it('is padded in the layout of Valkey, where what never expires stays so', () => {
+    const field = (name: string, atMs: bigint) => {
+      const expiry = Buffer.alloc(8);
+      expiry.writeBigInt64LE(atMs);
+      return Buffer.concat([Buffer.from(`\x01${name}\x01v`, 'latin1'), expiry]);
+    };
+    const hash = (first: bigint, second: bigint) =>
+      Buffer.concat([Buffer.from([0, 2]), field('f', first), field('g', second), Buffer.from([0])]);
+    const bytes = hash(-1n, 1_800_000_000_000n);
+    const padded = hash(-1n, BigInt(EXPIRY_PAD_MS) + 1_800_000_000_000n);
+    expect(toValkeyHash({ type: 22, bytes, start: 1, end: bytes.length - 1 })).toEqual(
+      padded.subarray(1, -1),
+    );
+    expect(() => toValkeyHash({ type: 22, bytes, start: 1, end: bytes.length - 3 })).toThrow(
+      expect.objectContaining({ code: 'source-protocol-error' }),
+    );
   });
 
   it('ends in a named error when its listpack holds something else', () => {
