@@ -70605,7 +70605,9 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     targetOffset: schemas/* number */.aig(),
     drainDurationMs: schemas/* number */.aig(),
     proofDurationMs: schemas/* number */.aig(),
-    /** From the fence until the proof was complete. */
+    /** What it took to correct expiry times before the proof, and to restore the exact ones after it. */
+    settleDurationMs: schemas/* number */.aig(),
+    /** From the fence until the target could take over; on the route native until the proof was complete. */
     writePauseMs: schemas/* number */.aig(),
     verification: verifyReportSchema,
 });
@@ -77643,7 +77645,12 @@ function proofTable(report) {
     });
 }
 function pause(report) {
-    const parts = `${(0,units/* formatDuration */.a3)(report.drainDurationMs)} drain, ${(0,units/* formatDuration */.a3)(report.proofDurationMs)} proof`;
+    const steps = [
+        `${(0,units/* formatDuration */.a3)(report.drainDurationMs)} drain`,
+        `${(0,units/* formatDuration */.a3)(report.proofDurationMs)} proof`,
+        ...(report.settleDurationMs > 0 ? [`${(0,units/* formatDuration */.a3)(report.settleDurationMs)} expiry times`] : []),
+    ];
+    const parts = steps.join(', ');
     return `${(0,units/* formatDuration */.a3)(report.writePauseMs)} (${parts})`;
 }
 /** A target that is ahead has seen everything too: the source goes on sending PINGs behind the fence. */
