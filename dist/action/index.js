@@ -69923,7 +69923,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2706);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(861);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
@@ -69979,7 +69979,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 2706:
+/***/ 861:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70006,7 +70006,81 @@ var contract_endpoint = __nccwpck_require__(584);
 var host_commands = __nccwpck_require__(5062);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
 var jobs = __nccwpck_require__(1657);
+;// CONCATENATED MODULE: ./lib/src/action/input-readers.js
+
+
+/** The text of an input that must be given. @throws input-missing */
+function required(read, name) {
+    const text = read(name);
+    if (text === '')
+        throw new errors/* MigrationError */.Py('input-missing', `\`${name}\` is empty.`);
+    return text;
+}
+/** The text of an input that must be given and look like this. @throws input-missing, input-malformed */
+function readPattern(read, name, { pattern, expected }) {
+    const text = required(read, name);
+    if (!pattern.test(text))
+        throw malformed(name, text, expected);
+    return text;
+}
+/** `true` or `false`. @throws input-missing, input-malformed */
+function readFlag(read, name) {
+    return readChoice(read, name, ['true', 'false']) === 'true';
+}
+/** One of some words. @throws input-missing, input-malformed */
+function readChoice(read, name, choices) {
+    const text = required(read, name);
+    const choice = choices.find((one) => one === text);
+    if (choice === undefined)
+        throw malformed(name, text, choices.join(' or '));
+    return choice;
+}
+/** A whole number within bounds. @throws input-missing, input-malformed */
+function readCount(read, name, { least, most }) {
+    const text = required(read, name);
+    const count = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(count >= least && count <= most))
+        throw malformed(name, text, `a whole number from ${least} to ${most}`);
+    return count;
+}
+/** `host:port`, or undefined where nothing is given. @throws input-malformed */
+function readAddress(read, name) {
+    const text = read(name);
+    if (text === '')
+        return undefined;
+    const address = (0,contract_endpoint/* parseAddress */.or)(text);
+    if (address === undefined)
+        throw malformed(name, text, 'host:port');
+    return address;
+}
+/** An absolute path without `..`, or undefined where nothing is given. @throws input-malformed */
+function readPath(read, name) {
+    const text = read(name);
+    if (text === '')
+        return undefined;
+    if (!/^\/[^\0\r\n]{1,1000}$/.test(text) || text.split('/').includes('..')) {
+        throw malformed(name, text, 'an absolute path');
+    }
+    return text;
+}
+/** A property that is there only when it has a value: how exactOptionalPropertyTypes wants it. */
+function optional(name, value) {
+    const holder = {};
+    if (value !== undefined)
+        holder[name] = value;
+    return holder;
+}
+/** The error of an input that does not look as it must; the value is shown in part. */
+function malformed(name, value, expected) {
+    return new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is ${JSON.stringify(value.slice(0, 200))}; expected ${expected}.`);
+}
+/** The error of inputs that exclude each other. */
+function contradictory(message) {
+    return new errors/* MigrationError */.Py('input-contradictory', message);
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/inputs.js
+
 
 
 
@@ -70209,66 +70283,6 @@ function readGate(read) {
         allowUnprotected,
         githubToken: read('github-token'),
     };
-}
-function required(read, name) {
-    const text = read(name);
-    if (text === '')
-        throw new errors/* MigrationError */.Py('input-missing', `\`${name}\` is empty.`);
-    return text;
-}
-function readPattern(read, name, { pattern, expected }) {
-    const text = required(read, name);
-    if (!pattern.test(text))
-        throw malformed(name, text, expected);
-    return text;
-}
-function readFlag(read, name) {
-    return readChoice(read, name, ['true', 'false']) === 'true';
-}
-function readChoice(read, name, choices) {
-    const text = required(read, name);
-    const choice = choices.find((one) => one === text);
-    if (choice === undefined)
-        throw malformed(name, text, choices.join(' or '));
-    return choice;
-}
-function readCount(read, name, { least, most }) {
-    const text = required(read, name);
-    const count = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(count >= least && count <= most))
-        throw malformed(name, text, `a whole number from ${least} to ${most}`);
-    return count;
-}
-function readAddress(read, name) {
-    const text = read(name);
-    if (text === '')
-        return undefined;
-    const address = (0,contract_endpoint/* parseAddress */.or)(text);
-    if (address === undefined)
-        throw malformed(name, text, 'host:port');
-    return address;
-}
-function readPath(read, name) {
-    const text = read(name);
-    if (text === '')
-        return undefined;
-    if (!/^\/[^\0\r\n]{1,1000}$/.test(text) || text.split('/').includes('..')) {
-        throw malformed(name, text, 'an absolute path');
-    }
-    return text;
-}
-function optional(name, value) {
-    // The cast-free way to leave a property out, as exactOptionalPropertyTypes wants it.
-    const holder = {};
-    if (value !== undefined)
-        holder[name] = value;
-    return holder;
-}
-function malformed(name, value, expected) {
-    return new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is ${JSON.stringify(value.slice(0, 200))}; expected ${expected}.`);
-}
-function contradictory(message) {
-    return new errors/* MigrationError */.Py('input-contradictory', message);
 }
 
 // EXTERNAL MODULE: ./node_modules/@aws-sdk/client-elasticache/dist-cjs/index.js

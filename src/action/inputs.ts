@@ -1,15 +1,23 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Endpoint,
-  parseAddress,
-  parseSecretReference,
-  type SecretReference,
-} from '../contract/endpoint.ts';
+import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
 import type { Route } from '../contract/finding.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
 import { type KeyDisplay, keyDisplaySchema } from '../contract/jobs.ts';
 import { MigrationError } from '../core/errors.ts';
+import {
+  contradictory,
+  malformed,
+  optional,
+  type ReadInput,
+  readAddress,
+  readChoice,
+  readCount,
+  readFlag,
+  readPath,
+  readPattern,
+  required,
+} from './input-readers.ts';
 
 /** The phases in the order in which a migration runs them. */
 export const PHASES = [
@@ -92,9 +100,6 @@ export type InputsOf<Name extends Phase> = Extract<Inputs, { phase: Name }>;
 
 /** No input has a use for more, and requests to the host must stay small. */
 const INPUT_CHARACTERS_MAX = 2000;
-
-/** Gives the text of an input as the runner passes it; empty where it is not given. */
-export type ReadInput = (name: string) => string;
 
 /** What of the runner's environment stands in for inputs that are not given. */
 export type RunnerDefaults = {
@@ -302,81 +307,4 @@ function readGate(read: ReadInput): GateInputs {
     allowUnprotected,
     githubToken: read('github-token'),
   };
-}
-
-function required(read: ReadInput, name: string): string {
-  const text = read(name);
-  if (text === '') throw new MigrationError('input-missing', `\`${name}\` is empty.`);
-  return text;
-}
-
-function readPattern(
-  read: ReadInput,
-  name: string,
-  { pattern, expected }: { pattern: RegExp; expected: string },
-): string {
-  const text = required(read, name);
-  if (!pattern.test(text)) throw malformed(name, text, expected);
-  return text;
-}
-
-function readFlag(read: ReadInput, name: string): boolean {
-  return readChoice(read, name, ['true', 'false'] as const) === 'true';
-}
-
-function readChoice<Choice extends string>(
-  read: ReadInput,
-  name: string,
-  choices: readonly Choice[],
-): Choice {
-  const text = required(read, name);
-  const choice = choices.find((one) => one === text);
-  if (choice === undefined) throw malformed(name, text, choices.join(' or '));
-  return choice;
-}
-
-function readCount(read: ReadInput, name: string, { least, most }: { least: number; most: number }): number {
-  const text = required(read, name);
-  const count = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(count >= least && count <= most))
-    throw malformed(name, text, `a whole number from ${least} to ${most}`);
-  return count;
-}
-
-function readAddress(read: ReadInput, name: string): { host: string; port: number } | undefined {
-  const text = read(name);
-  if (text === '') return undefined;
-  const address = parseAddress(text);
-  if (address === undefined) throw malformed(name, text, 'host:port');
-  return address;
-}
-
-function readPath(read: ReadInput, name: string): string | undefined {
-  const text = read(name);
-  if (text === '') return undefined;
-  if (!/^\/[^\0\r\n]{1,1000}$/.test(text) || text.split('/').includes('..')) {
-    throw malformed(name, text, 'an absolute path');
-  }
-  return text;
-}
-
-function optional<Name extends string, Value>(
-  name: Name,
-  value: Value | undefined,
-): { [Key in Name]?: Value } {
-  // The cast-free way to leave a property out, as exactOptionalPropertyTypes wants it.
-  const holder: { [Key in Name]?: Value } = {};
-  if (value !== undefined) holder[name] = value;
-  return holder;
-}
-
-function malformed(name: string, value: string, expected: string): MigrationError {
-  return new MigrationError(
-    'input-malformed',
-    `\`${name}\` is ${JSON.stringify(value.slice(0, 200))}; expected ${expected}.`,
-  );
-}
-
-function contradictory(message: string): MigrationError {
-  return new MigrationError('input-contradictory', message);
 }

@@ -12,13 +12,13 @@ import {
   toMigrationError,
 } from '../core/errors.ts';
 import type { Host } from './host/host.ts';
+import type { ReadInput } from './input-readers.ts';
 import {
   type CommonInputs,
   type Inputs,
   PHASES,
   type Phase,
   parseInputs,
-  type ReadInput,
   reportDirectory,
 } from './inputs.ts';
 import type { Outputs } from './outputs.ts';
