@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import type { MigrationError } from '../../core/errors.ts';
+import { type MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
@@ -199,6 +199,11 @@ export class TargetWriter implements AsyncDisposable {
     if (this.#clock.nowMs() - this.#answeredAtMs <= SILENCE_MAX_MS) return;
     const silent = new Error(`timed out after ${SILENCE_MAX_MS} ms without an answer`);
     this.#lose(toServerError(this.#access, 'writing', silent));
+  }
+
+  /** Gives the target up: whoever waits for it gets this error. */
+  abandon(error: unknown): void {
+    this.#lose(toMigrationError(error));
   }
 
   /** Closes the connection at once: a transaction without its EXEC is dropped by the target. */
