@@ -112,7 +112,8 @@ export function openNameless(file: string): number {
   return descriptor;
 }
 
-function toSpoolError(error: unknown, directory: string): MigrationError {
+/** Names what is wrong with the disk: spool-full or spool-failed. */
+export function toSpoolError(error: unknown, directory: string): MigrationError {
   if (error instanceof MigrationError) return error;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOSPC' || code === 'EDQUOT') return spoolFull(`all the space of ${directory}`, error);

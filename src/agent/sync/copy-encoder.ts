@@ -8,7 +8,7 @@ import { type TargetForm, toTargetValue, type Value } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
 /** What a bulk string may hold unless the target is configured otherwise (proto-max-bulk-len). */
-const BULK_BYTES_MAX = 512 * 1024 * 1024;
+export const BULK_BYTES_MAX = 512 * 1024 * 1024;
 /** Command name, lengths, expiry and options: all of a command but its key and its value. */
 const FRAME_BYTES_MAX = 192;
 const STRING_TYPE = 0;
@@ -193,11 +193,13 @@ function digitCount(value: number): number {
   return count;
 }
 
-function isReserved({ bytes, start, end }: Key): boolean {
+/** Whether the key is that of the claim, which is not the source's to write. */
+export function isReserved({ bytes, start, end }: Key): boolean {
   return end - start === RESERVED_KEY.length && bytes.subarray(start, end).equals(RESERVED_KEY);
 }
 
-function tooLarge(size: number): MigrationError {
+/** The error for a value that no single command can carry. */
+export function tooLarge(size: number): MigrationError {
   return new MigrationError(
     'source-data-unsupported',
     `The source holds a value of ${size} bytes serialised, more than the ${BULK_BYTES_MAX} that one command can carry.`,

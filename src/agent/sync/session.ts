@@ -176,6 +176,7 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
     framing,
     writer,
     hasHashFieldTtls: facts.hasHashFieldTtls,
+    directory: path.join(context.directory, 'spool'),
     meter,
     signal,
   });

@@ -169,13 +169,26 @@ export class TargetWriter implements AsyncDisposable {
    * memory can be used for something else. Nothing else may be written meanwhile.
    */
   async writeLarge(name: number, parts: readonly Buffer[]): Promise<void> {
+    this.beginLarge(name);
+    for (const part of parts) await this.writePart(part);
+    this.endLarge();
+  }
+
+  /** Begins a command whose bytes follow by `writePart`; nothing else may be written until `endLarge`. */
+  beginLarge(name: number): void {
     this.flush();
     this.#register(name);
-    for (const part of parts) {
-      for (let at = 0; at < part.length; at += PIECE_BYTES) {
-        await this.#send(part.subarray(at, at + PIECE_BYTES));
-      }
+  }
+
+  /** Writes a part of the command that was begun, from where it is; resolves when the socket has taken it. */
+  async writePart(part: Buffer): Promise<void> {
+    for (let at = 0; at < part.length; at += PIECE_BYTES) {
+      await this.#send(part.subarray(at, at + PIECE_BYTES));
     }
+  }
+
+  /** Ends the command that was begun. */
+  endLarge(): void {
     this.#markFlush();
   }
 
