@@ -36,6 +36,7 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
   const encoder = new CopyEncoder(writer, copy);
   let streamDb = 0;
   let announcedKeys = 0;
+  const waitForTarget = (wait: Promise<void>) => meter.waitForTarget(wait);
   const more = async () => {
     meter.copiedBytes = reader.consumed;
     if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
@@ -49,7 +50,7 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         continue;
       case 'large':
         meter.copiedKeys += 1;
-        await writeLargeValue({ ...copy, reader, more });
+        await writeLargeValue({ ...copy, reader, more, waitForTarget });
         break;
       case 'key': {
         meter.copiedKeys += 1;

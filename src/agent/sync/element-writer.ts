@@ -1,5 +1,5 @@
 import { encodeCommands } from '../redis/raw-connection.ts';
-import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
+import { SLOT_COMMAND_BYTES_MAX, type TargetWriter, type WaitForTarget } from './target-writer.ts';
 
 /** A command carries so many elements and bytes of them at most, unless a single element is larger. */
 const ELEMENTS_MAX = 512;
@@ -16,6 +16,9 @@ export type ElementCommand = {
   readonly argumentsPerElement: number;
 };
 
+/** Where they are written to. */
+export type ElementTarget = { readonly writer: TargetWriter; readonly waitForTarget: WaitForTarget };
+
 /**
  * Writes the elements of a large collection by commands of bounded size: `NAME key argument*`.
  *
@@ -23,6 +26,7 @@ export type ElementCommand = {
  */
 export class ElementWriter {
   readonly #writer: TargetWriter;
+  readonly #waitForTarget: WaitForTarget;
   readonly #command: ElementCommand;
   readonly #nameId: number;
   readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
@@ -32,8 +36,9 @@ export class ElementWriter {
   #elementAt = 0;
   #isOwnCommandOpen = false;
 
-  constructor(writer: TargetWriter, command: ElementCommand) {
+  constructor({ writer, waitForTarget }: ElementTarget, command: ElementCommand) {
     this.#writer = writer;
+    this.#waitForTarget = waitForTarget;
     this.#command = command;
     this.#nameId = writer.names.id(command.name);
   }
@@ -46,13 +51,17 @@ export class ElementWriter {
     this.#used += this.#buffer.write('\r\n', this.#used, 'latin1');
   }
 
+  /** Adds an argument of ASCII characters. */
+  putText(text: string): void {
+    this.#used += this.#buffer.write(`$${text.length}\r\n${text}\r\n`, this.#used, 'latin1');
+  }
+
   /** Adds a longer argument of `size` bytes, which come in pieces. */
   async putLong(size: number, pieces: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<void> {
-    const writer = this.#writer;
     if (!this.#isOwnCommandOpen) await this.#openOwnCommand();
     this.#used += this.#buffer.write(`$${size}\r\n`, this.#used, 'latin1');
     await this.#sendGathered();
-    for await (const piece of pieces) await writer.writePart(piece);
+    for await (const piece of pieces) await this.#send(piece);
     this.#used += this.#buffer.write('\r\n', 0, 'latin1');
   }
 
@@ -74,7 +83,8 @@ export class ElementWriter {
       const head = this.#head(this.#elements);
       const size = head.length + this.#used;
       if (size > SLOT_COMMAND_BYTES_MAX) {
-        await writer.writeLarge(this.#nameId, [head, this.#buffer.subarray(0, this.#used)]);
+        const parts = [head, this.#buffer.subarray(0, this.#used)];
+        await this.#waitForTarget(writer.writeLarge(this.#nameId, parts));
       } else {
         const slot = writer.reserve(size);
         const at = writer.offset;
@@ -86,7 +96,7 @@ export class ElementWriter {
     this.#used = 0;
     this.#elements = 0;
     this.#elementAt = 0;
-    if (!writer.hasRoom) await writer.room();
+    if (!writer.hasRoom) await this.#waitForTarget(writer.room());
   }
 
   /** Writes what is complete, and begins a command with what there is of the element under way. */
@@ -96,13 +106,17 @@ export class ElementWriter {
     await this.flush();
     this.#writer.beginLarge(this.#nameId);
     this.#isOwnCommandOpen = true;
-    await this.#writer.writePart(this.#head(1));
+    await this.#send(this.#head(1));
     this.#used = begun.copy(this.#buffer);
   }
 
   async #sendGathered(): Promise<void> {
-    await this.#writer.writePart(this.#buffer.subarray(0, this.#used));
+    await this.#send(this.#buffer.subarray(0, this.#used));
     this.#used = 0;
+  }
+
+  #send(part: Buffer): Promise<void> {
+    return this.#waitForTarget(this.#writer.writePart(part));
   }
 
   /** `*count CRLF` and the name and the key as bulk strings. */

@@ -8,13 +8,14 @@ import { BULK_BYTES_MAX, tooLarge } from './copy-encoder.ts';
 import { ElementWriter, GATHERED_BYTES_MAX } from './element-writer.ts';
 import { stringPieces } from './large-string.ts';
 import { hashFieldTtlsUnsupported } from './payload.ts';
-import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
+import { SLOT_COMMAND_BYTES_MAX, type TargetWriter, type WaitForTarget } from './target-writer.ts';
 
 /** What a collection is carried with: see {@link LargeCopy}. */
 type CollectionCopy = {
   readonly reader: RdbReader;
   readonly more: () => Promise<void>;
   readonly writer: TargetWriter;
+  readonly waitForTarget: WaitForTarget;
   readonly hasHashFieldTtls: boolean;
 };
 type FieldExpiry = { readonly field: Buffer; readonly atMs: bigint };
@@ -80,7 +81,7 @@ export async function writeElements(
   copy: CollectionCopy,
   { key, expireAtMs }: { key: Buffer; expireAtMs: number },
 ): Promise<void> {
-  const { reader, writer } = copy;
+  const { reader } = copy;
   const shape = SHAPES.get(reader.type);
   if (shape === undefined) throw new Error(`no shape for the type ${reader.type}`);
   const { command, argumentsPerElement, writeOne } = shape;
@@ -88,30 +89,31 @@ export async function writeElements(
   const isRelative = reader.type === TYPE_REDIS_HASH_METADATA;
   const firstExpiryMs = isRelative ? (await whole(copy, () => reader.takeBytes(8))).readBigInt64LE() : 0n;
   const count = await length(copy);
-  const elements = new ElementWriter(writer, { name: command, key, argumentsPerElement });
+  const elements = new ElementWriter(copy, { name: command, key, argumentsPerElement });
   const context: Elements = { ...copy, elements, key, expiries: [], firstExpiryMs };
-  await write(writer, ['DEL', key]);
+  await write(copy, ['DEL', key]);
   for (let index = 0; index < count; index++) {
     const wait = writeOne(context);
     if (wait !== undefined) await wait;
   }
   await flush(context);
-  if (expireAtMs !== -1) await write(writer, ['PEXPIREAT', key, expireAtMs]);
+  if (expireAtMs !== -1) await write(copy, ['PEXPIREAT', key, expireAtMs]);
 }
 
-async function flush({ elements, expiries, writer, key }: Elements): Promise<void> {
+async function flush(copy: Elements): Promise<void> {
+  const { elements, expiries, key } = copy;
   await elements.flush();
   for (const { field, atMs } of expiries.splice(0)) {
-    await write(writer, ['HPEXPIREAT', key, String(atMs), 'FIELDS', 1, field]);
+    await write(copy, ['HPEXPIREAT', key, String(atMs), 'FIELDS', 1, field]);
   }
 }
 
-async function write(writer: TargetWriter, command: Command): Promise<void> {
+async function write({ writer, waitForTarget }: CollectionCopy, command: Command): Promise<void> {
   const bytes = encodeCommands([command]);
   const name = writer.names.id(String(command[0]));
-  if (bytes.length > SLOT_COMMAND_BYTES_MAX) await writer.writeLarge(name, [bytes]);
+  if (bytes.length > SLOT_COMMAND_BYTES_MAX) await waitForTarget(writer.writeLarge(name, [bytes]));
   else writer.writeBytes(name, bytes, 0, bytes.length);
-  if (!writer.hasRoom) await writer.room();
+  if (!writer.hasRoom) await waitForTarget(writer.room());
 }
 
 function endElement(elements: Elements): Promise<void> | undefined {
@@ -181,7 +183,7 @@ function writeScored(elements: Elements, takeScore: TakeScore): Promise<void> | 
     reader.returnTo(place);
     return elements.more().then(() => writeScored(elements, takeScore));
   }
-  elements.elements.put(Buffer.from(score, 'latin1'));
+  elements.elements.putText(score);
   if (member.length > GATHERED_BYTES_MAX) return putBytes(elements, member).then(() => endElement(elements));
   elements.elements.put(member);
   return endElement(elements);

@@ -9,13 +9,15 @@ import { BULK_BYTES_MAX, isReserved, tooLarge } from './copy-encoder.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { hasElements, writeElements } from './large-collection.ts';
 import { stringPieces } from './large-string.ts';
-import type { TargetWriter } from './target-writer.ts';
+import type { TargetWriter, WaitForTarget } from './target-writer.ts';
 
 /** What a large value is carried with; `more` waits for the next bytes of the source and pushes them to the reader. */
 export type LargeCopy = {
   readonly reader: RdbReader;
   readonly more: () => Promise<void>;
   readonly writer: TargetWriter;
+  /** Counts the time that a promise takes as waiting for the target. */
+  readonly waitForTarget: WaitForTarget;
   readonly hasHashFieldTtls: boolean;
   /** Where bytes may be held on disk. */
   readonly directory: string;
@@ -77,16 +79,16 @@ async function setStreamed(
   copy: LargeCopy,
   { key, expireAtMs, head }: LargeKey & { head: StringHead },
 ): Promise<void> {
-  const { writer } = copy;
+  const { writer, waitForTarget } = copy;
   if (head.plainBytes > BULK_BYTES_MAX) throw tooLarge(head.plainBytes);
   const [before, after] = commandAround(
     expireAtMs === -1 ? ['SET', key, VALUE_MARK] : ['SET', key, VALUE_MARK, 'PXAT', expireAtMs],
     head.plainBytes,
   );
   writer.beginLarge(writer.names.id('SET'));
-  await writer.writePart(before);
-  for await (const piece of stringPieces(copy, head)) await writer.writePart(piece);
-  await writer.writePart(after);
+  await waitForTarget(writer.writePart(before));
+  for await (const piece of stringPieces(copy, head)) await waitForTarget(writer.writePart(piece));
+  await waitForTarget(writer.writePart(after));
   writer.endLarge();
 }
 
@@ -97,7 +99,7 @@ type Payload = LargeKey & {
 
 /** RESTORE of `type value version(2) checksum(8)`, the checksum taken while the value goes by. */
 async function restoreStreamed(copy: LargeCopy, { key, expireAtMs, size, pieces }: Payload): Promise<void> {
-  const { writer, reader } = copy;
+  const { writer, reader, waitForTarget } = copy;
   const payloadBytes = 1 + size + FOOTER_BYTES;
   if (payloadBytes > BULK_BYTES_MAX) throw tooLarge(size);
   const options = expireAtMs === -1 ? ['REPLACE'] : ['REPLACE', 'ABSTTL'];
@@ -107,19 +109,19 @@ async function restoreStreamed(copy: LargeCopy, { key, expireAtMs, size, pieces 
   const type = Buffer.of(reader.type);
   sum.update(type, 0, 1);
   writer.beginLarge(writer.names.id('RESTORE'));
-  await writer.writePart(Buffer.concat([before, type]));
+  await waitForTarget(writer.writePart(Buffer.concat([before, type])));
   let left = size;
   for await (const piece of pieces) {
     sum.update(piece, 0, piece.length);
     left -= piece.length;
-    await writer.writePart(piece);
+    await waitForTarget(writer.writePart(piece));
   }
   if (left !== 0) throw malformedRdb(`a value is ${left} bytes shorter than it says`);
   const footer = Buffer.alloc(FOOTER_BYTES);
   footer.writeUInt16LE(FOOTER_VERSION);
   sum.update(footer, 0, 2);
   sum.writeTo(footer, 2);
-  await writer.writePart(Buffer.concat([footer, after]));
+  await waitForTarget(writer.writePart(Buffer.concat([footer, after])));
   writer.endLarge();
 }
 

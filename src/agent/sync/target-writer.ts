@@ -24,6 +24,9 @@ const SILENCE_MAX_MS = 60_000;
 /** Why nothing more can be written; `isDivergence`: a transaction was applied without one of its commands. */
 export type WriteFailure = { readonly error: MigrationError; readonly isDivergence: boolean };
 
+/** Waits for what the target owes, and keeps account of it. */
+export type WaitForTarget = (wait: Promise<void>) => Promise<void>;
+
 /** How to open a {@link TargetWriter}. */
 export type TargetWriterOptions = {
   readonly access: Access;

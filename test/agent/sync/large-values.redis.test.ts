@@ -123,6 +123,7 @@ async function carry(rdb: Buffer, pieceBytes: number, target: RunningServer): Pr
   const encoder = new CopyEncoder(writer, form);
   let at = 0;
   let large = 0;
+  const waitForTarget = (wait: Promise<void>) => wait;
   const more = async () => {
     reader.push(rdb.subarray(at, at + pieceBytes));
     at += pieceBytes;
@@ -134,7 +135,7 @@ async function carry(rdb: Buffer, pieceBytes: number, target: RunningServer): Pr
     if (item === 'database') writer.write(['SELECT', reader.db]);
     if (item === 'key') await encoder.write(reader);
     if (item === 'large') {
-      await writeLargeValue({ reader, more, writer, ...form, directory });
+      await writeLargeValue({ reader, more, writer, waitForTarget, ...form, directory });
       large += 1;
     }
     if (!writer.hasRoom) await writer.room();
