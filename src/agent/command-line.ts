@@ -35,6 +35,7 @@ Addresses are host:port. Options for either side (--source-…, --target-…):
 Other options:
   --migration-id ID        (default: manual)      --state-directory DIR (default: /var/lib/valkey-migrate)
   --flush-target           empty the target before the copy
+  --spool-max-bytes N      the most that may wait on disk for the target (default: what the disk has)
   --route auto|native|replica                     --canary-write
   --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
@@ -60,6 +61,7 @@ const OPTIONS = {
   supervisor: { type: 'string' },
   job: { type: 'string' },
   'flush-target': { type: 'boolean', default: false },
+  'spool-max-bytes': { type: 'string' },
   'canary-write': { type: 'boolean', default: false },
   route: { type: 'string', default: 'auto' },
   'max-differences': { type: 'string', default: '0' },
@@ -130,7 +132,11 @@ function parse(argv: readonly string[]) {
 function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, region: string): JobRequest {
   const pair = { source: endpoint('source', values, region), target: endpoint('target', values, region) };
   const flushTarget = values['flush-target'];
-  if (verb === 'sync') return { kind: 'sync', ...pair, flushTarget };
+  if (verb === 'sync') {
+    const spoolBytesMax =
+      values['spool-max-bytes'] === undefined ? undefined : count(values, 'spool-max-bytes');
+    return { kind: 'sync', ...pair, flushTarget, ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }) };
+  }
   if (verb === 'preflight') {
     const route = preflightRequestSchema.shape.route.safeParse(values.route);
     if (!route.success) throw malformed('--route', values.route, 'auto, native or replica');
@@ -198,9 +204,11 @@ function jobKind(text: string | undefined): JobKind {
   return parsed.data;
 }
 
-function count(values: Options, name: 'max-differences' | 'ttl-tolerance-ms' | 'count'): number {
-  const text = values[name];
-  if (!/^\d{1,9}$/.test(text)) throw malformed(`--${name}`, text, 'a whole number');
+type CountOption = 'spool-max-bytes' | 'max-differences' | 'ttl-tolerance-ms' | 'count';
+
+function count(values: Options, name: CountOption): number {
+  const text = values[name] ?? '';
+  if (!/^\d{1,15}$/.test(text)) throw malformed(`--${name}`, text, 'a whole number');
   return Number(text);
 }
 

@@ -47,6 +47,8 @@ export const syncRequestSchema = z.strictObject({
   kind: z.literal('sync'),
   ...pair,
   flushTarget: z.boolean(),
+  /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
+  spoolBytesMax: z.int().min(0).optional(),
 });
 
 /** Native route: waits until the target's replication link to the source is up and caught up. */

@@ -376,6 +376,18 @@ export const ERROR_CODES = {
     remedy: 'Run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
     retryable: true,
   },
+  'spool-full': {
+    when: 'The source sent more than the target took, and what waited on the host has filled the space it may use on disk.',
+    remedy:
+      'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+    retryable: true,
+  },
+  'spool-failed': {
+    when: 'The disk of the host failed while it kept what the target could not take yet.',
+    remedy:
+      'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+    retryable: true,
+  },
   'sync-not-running': {
     when: 'The phase needs a running sync, and there is none.',
     remedy: 'Run start-migration.',

@@ -2,40 +2,59 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from './access.ts';
 import { watchConnection } from './socket.ts';
+import type { Spool } from './spool.ts';
 
-/** Bytes that wait to be read before the socket is held back, and below which it goes on. */
-const WAITING_BYTES_MAX = 4 * 1024 * 1024;
-const WAITING_BYTES_RESUME = 1024 * 1024;
+/** What waits in memory to be read before the rest goes to disk; chunks are counted because each takes its own space. */
+const MEMORY_BYTES_MAX = 8 * 1024 * 1024;
+const MEMORY_CHUNKS_MAX = 4096;
 /** The longest line of a handshake. */
 const LINE_BYTES_MAX = 64 * 1024;
 
-/** What arrives at a socket, to be taken in the pieces it came in; one reader at a time. */
+/** What an {@link IncomingBytes} works with; `onSpoolFailure` is called once, when the spool can take no more. */
+export type IncomingOptions = {
+  readonly access: Access;
+  readonly clock: Clock;
+  readonly spool: Spool;
+  readonly onSpoolFailure: (error: unknown) => void;
+};
+
+/**
+ * What arrives at a socket, to be taken in order; one reader at a time.
+ *
+ * The socket is never held back: a source that cannot send loses its replica, after repl-timeout or when its output
+ * buffer is full. What exceeds the memory waits in the spool. The first bytes that wait are in memory, those behind
+ * them on disk, and memory takes no more until the disk is read.
+ */
 export class IncomingBytes {
-  readonly #socket: Socket;
+  readonly #spool: Spool;
+  readonly #onSpoolFailure: (error: unknown) => void;
   readonly #clock: Clock;
   readonly #chunks: Buffer[] = [];
   /** When each of the chunks arrived. */
   readonly #arrivalsMs: number[] = [];
-  #waitingBytes = 0;
+  #memoryBytes = 0;
   #failure: unknown;
   #lastByteAtMs: number;
   #waiting: { wake: () => void; sinceMs: number } | undefined;
   #readArrivedAtMs = 0;
 
-  constructor(socket: Socket, access: Access, clock: Clock) {
-    this.#socket = socket;
+  constructor(socket: Socket, { access, clock, spool, onSpoolFailure }: IncomingOptions) {
+    this.#spool = spool;
+    this.#onSpoolFailure = onSpoolFailure;
     this.#clock = clock;
     this.#lastByteAtMs = clock.nowMs();
-    socket.on('data', (chunk) => this.#take(chunk));
+    socket.on('data', (chunk) => {
+      if (!this.#take(chunk)) socket.destroy();
+    });
     watchConnection(socket, access, (error) => this.fail(error));
   }
 
-  /** Bytes that can be read without waiting. */
+  /** Bytes that can be read without waiting, in memory and on disk. */
   get waitingBytes(): number {
-    return this.#waitingBytes;
+    return this.#memoryBytes + this.#spool.bytes;
   }
 
-  /** When the bytes that were read last had arrived, however long they waited to be read. */
+  /** When the bytes that were read last had arrived, however long they waited; from disk as exact as {@link Spool} says. */
   get readArrivedAtMs(): number {
     return this.#readArrivedAtMs;
   }
@@ -46,16 +65,23 @@ export class IncomingBytes {
     return this.#clock.nowMs() - Math.max(this.#waiting.sinceMs, this.#lastByteAtMs);
   }
 
-  /** The next bytes, as many as came at once. Rejects when the connection is lost or the signal aborted. */
+  /**
+   * The next bytes, as many as came at once: they hold until the next read. Rejects when the connection is lost, the
+   * spool fails (spool-full, spool-failed) or the signal is aborted.
+   */
   async read(signal: AbortSignal): Promise<Buffer> {
     for (;;) {
       signal.throwIfAborted();
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
-        this.#waitingBytes -= chunk.length;
+        this.#memoryBytes -= chunk.length;
         this.#readArrivedAtMs = this.#arrivalsMs.shift() ?? this.#clock.nowMs();
-        if (this.#waitingBytes < WAITING_BYTES_RESUME && this.#socket.isPaused()) this.#socket.resume();
         return chunk;
+      }
+      const spooled = this.#spool.shift();
+      if (spooled !== undefined) {
+        this.#readArrivedAtMs = spooled.arrivedAtMs;
+        return spooled.bytes;
       }
       if (this.#failure !== undefined) throw this.#failure;
       await this.#wait(signal);
@@ -84,7 +110,7 @@ export class IncomingBytes {
     if (bytes.length === 0) return;
     this.#chunks.unshift(bytes);
     this.#arrivalsMs.unshift(this.#readArrivedAtMs);
-    this.#waitingBytes += bytes.length;
+    this.#memoryBytes += bytes.length;
   }
 
   /** Ends all reading: what has arrived can still be read, then `error` is thrown. */
@@ -93,13 +119,31 @@ export class IncomingBytes {
     this.#waiting?.wake();
   }
 
-  #take(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#waitingBytes += chunk.length;
+  /** Keeps the chunk; false when it cannot, and nothing more may come. */
+  #take(chunk: Buffer): boolean {
     this.#lastByteAtMs = this.#clock.nowMs();
-    this.#arrivalsMs.push(this.#lastByteAtMs);
-    if (this.#waitingBytes > WAITING_BYTES_MAX) this.#socket.pause();
+    const fitsInMemory =
+      this.#memoryBytes + chunk.length <= MEMORY_BYTES_MAX && this.#chunks.length < MEMORY_CHUNKS_MAX;
+    if (this.#spool.bytes === 0 && fitsInMemory) {
+      this.#chunks.push(chunk);
+      this.#arrivalsMs.push(this.#lastByteAtMs);
+      this.#memoryBytes += chunk.length;
+    } else if (!this.#takeToDisk(chunk)) {
+      return false;
+    }
     this.#waiting?.wake();
+    return true;
+  }
+
+  #takeToDisk(chunk: Buffer): boolean {
+    try {
+      this.#spool.push(chunk, this.#lastByteAtMs);
+      return true;
+    } catch (error) {
+      this.fail(error);
+      this.#onSpoolFailure(error);
+      return false;
+    }
   }
 
   #wait(signal: AbortSignal): Promise<void> {

@@ -8,6 +8,7 @@ import { IncomingBytes } from './incoming-bytes.ts';
 import { encodeCommands } from './raw-connection.ts';
 import { toServerError } from './server-error.ts';
 import { connectSocket } from './socket.ts';
+import type { Spool } from './spool.ts';
 
 /*
  * > PING                             < +PONG | -NOAUTH ... | -LOADING ...
@@ -49,6 +50,10 @@ export type ReplicationOptions = {
   readonly access: Access;
   /** What to resume from; undefined asks for everything. */
   readonly from: Checkpoint | undefined;
+  /** Takes what the source sends faster than it is read. */
+  readonly spool: Spool;
+  /** Called once, when the spool can take no more; reading fails with the same after what has arrived. */
+  readonly onSpoolFailure: (error: unknown) => void;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 };
@@ -73,9 +78,10 @@ export function openReplication(options: ReplicationOptions): Promise<Replicatio
   return retry(() => openOnce(options), { policy: SOURCE_NOT_READY_POLICY, clock, signal });
 }
 
-async function openOnce({ access, from, clock, signal }: ReplicationOptions): Promise<ReplicationLink> {
+async function openOnce(options: ReplicationOptions): Promise<ReplicationLink> {
+  const { access, from, clock, signal } = options;
   const socket = await connectSocket(access, signal);
-  const incoming = new IncomingBytes(socket, access, clock);
+  const incoming = new IncomingBytes(socket, options);
   watchSilence({ access, socket, incoming, clock });
   try {
     const start = await handshake({ access, from, socket, incoming, signal });

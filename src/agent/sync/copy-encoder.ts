@@ -9,7 +9,7 @@ import { type TargetForm, toTargetValue, type Value } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
 /** What a bulk string may hold unless the target is configured otherwise (proto-max-bulk-len). */
-const BULK_BYTES_MAX = 512 * 1024 * 1024;
+export const BULK_BYTES_MAX = 512 * 1024 * 1024;
 /** Command name, lengths, expiry and options: all of a command but its key and its value. */
 const FRAME_BYTES_MAX = 192;
 const STRING_TYPE = 0;
@@ -166,10 +166,10 @@ export class CopyEncoder {
     this.#put(target, LINE_END);
   }
 
-  /** An integer of 64 bits as a bulk string; those beyond 2^53 come as the nearest that a number can hold. */
+  /** An integer of 64 bits as a bulk string, see {@link integerText}. */
   #putNumber(target: Buffer, value: number): void {
     if (!Number.isSafeInteger(value)) {
-      const digits = text(value >= 2 ** 63 ? INTEGER_MAX : String(BigInt(value)));
+      const digits = text(integerText(value));
       this.#putBulk(target, digits, 0, digits.length);
       return;
     }
@@ -199,11 +199,18 @@ function digitCount(value: number): number {
   return count;
 }
 
-function isReserved({ bytes, start, end }: Key): boolean {
+/** An integer of 64 bits as servers read it; those beyond 2^53 come as the nearest that a number can hold. */
+export function integerText(value: number): string {
+  return value >= 2 ** 63 ? INTEGER_MAX : String(BigInt(value));
+}
+
+/** Whether the key is that of the claim, which is not the source's to write. */
+export function isReserved({ bytes, start, end }: Key): boolean {
   return end - start === RESERVED_KEY.length && bytes.subarray(start, end).equals(RESERVED_KEY);
 }
 
-function tooLarge(size: number): MigrationError {
+/** The error for a value that no single command can carry. */
+export function tooLarge(size: number): MigrationError {
   return new MigrationError(
     'source-data-unsupported',
     `The source holds a value of ${size} bytes serialised, more than the ${BULK_BYTES_MAX} that one command can carry.`,

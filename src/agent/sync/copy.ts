@@ -3,6 +3,7 @@ import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
 import type { RdbFraming, ReplicationLink } from '../redis/replication.ts';
 import { CopyEncoder } from './copy-encoder.ts';
+import { writeLargeValue } from './large-value.ts';
 import type { Meter } from './meter.ts';
 import type { TargetWriter } from './target-writer.ts';
 
@@ -15,6 +16,8 @@ export type Copy = {
   readonly framing: RdbFraming;
   readonly writer: TargetWriter;
   readonly hasHashFieldTtls: boolean;
+  /** Where bytes may be held on disk. */
+  readonly directory: string;
   readonly meter: Meter;
   readonly signal: AbortSignal;
 };
@@ -33,16 +36,22 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
   const encoder = new CopyEncoder(writer, copy);
   let streamDb = 0;
   let announcedKeys = 0;
+  const waitForTarget = (wait: Promise<void>) => meter.waitForTarget(wait);
+  const more = async () => {
+    meter.copiedBytes = reader.consumed;
+    if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
+    reader.push(await meter.waitForSource(link.incoming.read(signal)));
+  };
   for (;;) {
     const item = reader.next();
     switch (item) {
       case 'need-more':
-        meter.copiedBytes = reader.consumed;
-        if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) {
-          writer.flush();
-        }
-        reader.push(await meter.waitForSource(link.incoming.read(signal)));
+        await more();
         continue;
+      case 'large':
+        meter.copiedKeys += 1;
+        await writeLargeValue({ ...copy, reader, more, waitForTarget });
+        break;
       case 'key': {
         meter.copiedKeys += 1;
         const large = encoder.write(reader);

@@ -4,6 +4,7 @@ import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
+import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
 import { Meter } from './meter.ts';
 import { runSession, type SyncWorld } from './session.ts';
 
@@ -31,7 +32,7 @@ const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  * @throws sync-lost when a connection stays lost; route-replica-denied, target-not-empty, migration-conflict,
  *   target-read-only, target-refused-command, target-memory-too-small, target-databases-too-few,
  *   source-data-unsupported, source-modules-unsupported, source-version-unsupported, source-cluster-unsupported,
- *   input-contradictory, and the codes of a connection that cannot be made in the beginning
+ *   input-contradictory, spool-full, spool-failed, and the codes of a connection that cannot be made in the beginning
  */
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
@@ -40,6 +41,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
     source: await resolveAccess('source', request.source, resolveSecret),
     target: await resolveAccess('target', request.target, resolveSecret),
     flushTarget: request.flushTarget,
+    spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
     holder: { migrationId, repository, hostId },
     meter,
     context,

@@ -1,6 +1,7 @@
 import type { Progress } from '../../contract/job-state.ts';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
+import { formatBytes } from '../../core/units.ts';
 
 /** What a sync is doing, in the order in which it happens. */
 export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live';
@@ -30,6 +31,8 @@ export class Meter {
   checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
+  /** What waits on the disk of the host; undefined while there is no connection. */
+  spool: { readonly bytes: number } | undefined;
   readonly #clock: Clock;
   readonly #notes: string[] = [];
   #expectedKeys = 0;
@@ -120,8 +123,13 @@ export class Meter {
       ...this.#rates,
       ...(isStreaming ? { lagBytes: this.lagBytes, lagMs: this.#lagMs() } : {}),
       ...this.#bottleneck(),
-      notes: [...this.#notes],
+      notes: this.#allNotes(),
     };
+  }
+
+  #allNotes(): string[] {
+    const spooled = this.spool?.bytes ?? 0;
+    return spooled === 0 ? [...this.#notes] : [...this.#notes, `spooled on disk: ${formatBytes(spooled)}`];
   }
 
   #share(): { percent?: number; etaMs?: number } {
@@ -170,7 +178,8 @@ export class Meter {
     this.#sourceWaitMs = 0;
     this.#targetWaitMs = 0;
     this.#spanStartMs = nowMs;
-    if (this.stage !== 'copying' && this.stage !== 'catching-up') return {};
+    const isAtRest = this.stage === 'live' && this.lagBytes < LIVE_LAG_BYTES;
+    if (isAtRest || this.stage === 'connecting' || this.stage === 'waiting') return {};
     if (source + target < span / 2) return { bottleneck: 'host' };
     return { bottleneck: source >= target ? 'source' : 'target' };
   }

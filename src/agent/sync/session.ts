@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Checkpoint } from '../../contract/reports.ts';
 import { retry } from '../../core/retry.ts';
 import type { JobContext } from '../job/context.ts';
@@ -6,6 +7,7 @@ import { encodeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openReplication, type ReplicationLink, SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { Spool } from '../redis/spool.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
 import {
   claimForCopy,
@@ -29,6 +31,8 @@ export type SyncWorld = {
   readonly source: Access;
   readonly target: Access;
   readonly flushTarget: boolean;
+  /** See {@link Spool}. */
+  readonly spoolBytesMax: number;
   readonly holder: Holder;
   readonly meter: Meter;
   readonly context: JobContext;
@@ -65,7 +69,19 @@ export async function runSession(world: SyncWorld): Promise<void> {
   const signal = AbortSignal.any([context.signal, ended.signal]);
   const from = plan.kind === 'resume' ? plan.checkpoint : undefined;
   meter.stage = 'waiting';
-  await using link = await openReplication({ access: world.source, from, clock, signal });
+  using spool = new Spool({
+    directory: path.join(context.directory, 'spool'),
+    bytesMax: world.spoolBytesMax,
+  });
+  meter.spool = spool;
+  let abandonWriter: ((error: unknown) => void) | undefined;
+  const onSpoolFailure = (error: unknown) => {
+    ended.abort(error);
+    // A write that waits for a target that does not answer would keep the session.
+    abandonWriter?.(error);
+  };
+  const linkOptions = { from, spool, onSpoolFailure, clock, signal };
+  await using link = await openReplication({ access: world.source, ...linkOptions });
   await using writer = await TargetWriter.open({
     access: world.target,
     clientName: writerName(world.holder.migrationId),
@@ -77,6 +93,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
     onAnswers: () => applier?.onAnswers(),
     signal,
   });
+  abandonWriter = (error) => writer.abandon(error);
   const supervision = supervise({
     world,
     link,
@@ -155,6 +172,7 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
     framing,
     writer,
     hasHashFieldTtls: facts.hasHashFieldTtls,
+    directory: path.join(context.directory, 'spool'),
     meter,
     signal,
   });
@@ -200,8 +218,9 @@ async function supervise({ world, link, writer, signal, committed }: Supervised)
     // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
     if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS)
       await writer[Symbol.asyncDispose]();
-    const checkpoint = committed();
-    if (checkpoint !== undefined && !signal.aborted) link.acknowledge(checkpoint.offset);
+    // While the copy goes on nothing is committed. Saying so keeps the connection alive and brings the stream, which
+    // would otherwise fill the source's output buffer for as long as the RDB waits here for the target.
+    if (!signal.aborted) link.acknowledge(committed()?.offset ?? 0);
   }
   await following;
 }

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import type { MigrationError } from '../../core/errors.ts';
+import { type MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
@@ -23,6 +23,9 @@ const SILENCE_MAX_MS = 60_000;
 
 /** Why nothing more can be written; `isDivergence`: a transaction was applied without one of its commands. */
 export type WriteFailure = { readonly error: MigrationError; readonly isDivergence: boolean };
+
+/** Waits for what the target owes, and keeps account of it. */
+export type WaitForTarget = (wait: Promise<void>) => Promise<void>;
 
 /** How to open a {@link TargetWriter}. */
 export type TargetWriterOptions = {
@@ -180,13 +183,26 @@ export class TargetWriter implements AsyncDisposable {
    * memory can be used for something else. Nothing else may be written meanwhile.
    */
   async writeLarge(name: number, parts: readonly Buffer[]): Promise<void> {
+    this.beginLarge(name);
+    for (const part of parts) await this.writePart(part);
+    this.endLarge();
+  }
+
+  /** Begins a command whose bytes follow by `writePart`; nothing else may be written until `endLarge`. */
+  beginLarge(name: number): void {
     this.flush();
     this.#register(name);
-    for (const part of parts) {
-      for (let at = 0; at < part.length; at += PIECE_BYTES) {
-        await this.#send(part.subarray(at, at + PIECE_BYTES));
-      }
+  }
+
+  /** Writes a part of the command that was begun, from where it is; resolves when the socket has taken it. */
+  async writePart(part: Buffer): Promise<void> {
+    for (let at = 0; at < part.length; at += PIECE_BYTES) {
+      await this.#send(part.subarray(at, at + PIECE_BYTES));
     }
+  }
+
+  /** Ends the command that was begun. */
+  endLarge(): void {
     this.#markFlush();
   }
 
@@ -210,6 +226,11 @@ export class TargetWriter implements AsyncDisposable {
     if (this.#clock.nowMs() - this.#answeredAtMs <= SILENCE_MAX_MS) return;
     const silent = new Error(`timed out after ${SILENCE_MAX_MS} ms without an answer`);
     this.#lose(toServerError(this.#access, 'writing', silent));
+  }
+
+  /** Gives the target up: whoever waits for it gets this error. */
+  abandon(error: unknown): void {
+    this.#lose(toMigrationError(error));
   }
 
   /** Closes the connection at once: a transaction without its EXEC is dropped by the target. */

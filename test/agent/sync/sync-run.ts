@@ -17,6 +17,7 @@ export type SyncRunOptions = {
   readonly source: ServerPlace;
   readonly target: ServerPlace;
   readonly flushTarget?: boolean;
+  readonly spoolBytesMax?: number;
   readonly migrationId?: string;
   readonly repository?: string;
   readonly hostId?: string;
@@ -79,6 +80,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       },
       target: endpoint(target, tls?.targetPort),
       flushTarget: options.flushTarget ?? false,
+      ...(options.spoolBytesMax === undefined ? {} : { spoolBytesMax: options.spoolBytesMax }),
     },
     context,
   );

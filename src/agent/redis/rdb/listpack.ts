@@ -25,7 +25,7 @@ export function* listpackElements(listpack: Buffer): Generator<Buffer> {
     yield element;
     at += size + backLengthBytes(size);
   }
-  if (at !== listpack.length - 1) throw malformedRdb('a listpack is damaged');
+  if (at !== listpack.length - 1 || listpack[at] !== END) throw malformedRdb('a listpack is damaged');
 }
 
 function readElement(bytes: Buffer, at: number): { element: Buffer; size: number } {

@@ -8,11 +8,20 @@ import {
   REDIS_LAYOUTS,
   SLOT_IMPORT_LAYOUT,
   TYPE_MODULE,
+  TYPE_REDIS_HASH_LISTPACK_EX,
   VALKEY_LAYOUTS,
 } from './layouts.ts';
 import { malformedRdb } from './malformed.ts';
 import { moduleName, moduleUnsupported } from './module-name.ts';
-import { decodeString, type LengthCursor, plainStringStart, readLength, skipString } from './string.ts';
+import {
+  decodeString,
+  type LengthCursor,
+  plainStringStart,
+  readLength,
+  readStringHead,
+  type StringHead,
+  skipString,
+} from './string.ts';
 
 /*
  * RDB    = magic *item END checksum(8 bytes, little-endian, 0 when disabled)
@@ -28,15 +37,21 @@ import { decodeString, type LengthCursor, plainStringStart, readLength, skipStri
  * to the item hold until the next call.
  *
  * - `key`: `type`, `key`, `valueStart`, `valueEnd`, `expireAtMs`, `db`
+ * - `large`: `type`, `key`, `expireAtMs`, `db` of a key whose value is too large to wait for. Who reads must take the
+ *   value out by the `take…` methods before the next call; `key` holds that long
  * - `function`: `text` is the code of the library
  * - `aux`: `auxName`, `text`
  * - `database`: `db`
  * - `sizes`: `databaseKeys`, how many keys the database has
  */
-export type RdbItem = 'need-more' | 'key' | 'function' | 'aux' | 'database' | 'sizes' | 'end';
+export type RdbItem = 'need-more' | 'key' | 'large' | 'function' | 'aux' | 'database' | 'sizes' | 'end';
 
 /** The largest serialised value that is taken: what a bulk string of RESTORE or SET may be, and its head. */
 export const VALUE_BYTES_MAX = 512 * 1024 * 1024 + 16;
+/** Values up to this size, serialised, are waited for and given whole. */
+export const WHOLE_VALUE_BYTES_MAX = 16 * 1024 * 1024;
+/** Strings within a large value that are longer come in pieces. */
+export const WHOLE_STRING_BYTES_MAX = 64 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
 /** A window that has grown beyond this for one large value is given back after it. */
 const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
@@ -46,8 +61,10 @@ const CHECKSUM_BYTES = 8;
 /**
  * Reads an RDB stream piece by piece: finds its keys and the extent of their values, and decodes nothing else.
  *
- * One window holds what is not read yet; it grows to the largest single value. No object is made per key: the
- * fields are overwritten by each `next`, and ranges are positions in `window`.
+ * One window holds what is not read yet. A value that is larger than `wholeValueBytesMax` does not wait in it to be
+ * complete: it is taken out as it comes. What still makes the window grow are keys, function libraries, values of
+ * modules, and what a `takeWhole` asks for. No object is made per key: the fields are overwritten by each `next`, and
+ * ranges are positions in `window`.
  *
  * Its methods throw source-protocol-error for a damaged stream, source-data-unsupported for types that are not
  * known and values that are too large, source-modules-unsupported for the values of modules.
@@ -79,6 +96,11 @@ export class RdbReader {
   readonly #sum = new Crc64();
   readonly #extent = new ExtentScanner();
   readonly #cursor: LengthCursor = { value: 0, next: 0 };
+  readonly #wholeValueBytesMax: number;
+
+  constructor({ wholeValueBytesMax = WHOLE_VALUE_BYTES_MAX } = {}) {
+    this.#wholeValueBytesMax = wholeValueBytesMax;
+  }
 
   /** Bytes of the stream that are read: up to the end of the last item. */
   get consumed(): number {
@@ -194,15 +216,99 @@ export class RdbReader {
       this.#extent.begin(layout, keyEnd);
     }
     if (type === TYPE_MODULE) this.#refuseModule(keyEnd);
-    if (!this.#isExtentComplete()) return 'need-more';
+    const isComplete = this.#isExtentComplete();
+    const isLarge =
+      !isComplete && Math.max(this.#extent.position, this.#end) - keyEnd > this.#wholeValueBytesMax;
+    if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return 'need-more';
     this.type = type;
     this.#setKey(keyStart, keyEnd);
-    this.valueStart = keyEnd;
-    this.valueEnd = this.#extent.position;
     this.expireAtMs = this.#nextExpireAtMs;
     this.#nextExpireAtMs = -1;
+    if (isLarge) return this.#beginLarge(keyEnd);
+    this.valueStart = keyEnd;
+    this.valueEnd = this.#extent.position;
     this.#at = this.valueEnd;
     return 'key';
+  }
+
+  #beginLarge(valueStart: number): RdbItem {
+    const { bytes, start, end } = this.key;
+    // A copy, because the window moves on while the value is taken.
+    this.key.bytes = Buffer.from(bytes.subarray(start, end));
+    this.key.start = 0;
+    this.key.end = end - start;
+    this.#at = valueStart;
+    this.#isInExtent = false;
+    this.#extent.begin(this.#layouts.get(this.type) ?? NOTHING, valueStart);
+    return 'large';
+  }
+
+  /** Takes a length out of a large value; -1 when it has not all arrived. */
+  takeLength(): number {
+    readLength(this.window, this.#at, this.#end, this.#cursor);
+    if (this.#cursor.next === -1) return -1;
+    this.#at = this.#cursor.next;
+    return this.#cursor.value;
+  }
+
+  /** Takes so many bytes: a view that holds until the next `push`; undefined when they have not all arrived. */
+  takeBytes(count: number): Buffer | undefined {
+    if (this.#at + count > this.#end) return undefined;
+    this.#at += count;
+    return this.window.subarray(this.#at - count, this.#at);
+  }
+
+  /** Takes what there is, at most so many bytes: a view that holds until the next `push`, possibly empty. */
+  takeSome(bytesMax: number): Buffer {
+    const from = this.#at;
+    this.#at = Math.min(this.#end, from + bytesMax);
+    return this.window.subarray(from, this.#at);
+  }
+
+  /** Takes a string, decoded, however long: it holds until the next `push`; undefined when it has not all arrived. */
+  takeWhole(): Buffer | undefined {
+    const from = this.#at;
+    const end = skipString(this.window, from, this.#end);
+    if (end - from > VALUE_BYTES_MAX)
+      throw this.#unsupported(`a string of more than ${VALUE_BYTES_MAX} bytes`);
+    if (end === -1 || end > this.#end) return undefined;
+    this.#at = end;
+    return decodeString(this.window, from, end);
+  }
+
+  /** Takes a string, or of a long one its head: its bytes must then be taken by `takeSome`. Undefined as above. */
+  takeString(): Buffer | StringHead | undefined {
+    const end = skipString(this.window, this.#at, this.#end);
+    if (end === -1) return undefined;
+    const isShort = end - this.#at <= WHOLE_STRING_BYTES_MAX;
+    if (isShort && this.window[this.#at] !== COMPRESSED) return this.takeWhole();
+    const head = readStringHead(this.window, this.#at, this.#end);
+    if (head === undefined) return undefined;
+    if (head.plainBytes <= WHOLE_STRING_BYTES_MAX) return this.takeWhole();
+    this.#at += head.headBytes;
+    return head;
+  }
+
+  /** Takes the value as it is serialised, piece by piece; to be called after `push` until `isLast`. */
+  takeRaw(): { bytes: Buffer; isLast: boolean } {
+    const isLast = this.#extent.advance(this.window, this.#end);
+    const bytes = this.takeSome(this.#extent.position - this.#at);
+    return { bytes, isLast };
+  }
+
+  /** Where the next `take…` begins, to come back to before the next `push`. */
+  get place(): number {
+    return this.#at;
+  }
+
+  /** Up to where the window is filled. */
+  get filledTo(): number {
+    return this.#end;
+  }
+
+  /** Goes back to a {@link place}. */
+  returnTo(place: number): void {
+    this.#at = place;
   }
 
   #setKey(start: number, end: number): void {
@@ -267,4 +373,7 @@ export class RdbReader {
 }
 
 const DATABASE_MAX = 2 ** 31 - 1;
+const COMPRESSED = 0xc3;
+/** A module's value is refused, and a listpack with expiries, which is small by its configuration, is converted. */
+const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_MODULE, TYPE_REDIS_HASH_LISTPACK_EX]);
 const NOTHING: Layout = [];

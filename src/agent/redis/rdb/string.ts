@@ -77,6 +77,25 @@ export function skipString(bytes: Buffer, at: number, end: number): number {
   }
 }
 
+/** The head of a string: how long it is itself, how many bytes follow, and how many these stand for. */
+export type StringHead = {
+  readonly isCompressed: boolean;
+  readonly headBytes: number;
+  readonly rawBytes: number;
+  readonly plainBytes: number;
+};
+
+/** Reads the head of the plain or compressed string at `at`; undefined when it is cut. */
+export function readStringHead(bytes: Buffer, at: number, end: number): StringHead | undefined {
+  if (at >= end) return undefined;
+  const isCompressed = bytes[at] === 0xc3;
+  readLength(bytes, isCompressed ? at + 1 : at, end, skipCursor);
+  const rawBytes = skipCursor.value;
+  if (isCompressed && skipCursor.next !== -1) readLength(bytes, skipCursor.next, end, skipCursor);
+  if (skipCursor.next === -1) return undefined;
+  return { isCompressed, headBytes: skipCursor.next - at, rawBytes, plainBytes: skipCursor.value };
+}
+
 /** Where the plain bytes of a string begin, or -1 for an integer or compressed one. The string is all there. */
 export function plainStringStart(bytes: Buffer, at: number): number {
   const first = bytes[at] ?? 0;
