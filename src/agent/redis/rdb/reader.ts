@@ -49,7 +49,7 @@ export type RdbItem = 'need-more' | 'key' | 'large' | 'function' | 'aux' | 'data
 /** The largest serialised value that is taken: what a bulk string of RESTORE or SET may be, and its head. */
 export const VALUE_BYTES_MAX = 512 * 1024 * 1024 + 16;
 /** Values up to this size, serialised, are waited for and given whole. */
-export const WHOLE_VALUE_BYTES_MAX = 16 * 1024 * 1024;
+export const WHOLE_VALUE_BYTES_MAX = 2 * 1024 * 1024;
 /** Strings within a large value that are longer come in pieces. */
 export const WHOLE_STRING_BYTES_MAX = 64 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
