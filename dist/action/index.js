@@ -79610,6 +79610,8 @@ const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .r
     kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('sync'),
     ...pair,
     flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
+    spoolBytesMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0).optional(),
 });
 /** Native route: waits until the target's replication link to the source is up and caught up. */
 const linkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
@@ -80101,6 +80103,16 @@ const ERROR_CODES = {
     'sync-lost': {
         when: 'The sync lost the source or the target and could not go on.',
         remedy: 'Run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+        retryable: true,
+    },
+    'spool-full': {
+        when: 'The source sent more than the target took, and what waited on the host has filled the space it may use on disk.',
+        remedy: 'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+        retryable: true,
+    },
+    'spool-failed': {
+        when: 'The disk of the host failed while it kept what the target could not take yet.',
+        remedy: 'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
         retryable: true,
     },
     'sync-not-running': {
