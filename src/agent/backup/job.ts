@@ -3,7 +3,7 @@ import { formatDuration } from '../../core/units.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
-import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { countKeys, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { readSetting } from '../redis/server-setting.ts';
 
 const POLL_MS = 200;
@@ -39,7 +39,7 @@ export const runBackup: Job<'backup'> = async (request, context) => {
     lastSaveBeforeMs,
     lastSaveAfterMs,
     durationMs: context.clock.nowMs() - startedAtMs,
-    keys: countKeys(info),
+    keys: countKeys(info.fields),
   };
 };
 
@@ -115,14 +115,6 @@ async function readRdbPath(client: Client): Promise<string | undefined> {
     if (isMigrationError(error) && error.code === 'source-permission-denied') return undefined;
     throw error;
   }
-}
-
-function countKeys(info: ServerInfo): number {
-  let keys = 0;
-  for (const [field, value] of info.fields) {
-    if (/^db\d+$/.test(field)) keys += Number(/^keys=(\d+)/.exec(value)?.[1] ?? 0);
-  }
-  return keys;
 }
 
 function backupFailed(client: Client, reason: string, cause?: unknown): MigrationError {

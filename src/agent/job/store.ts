@@ -90,7 +90,6 @@ export function openMigrationStore(directory: string) {
       }
       rmSync(join(directory, 'migration.json'), { force: true });
     },
-    jobDirectory: (kind: JobKind) => join(directory, 'jobs', kind),
     logPath: (kind: JobKind) => path(kind, 'log.txt'),
     /** Clears the folder of the kind for a new job. */
     prepareJob: (file: JobFile, state: JobState) => {

@@ -32,3 +32,12 @@ export function isVersionAtLeast(version: string, major: number, minor: number):
   const [actualMajor = 0, actualMinor = 0] = version.split('.').map(Number);
   return actualMajor > major || (actualMajor === major && actualMinor >= minor);
 }
+
+/** All keys that INFO counts, over all databases: `db0:keys=3,expires=0,...`. */
+export function countKeys(fields: ReadonlyMap<string, string>): number {
+  let keys = 0;
+  for (const [name, value] of fields) {
+    if (/^db\d+$/.test(name)) keys += Number(/keys=(\d+)/.exec(value)?.[1] ?? 0);
+  }
+  return keys;
+}

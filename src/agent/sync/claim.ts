@@ -3,7 +3,7 @@ import { MigrationError } from '../../core/errors.ts';
 import { type Claim, encodeClaim, readClaim } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
-import { readServerInfo } from '../redis/server-info.ts';
+import { countKeys, readServerInfo } from '../redis/server-info.ts';
 
 /** Who wants to hold the target. */
 export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
@@ -33,15 +33,6 @@ export async function readTargetContent(target: Client): Promise<TargetContent> 
     keys: countKeys(fields),
     functionLibraries: Number(fields.get('number_of_libraries') ?? 0),
   };
-}
-
-/** All keys that INFO counts, over all databases: `db0:keys=3,expires=0,...`. */
-export function countKeys(fields: ReadonlyMap<string, string>): number {
-  let keys = 0;
-  for (const [name, value] of fields) {
-    if (/^db\d+$/.test(name)) keys += Number(/keys=(\d+)/.exec(value)?.[1] ?? 0);
-  }
-  return keys;
 }
 
 /**

@@ -7,11 +7,11 @@ import { encodeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openReplication, type ReplicationLink, SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { countKeys } from '../redis/server-info.ts';
 import { Spool } from '../redis/spool.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
 import {
   claimForCopy,
-  countKeys,
   type Holder,
   markForCopy,
   planStart,

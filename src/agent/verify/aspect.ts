@@ -168,13 +168,6 @@ export function isSameHolding(a: Holding, b: Holding, toleranceMs: number): bool
   return isSameExpiry(a.expiry, b.expiry, toleranceMs);
 }
 
-/** What two aspects have in common when they are about the same thing of a key. */
-export function aspectId(aspect: Aspect): string {
-  return Object.values(aspect)
-    .map((part) => (Buffer.isBuffer(part) ? part.toString('latin1') : String(part)))
-    .join('\0');
-}
-
 /** `Rule<Kind>` for the aspect of that kind: the table pairs them, which the type checker cannot follow. */
 function ruleOf<Kind extends Aspect['of']>(aspect: { of: Kind }): Rule<Kind> {
   return RULES[aspect.of];

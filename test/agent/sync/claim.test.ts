@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Claim, decodeClaim, encodeClaim } from '../../../src/agent/redis/checkpoint.ts';
-import { countKeys, planStart, type TargetContent } from '../../../src/agent/sync/claim.ts';
+import { countKeys } from '../../../src/agent/redis/server-info.ts';
+import { planStart, type TargetContent } from '../../../src/agent/sync/claim.ts';
 
 const HOLDER = { migrationId: 'sessions', repository: 'acme/shop', hostId: 'host-1' };
 const CHECKPOINT = { replid: 'a'.repeat(40), offset: 2 ** 52, db: 3 };
