@@ -13,15 +13,8 @@ import {
 } from './layouts.ts';
 import { malformedRdb } from './malformed.ts';
 import { moduleName, moduleUnsupported } from './module-name.ts';
-import {
-  decodeString,
-  type LengthCursor,
-  plainStringStart,
-  readLength,
-  readStringHead,
-  type StringHead,
-  skipString,
-} from './string.ts';
+import { decodeString, type LengthCursor, plainStringStart, readLength, skipString } from './string.ts';
+import { RdbWindow, VALUE_BYTES_MAX } from './window.ts';
 
 /*
  * RDB    = magic *item END checksum(8 bytes, little-endian, 0 when disabled)
@@ -46,15 +39,8 @@ import {
  */
 export type RdbItem = 'need-more' | 'key' | 'large' | 'function' | 'aux' | 'database' | 'sizes' | 'end';
 
-/** The largest serialised value that is taken: what a bulk string of RESTORE or SET may be, and its head. */
-export const VALUE_BYTES_MAX = 512 * 1024 * 1024 + 16;
 /** Values up to this size, serialised, are waited for and given whole. */
 export const WHOLE_VALUE_BYTES_MAX = 2 * 1024 * 1024;
-/** Strings within a large value that are longer come in pieces. */
-export const WHOLE_STRING_BYTES_MAX = 64 * 1024;
-const WINDOW_BYTES = 1024 * 1024;
-/** A window that has grown beyond this for one large value is given back after it. */
-const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
 const MAGIC_BYTES = 9;
 const CHECKSUM_BYTES = 8;
 
@@ -69,8 +55,7 @@ const CHECKSUM_BYTES = 8;
  * Its methods throw source-protocol-error for a damaged stream, source-data-unsupported for types that are not
  * known and values that are too large, source-modules-unsupported for the values of modules.
  */
-export class RdbReader {
-  window: Buffer = Buffer.allocUnsafe(WINDOW_BYTES);
+export class RdbReader extends RdbWindow {
   type = 0;
   /** The plain bytes of the key. */
   key: { bytes: Buffer; start: number; end: number } = { bytes: this.window, start: 0, end: 0 };
@@ -83,14 +68,10 @@ export class RdbReader {
   auxName = '';
   text: Buffer = Buffer.alloc(0);
 
-  #at = 0;
-  #end = 0;
   #family: 'redis' | 'valkey' | undefined;
   #layouts: ReadonlyMap<number, Layout> = REDIS_LAYOUTS;
   #isInExtent = false;
   #isEnded = false;
-  /** Bytes of the stream before the window. */
-  #windowOffset = 0;
   #summedTo = 0;
   #nextExpireAtMs = -1;
   readonly #sum = new Crc64();
@@ -99,24 +80,13 @@ export class RdbReader {
   readonly #wholeValueBytesMax: number;
 
   constructor({ wholeValueBytesMax = WHOLE_VALUE_BYTES_MAX } = {}) {
+    super();
     this.#wholeValueBytesMax = wholeValueBytesMax;
-  }
-
-  /** Bytes of the stream that are read: up to the end of the last item. */
-  get consumed(): number {
-    return this.#windowOffset + this.#at;
-  }
-
-  /** Takes over a copy of the next bytes of the stream. */
-  push(chunk: Buffer): void {
-    if (this.#end + chunk.length > this.window.length) this.#makeRoom(chunk.length);
-    chunk.copy(this.window, this.#end);
-    this.#end += chunk.length;
   }
 
   /** What was pushed beyond the end of the RDB; only after `end`. */
   rest(): Buffer {
-    return Buffer.from(this.window.subarray(this.#at, this.#end));
+    return Buffer.from(this.window.subarray(this.at, this.end));
   }
 
   /** Goes to the next item. */
@@ -124,27 +94,27 @@ export class RdbReader {
     if (this.#family === undefined && !this.#readMagic()) return 'need-more';
     for (;;) {
       if (this.#isEnded) return 'end';
-      if (this.#at >= this.#end) return 'need-more';
-      const first = this.window[this.#at] ?? 0;
+      if (this.at >= this.end) return 'need-more';
+      const first = this.window[this.at] ?? 0;
       if (first === OPCODE.end) return this.#readEnd();
       const layout = this.#opcodeLayout(first);
       if (layout === undefined) return this.#readKey(first);
-      if (!this.#isInExtent) this.#extent.begin(layout, this.#at + 1);
+      if (!this.#isInExtent) this.#extent.begin(layout, this.at + 1);
       if (!this.#isExtentComplete()) return 'need-more';
-      const start = this.#at + 1;
-      this.#at = this.#extent.position;
-      const item = this.#takeOpcode(first, start, this.#at);
+      const start = this.at + 1;
+      this.at = this.#extent.position;
+      const item = this.#takeOpcode(first, start, this.at);
       if (item !== undefined) return item;
     }
   }
 
   #readMagic(): boolean {
-    if (this.#end < MAGIC_BYTES) return false;
+    if (this.end < MAGIC_BYTES) return false;
     const magic = this.window.toString('latin1', 0, MAGIC_BYTES);
     if (!/^(REDIS\d{4}|VALKEY\d{3})$/.test(magic)) throw malformedRdb('it does not begin as an RDB');
     this.#family = magic.startsWith('VALKEY') ? 'valkey' : 'redis';
     this.#layouts = this.#family === 'valkey' ? VALKEY_LAYOUTS : REDIS_LAYOUTS;
-    this.#at = MAGIC_BYTES;
+    this.at = MAGIC_BYTES;
     return true;
   }
 
@@ -158,8 +128,8 @@ export class RdbReader {
 
   /** Goes on with the extent under way; the place it has reached is kept while bytes are missing. */
   #isExtentComplete(): boolean {
-    this.#isInExtent = !this.#extent.advance(this.window, this.#end);
-    if (this.#extent.position - this.#at > VALUE_BYTES_MAX) {
+    this.#isInExtent = !this.#extent.advance(this.window, this.end);
+    if (this.#extent.position - this.at > VALUE_BYTES_MAX) {
       throw this.#unsupported(`a value of more than ${VALUE_BYTES_MAX} bytes`);
     }
     return !this.#isInExtent;
@@ -199,15 +169,15 @@ export class RdbReader {
   }
 
   #readKey(type: number): RdbItem {
-    const keyStart = this.#at + 1;
-    const keyEnd = skipString(this.window, keyStart, this.#end);
-    if (keyEnd === -1 || keyEnd > this.#end) {
-      if (keyEnd - this.#at > VALUE_BYTES_MAX) throw this.#unsupported('a key of more than 512 MiB');
+    const keyStart = this.at + 1;
+    const keyEnd = skipString(this.window, keyStart, this.end);
+    if (keyEnd === -1 || keyEnd > this.end) {
+      if (keyEnd - this.at > VALUE_BYTES_MAX) throw this.#unsupported('a key of more than 512 MiB');
       return 'need-more';
     }
     if (type === 0 && !this.#isInExtent) {
       // The shortest way for the most frequent type.
-      const end = skipString(this.window, keyEnd, this.#end);
+      const end = skipString(this.window, keyEnd, this.end);
       if (end === -1) return 'need-more';
       this.#extent.begin(NOTHING, end);
     } else if (!this.#isInExtent) {
@@ -218,7 +188,7 @@ export class RdbReader {
     if (type === TYPE_MODULE) this.#refuseModule(keyEnd);
     const isComplete = this.#isExtentComplete();
     const isLarge =
-      !isComplete && Math.max(this.#extent.position, this.#end) - keyEnd > this.#wholeValueBytesMax;
+      !isComplete && Math.max(this.#extent.position, this.end) - keyEnd > this.#wholeValueBytesMax;
     if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return 'need-more';
     this.type = type;
     this.#setKey(keyStart, keyEnd);
@@ -227,7 +197,7 @@ export class RdbReader {
     if (isLarge) return this.#beginLarge(keyEnd);
     this.valueStart = keyEnd;
     this.valueEnd = this.#extent.position;
-    this.#at = this.valueEnd;
+    this.at = this.valueEnd;
     return 'key';
   }
 
@@ -237,78 +207,17 @@ export class RdbReader {
     this.key.bytes = Buffer.from(bytes.subarray(start, end));
     this.key.start = 0;
     this.key.end = end - start;
-    this.#at = valueStart;
+    this.at = valueStart;
     this.#isInExtent = false;
     this.#extent.begin(this.#layouts.get(this.type) ?? NOTHING, valueStart);
     return 'large';
   }
 
-  /** Takes a length out of a large value; -1 when it has not all arrived. */
-  takeLength(): number {
-    readLength(this.window, this.#at, this.#end, this.#cursor);
-    if (this.#cursor.next === -1) return -1;
-    this.#at = this.#cursor.next;
-    return this.#cursor.value;
-  }
-
-  /** Takes so many bytes: a view that holds until the next `push`; undefined when they have not all arrived. */
-  takeBytes(count: number): Buffer | undefined {
-    if (this.#at + count > this.#end) return undefined;
-    this.#at += count;
-    return this.window.subarray(this.#at - count, this.#at);
-  }
-
-  /** Takes what there is, at most so many bytes: a view that holds until the next `push`, possibly empty. */
-  takeSome(bytesMax: number): Buffer {
-    const from = this.#at;
-    this.#at = Math.min(this.#end, from + bytesMax);
-    return this.window.subarray(from, this.#at);
-  }
-
-  /** Takes a string, decoded, however long: it holds until the next `push`; undefined when it has not all arrived. */
-  takeWhole(): Buffer | undefined {
-    const from = this.#at;
-    const end = skipString(this.window, from, this.#end);
-    if (end - from > VALUE_BYTES_MAX)
-      throw this.#unsupported(`a string of more than ${VALUE_BYTES_MAX} bytes`);
-    if (end === -1 || end > this.#end) return undefined;
-    this.#at = end;
-    return decodeString(this.window, from, end);
-  }
-
-  /** Takes a string, or of a long one its head: its bytes must then be taken by `takeSome`. Undefined as above. */
-  takeString(): Buffer | StringHead | undefined {
-    const end = skipString(this.window, this.#at, this.#end);
-    if (end === -1) return undefined;
-    const isShort = end - this.#at <= WHOLE_STRING_BYTES_MAX;
-    if (isShort && this.window[this.#at] !== COMPRESSED) return this.takeWhole();
-    const head = readStringHead(this.window, this.#at, this.#end);
-    if (head === undefined) return undefined;
-    if (head.plainBytes <= WHOLE_STRING_BYTES_MAX) return this.takeWhole();
-    this.#at += head.headBytes;
-    return head;
-  }
-
   /** Takes the value as it is serialised, piece by piece; to be called after `push` until `isLast`. */
   takeRaw(): { bytes: Buffer; isLast: boolean } {
-    const isLast = this.#extent.advance(this.window, this.#end);
-    const bytes = this.takeSome(this.#extent.position - this.#at);
+    const isLast = this.#extent.advance(this.window, this.end);
+    const bytes = this.takeSome(this.#extent.position - this.at);
     return { bytes, isLast };
-  }
-
-  /** Where the next `take…` begins, to come back to before the next `push`. */
-  get place(): number {
-    return this.#at;
-  }
-
-  /** Up to where the window is filled. */
-  get filledTo(): number {
-    return this.#end;
-  }
-
-  /** Goes back to a {@link place}. */
-  returnTo(place: number): void {
-    this.#at = place;
   }
 
   #setKey(start: number, end: number): void {
@@ -326,42 +235,32 @@ export class RdbReader {
   }
 
   #refuseModule(valueStart: number): void {
-    readLength(this.window, valueStart, this.#end, this.#cursor);
+    readLength(this.window, valueStart, this.end, this.#cursor);
     if (this.#cursor.next === -1) return;
     throw moduleUnsupported(moduleName(this.window, valueStart));
   }
 
   #readEnd(): RdbItem {
-    const sumAt = this.#at + 1;
-    if (sumAt + CHECKSUM_BYTES > this.#end) return 'need-more';
+    const sumAt = this.at + 1;
+    if (sumAt + CHECKSUM_BYTES > this.end) return 'need-more';
     this.#sum.update(this.window, this.#summedTo, sumAt);
     const isDisabled = this.window.readBigUInt64LE(sumAt) === 0n;
     if (!isDisabled && !this.#sum.equals(this.window, sumAt)) {
       throw malformedRdb('its checksum does not fit its content');
     }
-    this.#at = sumAt + CHECKSUM_BYTES;
+    this.at = sumAt + CHECKSUM_BYTES;
     this.#isEnded = true;
     return 'end';
   }
 
-  /** Drops what is read, and grows the window when the item under way needs more. */
-  #makeRoom(bytes: number): void {
-    const at = this.#at;
-    const pending = this.#end - at;
-    this.#sum.update(this.window, this.#summedTo, at);
-    const known = this.#isInExtent ? Math.min(this.#extent.position - at, VALUE_BYTES_MAX) : 0;
-    const needed = Math.max(pending, known) + bytes;
-    let size = this.window.length;
-    if (size > WINDOW_KEPT_BYTES && needed < WINDOW_BYTES) size = WINDOW_BYTES;
-    if (size < needed) size = Math.max(needed, Math.min(size * 2, VALUE_BYTES_MAX));
-    const window = size === this.window.length ? this.window : Buffer.allocUnsafe(size);
-    this.window.copy(window, 0, at, this.#end);
-    this.window = window;
-    this.#windowOffset += at;
-    this.#extent.position -= at;
-    this.#at = 0;
-    this.#end = pending;
+  protected override wantedBytes(): number {
+    return this.#isInExtent ? this.#extent.position - this.at : 0;
+  }
+
+  protected override onDrop(count: number): void {
+    this.#sum.update(this.window, this.#summedTo, count);
     this.#summedTo = 0;
+    this.#extent.position -= count;
   }
 
   #unsupported(what: string): MigrationError {
@@ -373,7 +272,6 @@ export class RdbReader {
 }
 
 const DATABASE_MAX = 2 ** 31 - 1;
-const COMPRESSED = 0xc3;
 /** A module's value is refused, and a listpack with expiries, which is small by its configuration, is converted. */
 const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_MODULE, TYPE_REDIS_HASH_LISTPACK_EX]);
 const NOTHING: Layout = [];
