@@ -16,6 +16,8 @@ export type Copy = {
   readonly framing: RdbFraming;
   readonly writer: TargetWriter;
   readonly hasHashFieldTtls: boolean;
+  /** Collections that are larger, serialised, are not restored at once. */
+  readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
   readonly directory: string;
   readonly meter: Meter;

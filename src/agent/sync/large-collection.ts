@@ -3,7 +3,7 @@ import type { Command } from '../redis/raw-connection.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { listpackElements } from '../redis/rdb/listpack.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
-import type { RdbReader } from '../redis/rdb/reader.ts';
+import type { RdbWindow } from '../redis/rdb/window.ts';
 import { ziplistElements } from '../redis/rdb/ziplist.ts';
 import { BULK_BYTES_MAX, tooLarge } from './copy-encoder.ts';
 import { ElementWriter, GATHERED_BYTES_MAX } from './element-writer.ts';
@@ -11,9 +11,9 @@ import { stringPieces } from './large-string.ts';
 import { hashFieldTtlsUnsupported } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter, type WaitForTarget } from './target-writer.ts';
 
-/** What a collection is carried with: see {@link LargeCopy}. */
+/** What a collection is carried with: see {@link LargeCopy}; `more` pushes further bytes to `values`. */
 type CollectionCopy = {
-  readonly reader: RdbReader;
+  readonly values: RdbWindow;
   readonly more: () => Promise<void>;
   readonly writer: TargetWriter;
   readonly waitForTarget: WaitForTarget;
@@ -67,6 +67,11 @@ const SHAPES: ReadonlyMap<number, Shape> = new Map<number, Shape>([
 ]);
 const TYPE_REDIS_HASH_METADATA = 24;
 
+/** Whether values of the type are hashes of which fields expire, which each target takes in another form. */
+export function hasFieldExpiries(type: number): boolean {
+  return SHAPES.get(type)?.hasFieldExpiries === true;
+}
+
 /** Whether values of the type can be written element by element. */
 export function hasElements(type: number): boolean {
   return SHAPES.has(type);
@@ -82,15 +87,15 @@ export function hasElements(type: number): boolean {
  */
 export async function writeElements(
   copy: CollectionCopy,
-  { key, expiry }: { key: Buffer; expiry: string | undefined },
+  { type, key, expiry }: { type: number; key: Buffer; expiry: string | undefined },
 ): Promise<void> {
-  const { reader } = copy;
-  const shape = SHAPES.get(reader.type);
-  if (shape === undefined) throw new Error(`no shape for the type ${reader.type}`);
+  const { values } = copy;
+  const shape = SHAPES.get(type);
+  if (shape === undefined) throw new Error(`no shape for the type ${type}`);
   const { command, argumentsPerElement, writeOne } = shape;
   if (shape.hasFieldExpiries && !copy.hasHashFieldTtls) throw hashFieldTtlsUnsupported();
-  const isRelative = reader.type === TYPE_REDIS_HASH_METADATA;
-  const firstExpiryMs = isRelative ? (await whole(copy, () => reader.takeBytes(8))).readBigInt64LE() : 0n;
+  const isRelative = type === TYPE_REDIS_HASH_METADATA;
+  const firstExpiryMs = isRelative ? (await whole(copy, () => values.takeBytes(8))).readBigInt64LE() : 0n;
   const count = await length(copy);
   const elements = new ElementWriter(copy, { name: command, key, argumentsPerElement });
   const context: Elements = { ...copy, elements, key, expiries: [], firstExpiryMs };
@@ -125,7 +130,7 @@ function endElement(elements: Elements): Promise<void> | undefined {
 
 /** The shortest way for what is short and there; the promise of a longer one otherwise. */
 function writeSingle(elements: Elements): Promise<void> | undefined {
-  const string = elements.reader.takeString();
+  const string = elements.values.takeString();
   if (!Buffer.isBuffer(string)) return writeSingleSlowly(elements, string);
   elements.elements.put(string);
   return endElement(elements);
@@ -133,19 +138,19 @@ function writeSingle(elements: Elements): Promise<void> | undefined {
 
 async function writeSingleSlowly(
   elements: Elements,
-  begun: ReturnType<RdbReader['takeString']>,
+  begun: ReturnType<RdbWindow['takeString']>,
 ): Promise<void> {
   await putString(elements, begun);
   await endElement(elements);
 }
 
 function writePair(elements: Elements): Promise<void> | undefined {
-  const { reader } = elements;
-  const { place } = reader;
-  const field = reader.takeString();
-  const value = Buffer.isBuffer(field) ? reader.takeString() : undefined;
+  const { values } = elements;
+  const { place } = values;
+  const field = values.takeString();
+  const value = Buffer.isBuffer(field) ? values.takeString() : undefined;
   if (!Buffer.isBuffer(field) || !Buffer.isBuffer(value)) {
-    reader.returnTo(place);
+    values.returnTo(place);
     return writePairSlowly(elements);
   }
   elements.elements.put(field);
@@ -160,9 +165,9 @@ async function writePairSlowly(elements: Elements): Promise<void> {
 }
 
 /** Adds the next string as an argument, however long; `begun` is what `takeString` has given of it, if anything. */
-async function putString(elements: Elements, begun: ReturnType<RdbReader['takeString']>): Promise<void> {
-  const { reader } = elements;
-  const string = begun ?? (await whole(elements, () => reader.takeString()));
+async function putString(elements: Elements, begun: ReturnType<RdbWindow['takeString']>): Promise<void> {
+  const { values } = elements;
+  const string = begun ?? (await whole(elements, () => values.takeString()));
   if (Buffer.isBuffer(string)) return elements.elements.put(string);
   if (string.plainBytes > BULK_BYTES_MAX) throw tooLarge(string.plainBytes);
   await elements.elements.putLong(string.plainBytes, stringPieces(elements, string));
@@ -174,16 +179,16 @@ async function putBytes({ elements }: Elements, bytes: Buffer): Promise<void> {
   else await elements.putLong(bytes.length, [bytes]);
 }
 
-type TakeScore = (reader: RdbReader) => string | undefined;
+type TakeScore = (values: RdbWindow) => string | undefined;
 
 /** ZADD wants the score first, and the RDB has it behind the member. */
 function writeScored(elements: Elements, takeScore: TakeScore): Promise<void> | undefined {
-  const { reader } = elements;
-  const { place } = reader;
-  const member = reader.takeWhole();
-  const score = member === undefined ? undefined : takeScore(reader);
+  const { values } = elements;
+  const { place } = values;
+  const member = values.takeWhole();
+  const score = member === undefined ? undefined : takeScore(values);
   if (member === undefined || score === undefined) {
-    reader.returnTo(place);
+    values.returnTo(place);
     return elements.more().then(() => writeScored(elements, takeScore));
   }
   elements.elements.putText(score);
@@ -192,18 +197,18 @@ function writeScored(elements: Elements, takeScore: TakeScore): Promise<void> | 
   return endElement(elements);
 }
 
-function takeBinaryScore(reader: RdbReader): string | undefined {
-  const bytes = reader.takeBytes(8);
+function takeBinaryScore(values: RdbWindow): string | undefined {
+  const bytes = values.takeBytes(8);
   return bytes === undefined ? undefined : scoreText(bytes.readDoubleLE());
 }
 
 /** One byte of length and so much text; 254 and 255 stand for the infinities, 253 for what no score can be. */
-function takeTextScore(reader: RdbReader): string | undefined {
-  const size = reader.takeBytes(1)?.[0];
+function takeTextScore(values: RdbWindow): string | undefined {
+  const size = values.takeBytes(1)?.[0];
   if (size === undefined) return undefined;
   if (size === 253) throw malformedRdb('a score is not a number');
   if (size > 253) return size === 254 ? 'inf' : '-inf';
-  return reader.takeBytes(size)?.toString('latin1');
+  return values.takeBytes(size)?.toString('latin1');
 }
 
 /** The shortest text that is read back as the same double. */
@@ -215,7 +220,7 @@ function scoreText(score: number): string {
 
 /** A node of a list in the old form: a ziplist or listpack. */
 async function writeNode(elements: Elements, read: (node: Buffer) => Iterable<Buffer>): Promise<void> {
-  const node = await whole(elements, () => elements.reader.takeWhole());
+  const node = await whole(elements, () => elements.values.takeWhole());
   for (const element of read(node)) {
     await putBytes(elements, element);
     const wait = endElement(elements);
@@ -234,20 +239,20 @@ async function writeQuicklistNode(elements: Elements): Promise<void> {
 
 /** `field value expiry(8)`, -1 for none. */
 async function writeValkeyField(elements: Elements): Promise<void> {
-  const { reader } = elements;
-  const field = Buffer.from(await whole(elements, () => reader.takeWhole()));
+  const { values } = elements;
+  const field = Buffer.from(await whole(elements, () => values.takeWhole()));
   await putBytes(elements, field);
   await putString(elements, undefined);
-  const atMs = (await whole(elements, () => reader.takeBytes(8))).readBigInt64LE();
+  const atMs = (await whole(elements, () => values.takeBytes(8))).readBigInt64LE();
   if (atMs !== -1n) elements.expiries.push({ field, atMs: padBigExpiry(atMs) });
   await endElement(elements);
 }
 
 /** `distance field value`, 0 for none, else the expiry less the first one, plus 1. */
 async function writeRedisField(elements: Elements): Promise<void> {
-  const { reader } = elements;
+  const { values } = elements;
   const distance = BigInt(await length(elements));
-  const field = Buffer.from(await whole(elements, () => reader.takeWhole()));
+  const field = Buffer.from(await whole(elements, () => values.takeWhole()));
   await putBytes(elements, field);
   await putString(elements, undefined);
   if (distance !== 0n) {
@@ -256,9 +261,9 @@ async function writeRedisField(elements: Elements): Promise<void> {
   await endElement(elements);
 }
 
-async function length({ reader, more }: CollectionCopy): Promise<number> {
+async function length({ values, more }: CollectionCopy): Promise<number> {
   for (;;) {
-    const value = reader.takeLength();
+    const value = values.takeLength();
     if (value !== -1) return value;
     await more();
   }

@@ -6,9 +6,10 @@ import { FOOTER_BYTES, FOOTER_VERSION } from '../redis/rdb/footer.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
 import { readStringHead, type StringHead } from '../redis/rdb/string.ts';
+import { RdbWindow } from '../redis/rdb/window.ts';
 import { BULK_BYTES_MAX, integerText, isReserved, tooLarge } from './copy-encoder.ts';
 import { HeldBytes } from './held-bytes.ts';
-import { hasElements, writeElements } from './large-collection.ts';
+import { hasElements, hasFieldExpiries, writeElements } from './large-collection.ts';
 import { stringPieces } from './large-string.ts';
 import type { TargetWriter, WaitForTarget } from './target-writer.ts';
 
@@ -20,6 +21,8 @@ export type LargeCopy = {
   /** Counts the time that a promise takes as waiting for the target. */
   readonly waitForTarget: WaitForTarget;
   readonly hasHashFieldTtls: boolean;
+  /** Collections that are larger, serialised, are not restored at once. */
+  readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
   readonly directory: string;
 };
@@ -33,8 +36,10 @@ const STRING_TYPE = 0;
  *
  * - plain strings by SET, of which the bytes are passed on as they come
  * - compressed strings and blobs by RESTORE in the same way: their length is known beforehand
- * - lists, sets, sorted sets and hashes by commands of bounded size, the expiry last
- * - streams by RESTORE from disk: nothing else restores all of their groups, and their length shows only at the end
+ * - everything else by RESTORE too, from disk, because its length shows only at the end
+ * - hashes of which fields expire, and collections too large for the target to restore at once, by commands of bounded
+ *   size, the expiry last: several times the work for both sides. A stream is never among them, since nothing but
+ *   RESTORE brings back all of its groups
  *
  * The commands of one key are not atomic: until the copy is whole, the claim in the target says that it is not.
  *
@@ -47,7 +52,7 @@ export async function writeLargeValue(copy: LargeCopy): Promise<void> {
   if (reader.db === 0 && isReserved(reader.key)) return skip(copy);
   const expiry = reader.expireAtMs === -1 ? undefined : integerText(padExpiry(reader.expireAtMs));
   const key = reader.key.bytes;
-  if (hasElements(type)) return writeElements(copy, { key, expiry });
+  if (hasFieldExpiries(type)) return writeElements({ ...copy, values: reader }, { type, key, expiry });
   if (type !== STRING_TYPE && !SINGLE_STRING_TYPES.has(type)) return holdAndRestore(copy, { key, expiry });
   let head: StringHead | undefined;
   for (;;) {
@@ -87,7 +92,8 @@ async function setStreamed(
   );
   writer.beginLarge(writer.names.id('SET'));
   await waitForTarget(writer.writePart(before));
-  for await (const piece of stringPieces(copy, head)) await waitForTarget(writer.writePart(piece));
+  for await (const piece of stringPieces({ ...copy, values: copy.reader }, head))
+    await waitForTarget(writer.writePart(piece));
   await waitForTarget(writer.writePart(after));
   writer.endLarge();
 }
@@ -127,17 +133,40 @@ async function restoreStreamed(copy: LargeCopy, { key, expiry, size, pieces }: P
   writer.endLarge();
 }
 
-async function holdAndRestore(copy: LargeCopy, key: LargeKey): Promise<void> {
-  const { reader, more, directory } = copy;
+async function holdAndRestore(copy: LargeCopy, { key, expiry }: LargeKey): Promise<void> {
+  const { reader, more, directory, restoreBytesMax } = copy;
+  const { type } = reader;
   using held = new HeldBytes(path.join(directory, 'held'));
   for (;;) {
     const { bytes, isLast } = reader.takeRaw();
     held.push(bytes);
+    if (hasElements(type) && held.size > restoreBytesMax)
+      return writeHeld(copy, { key, expiry, held, isLast });
     if (held.size > BULK_BYTES_MAX) throw tooLarge(held.size);
     if (isLast) break;
     await more();
   }
-  await restoreStreamed(copy, { ...key, size: held.size, pieces: held.pieces() });
+  await restoreStreamed(copy, { key, expiry, size: held.size, pieces: held.pieces() });
+}
+
+type Held = LargeKey & { readonly held: HeldBytes; readonly isLast: boolean };
+
+/** Writes a collection element by element of which the first bytes are on disk, and all of them when `isLast`. */
+async function writeHeld(copy: LargeCopy, { key, expiry, held, isLast }: Held): Promise<void> {
+  const { reader } = copy;
+  const values = new RdbWindow();
+  const pieces = held.pieces();
+  let isComplete = isLast;
+  const more = async () => {
+    const piece = pieces.next();
+    if (!piece.done) return values.push(piece.value);
+    if (isComplete) throw malformedRdb('a collection ends before its last element');
+    await copy.more();
+    const raw = reader.takeRaw();
+    isComplete = raw.isLast;
+    values.push(raw.bytes);
+  };
+  await writeElements({ ...copy, values, more }, { type: reader.type, key, expiry });
 }
 
 /** The next `size` bytes as they are serialised. */

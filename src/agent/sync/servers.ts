@@ -9,7 +9,17 @@ export type TargetFacts = {
   readonly runId: string | undefined;
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
+  /** The largest serialised collection that it may be told to restore in one go. */
+  readonly restoreBytesMax: number;
 };
+
+/**
+ * A target that restores so much does nothing else for about three seconds, and holds the bytes beside what it makes
+ * of them.
+ */
+const RESTORE_BYTES_MAX = 256 * 1024 * 1024;
+/** The share of the target's memory that may be taken for the bytes of one value on their way. */
+const RESTORE_MEMORY_SHARE = 1 / 32;
 
 /**
  * Looks at the target and makes sure that it can take a sync.
@@ -33,7 +43,14 @@ export async function inspectTarget(target: Client): Promise<TargetFacts> {
     runId: fields.get('run_id'),
     commands,
     hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
+    restoreBytesMax: restoreBytesMax(Number(fields.get('maxmemory') ?? 0)),
   };
+}
+
+function restoreBytesMax(memoryBytes: number): number {
+  return memoryBytes > 0
+    ? Math.min(RESTORE_BYTES_MAX, Math.floor(memoryBytes * RESTORE_MEMORY_SHARE))
+    : RESTORE_BYTES_MAX;
 }
 
 /**

@@ -172,6 +172,7 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
     framing,
     writer,
     hasHashFieldTtls: facts.hasHashFieldTtls,
+    restoreBytesMax: facts.restoreBytesMax,
     directory: path.join(context.directory, 'spool'),
     meter,
     signal,

@@ -33,23 +33,28 @@ const PAIRS = [
 
 describe.each(PAIRS)('values that stream through from $name', (pair) => {
   it.each([
-    { pieceBytes: 61, largeMin: 300 },
-    { pieceBytes: 4_096, largeMin: 10 },
-  ])('are equal when they come in pieces of $pieceBytes bytes', async ({ pieceBytes, largeMin }) => {
-    await using source = await startSource(await pair.source());
-    await using target = await startServer({ server: await pair.target() });
-    await loadDataSet(source.client(), { keys: 600, seed: 9, hashFieldTtls: pair.source !== redis70 });
-    await writeOddities(source.client());
-    await expireEverySecond(source.client());
-    await source.client().save();
-    const rdb = await readFile(path.join(source.directory, 'dump.rdb'));
-    expect(await carry(rdb, pieceBytes, target)).toBeGreaterThan(largeMin);
-    const [from, to] = [await readTypedDump(source.client()), await readTypedDump(target.client())];
-    expect(compareDumps(from, to)).toEqual([]);
-    const times = await readTimes(source.client());
-    expect(times.size).toBeGreaterThan(200);
-    expect(Object.fromEntries(await readTimes(target.client()))).toEqual(padded(times));
-  });
+    { pieceBytes: 61, largeMin: 300, restoreBytesMax: 0 },
+    { pieceBytes: 61, largeMin: 300, restoreBytesMax: 200 },
+    { pieceBytes: 4_096, largeMin: 10, restoreBytesMax: 2_000_000 },
+  ])(
+    'are equal when they come in $pieceBytes bytes and $restoreBytesMax are restored at once',
+    async (way) => {
+      const { pieceBytes, largeMin, restoreBytesMax } = way;
+      await using source = await startSource(await pair.source());
+      await using target = await startServer({ server: await pair.target() });
+      await loadDataSet(source.client(), { keys: 600, seed: 9, hashFieldTtls: pair.source !== redis70 });
+      await writeOddities(source.client());
+      await expireEverySecond(source.client());
+      await source.client().save();
+      const rdb = await readFile(path.join(source.directory, 'dump.rdb'));
+      expect(await carry(rdb, { pieceBytes, restoreBytesMax }, target)).toBeGreaterThan(largeMin);
+      const [from, to] = [await readTypedDump(source.client()), await readTypedDump(target.client())];
+      expect(compareDumps(from, to)).toEqual([]);
+      const times = await readTimes(source.client());
+      expect(times.size).toBeGreaterThan(200);
+      expect(Object.fromEntries(await readTimes(target.client()))).toEqual(padded(times));
+    },
+  );
 });
 
 it('carries large values of every type from server to server, their expiries padded until they are settled', async () => {
@@ -161,7 +166,11 @@ async function writeOddities(client: Redis): Promise<void> {
 }
 
 /** Carries the RDB to the target; returns how many keys went by the way of large values. */
-async function carry(rdb: Buffer, pieceBytes: number, target: RunningServer): Promise<number> {
+async function carry(
+  rdb: Buffer,
+  { pieceBytes, restoreBytesMax }: { pieceBytes: number; restoreBytesMax: number },
+  target: RunningServer,
+): Promise<number> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-large-'));
   const access = { side: 'target' as const, host: target.host, port: target.port, address: 'target' };
   await using writer = await TargetWriter.open({
@@ -188,7 +197,7 @@ async function carry(rdb: Buffer, pieceBytes: number, target: RunningServer): Pr
     if (item === 'database') writer.write(['SELECT', reader.db]);
     if (item === 'key') await encoder.write(reader);
     if (item === 'large') {
-      await writeLargeValue({ reader, more, writer, waitForTarget, ...form, directory });
+      await writeLargeValue({ reader, more, writer, waitForTarget, ...form, restoreBytesMax, directory });
       large += 1;
     }
     if (!writer.hasRoom) await writer.room();
