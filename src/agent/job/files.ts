@@ -13,20 +13,25 @@ import { dirname } from 'node:path';
 import { errorText, MigrationError } from '../../core/errors.ts';
 
 /**
- * Writes a file so that a reader, a crash or a power cut sees the old content or the new one, never a part.
+ * Writes a file so that a reader or a crash sees the old content or the new one, never a part.
  *
- * Only the owner may read it: requests name servers and users.
+ * `isSynced`: nor does a power cut; it makes the caller wait for the disk. Only the owner may read the file: requests
+ * name servers and users.
  *
  * @throws host-state-unwritable
  */
-export function writeFileAtomically(path: string, content: string | Uint8Array): void {
+export function writeFileAtomically(
+  path: string,
+  content: string | Uint8Array,
+  { isSynced = true }: { isSynced?: boolean } = {},
+): void {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const file = openSync(temporary, 'wx', 0o600);
     try {
       writeSync(file, typeof content === 'string' ? Buffer.from(content) : content);
-      fsyncSync(file);
+      if (isSynced) fsyncSync(file);
     } finally {
       closeSync(file);
     }

@@ -109,8 +109,11 @@ export function openMigrationStore(directory: string) {
     readProcess,
     /** The state of the last job of the kind, `dead` when its process is gone. */
     readState,
+    /** Progress is written several times a second by a job that must not wait for the disk: it need not outlive the host. */
     writeState: (state: JobState) =>
-      writeFileAtomically(path(state.kind, 'state.json'), JSON.stringify(state)),
+      writeFileAtomically(path(state.kind, 'state.json'), JSON.stringify(state), {
+        isSynced: state.status !== 'running',
+      }),
     /** The report of the last job of the kind as it travels: gzipped JSON. */
     readReportFile: (kind: JobKind): Buffer | undefined => readFileIfThere(path(kind, 'report.gz')),
     writeReport: (report: JobReport) =>

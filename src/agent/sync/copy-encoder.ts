@@ -27,17 +27,26 @@ const RESTORE: Template = {
   plain: text('*5\r\n$7\r\nRESTORE\r\n'),
   expiring: text('*6\r\n$7\r\nRESTORE\r\n'),
 };
+const MSET = text('\r\n$4\r\nMSET\r\n');
 const SET_EXPIRY = text('$4\r\nPXAT\r\n');
 const NO_EXPIRY = text('$1\r\n0\r\n');
 const REPLACE = text('$7\r\nREPLACE\r\n');
 const REPLACE_AT = text('$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n');
 const LINE_END = text('\r\n');
 
+/** So many small strings are set by one command; more of them gain nothing. */
+const TOGETHER_KEYS = 50;
+/** Keys and values up to this size altogether count as small. */
+const TOGETHER_PAIR_BYTES_MAX = 1024;
+const TOGETHER_BYTES = TOGETHER_KEYS * (TOGETHER_PAIR_BYTES_MAX + FRAME_BYTES_MAX);
+
 /**
- * Writes the keys of a full copy to the target, each in the cheapest form that is exact: plain strings by SET, all
- * others by RESTORE with the very bytes of the RDB and a footer of our own.
+ * Writes the keys of a full copy to the target, each in the cheapest form that is exact: small strings by MSET, other
+ * plain ones by SET, all others by RESTORE with the very bytes of the RDB and a footer of our own.
  *
- * Nothing is allocated for a key of ordinary size: its command is put together in the slot of the writer.
+ * Nothing is allocated for a key of ordinary size: its command is put together in the slot of the writer, and those
+ * of MSET beside it until they are enough. The order of keys does not matter within a database, which has each once;
+ * `flush` must be called before the database is left and at the end.
  */
 export class CopyEncoder {
   readonly #writer: TargetWriter;
@@ -46,6 +55,11 @@ export class CopyEncoder {
   readonly #restoreName: number;
   /** The place reached in the buffer that is being filled. */
   #at = 0;
+  readonly #msetName: number;
+  /** Pairs of MSET, as bulk strings. */
+  readonly #together = Buffer.allocUnsafe(TOGETHER_BYTES);
+  #togetherBytes = 0;
+  #togetherKeys = 0;
   /** One object for all values of a copy. */
   readonly #value: MutableValue = {
     type: 0,
@@ -60,6 +74,7 @@ export class CopyEncoder {
     this.#form = form;
     this.#setName = writer.names.id('SET');
     this.#restoreName = writer.names.id('RESTORE');
+    this.#msetName = writer.names.id('MSET');
   }
 
   /**
@@ -83,9 +98,37 @@ export class CopyEncoder {
     return this.#restore(key, isShared ? value : toTargetValue(value, this.#form), expireAtMs);
   }
 
+  /** Writes the small strings that stand together until now. */
+  flush(): void {
+    if (this.#togetherKeys === 0) return;
+    const slot = this.#writer.reserve(this.#togetherBytes + FRAME_BYTES_MAX);
+    this.#at = this.#writer.offset;
+    slot[this.#at++] = STAR;
+    this.#putDigits(slot, 1 + 2 * this.#togetherKeys);
+    this.#put(slot, MSET);
+    this.#at += this.#together.copy(slot, this.#at, 0, this.#togetherBytes);
+    this.#writer.commit(this.#msetName, this.#at);
+    this.#togetherBytes = 0;
+    this.#togetherKeys = 0;
+  }
+
+  #setTogether(reader: RdbReader, start: number): void {
+    const { key, window, valueEnd } = reader;
+    this.#at = this.#togetherBytes;
+    this.#putBulk(this.#together, key.bytes, key.start, key.end);
+    this.#putBulk(this.#together, window, start, valueEnd);
+    this.#togetherBytes = this.#at;
+    this.#togetherKeys += 1;
+    if (this.#togetherKeys === TOGETHER_KEYS) this.flush();
+  }
+
   #set(reader: RdbReader, start: number, expireAtMs: number): Promise<void> | undefined {
     const { key, window: bytes, valueEnd: end } = reader;
     const size = end - start;
+    if (expireAtMs === -1 && key.end - key.start + size <= TOGETHER_PAIR_BYTES_MAX) {
+      this.#setTogether(reader, start);
+      return undefined;
+    }
     const frame = key.end - key.start + FRAME_BYTES_MAX;
     const isLarge = frame + size > SLOT_COMMAND_BYTES_MAX;
     const target = isLarge ? Buffer.allocUnsafe(frame) : this.#writer.reserve(frame + size);
@@ -190,7 +233,7 @@ export class CopyEncoder {
   }
 }
 
-const DOLLAR = 36;
+const [STAR, DOLLAR] = [42, 36];
 const INTEGER_MAX = '9223372036854775807';
 
 function digitCount(value: number): number {

@@ -61,6 +61,7 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         break;
       }
       case 'database':
+        encoder.flush();
         writer.write(['SELECT', reader.db]);
         break;
       case 'sizes':
@@ -76,6 +77,7 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         if (reader.auxName === 'lua') writer.write(['SCRIPT', 'LOAD', reader.text]);
         break;
       case 'end':
+        encoder.flush();
         meter.copiedBytes = reader.consumed;
         await finish(copy, reader);
         return { streamDb };

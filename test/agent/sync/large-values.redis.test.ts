@@ -192,6 +192,7 @@ async function carry(
   };
   for (;;) {
     const item = reader.next();
+    if (item === 'end' || item === 'database') encoder.flush();
     if (item === 'end') break;
     if (item === 'need-more') await more();
     if (item === 'database') writer.write(['SELECT', reader.db]);

@@ -9,6 +9,8 @@
 export class Crc64 {
   #low = 0;
   #high = 0;
+  /** Of the memory that was read last: through it four bytes are one load. */
+  #view: DataView = new DataView(new ArrayBuffer(0));
 
   /** Starts anew. */
   reset(): void {
@@ -27,10 +29,13 @@ export class Crc64 {
   update(bytes: Uint8Array, start: number, end: number): void {
     let low = this.#low;
     let high = this.#high;
-    let at = start;
-    for (; at + 8 <= end; at += 8) {
-      const a = low ^ word(bytes, at);
-      const b = high ^ word(bytes, at + 4);
+    if (this.#view.buffer !== bytes.buffer) this.#view = new DataView(bytes.buffer);
+    const view = this.#view;
+    let at = bytes.byteOffset + start;
+    const last = bytes.byteOffset + end - 8;
+    for (; at <= last; at += 8) {
+      const a = low ^ view.getInt32(at, true);
+      const b = high ^ view.getInt32(at + 4, true);
       const i7 = 1792 + (a & 255);
       const i6 = 1536 + ((a >>> 8) & 255);
       const i5 = 1280 + ((a >>> 16) & 255);
@@ -44,7 +49,7 @@ export class Crc64 {
     }
     this.#low = low;
     this.#high = high;
-    for (; at < end; at++) this.updateByte(bytes[at] ?? 0);
+    for (at -= bytes.byteOffset; at < end; at++) this.updateByte(bytes[at] ?? 0);
   }
 
   /** Writes the sum as 8 bytes, least significant first, as RDB files and DUMP payloads hold it. */
@@ -59,15 +64,6 @@ export class Crc64 {
       bytes.readInt32LE(offset) === (this.#low | 0) && bytes.readInt32LE(offset + 4) === (this.#high | 0)
     );
   }
-}
-
-function word(bytes: Uint8Array, at: number): number {
-  return (
-    (bytes[at] ?? 0) |
-    ((bytes[at + 1] ?? 0) << 8) |
-    ((bytes[at + 2] ?? 0) << 16) |
-    ((bytes[at + 3] ?? 0) << 24)
-  );
 }
 
 function xor4(table: Int32Array, a: number, b: number, c: number, d: number): number {

@@ -179,6 +179,7 @@ export class RdbReader extends RdbWindow {
       // The shortest way for the most frequent type.
       const end = skipString(this.window, keyEnd, this.end);
       if (end === -1) return 'need-more';
+      if (end <= this.end) return this.#giveKey(keyStart, keyEnd, end);
       this.#extent.begin(NOTHING, end);
     } else if (!this.#isInExtent) {
       const layout = this.#layouts.get(type);
@@ -190,14 +191,18 @@ export class RdbReader extends RdbWindow {
     const isLarge =
       !isComplete && Math.max(this.#extent.position, this.end) - keyEnd > this.#wholeValueBytesMax;
     if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return 'need-more';
-    this.type = type;
-    this.#setKey(keyStart, keyEnd);
+    const item = this.#giveKey(keyStart, keyEnd, this.#extent.position);
+    return isLarge ? this.#beginLarge(keyEnd) : item;
+  }
+
+  #giveKey(start: number, valueStart: number, valueEnd: number): RdbItem {
+    this.type = this.window[this.at] ?? 0;
+    this.#setKey(start, valueStart);
     this.expireAtMs = this.#nextExpireAtMs;
     this.#nextExpireAtMs = -1;
-    if (isLarge) return this.#beginLarge(keyEnd);
-    this.valueStart = keyEnd;
-    this.valueEnd = this.#extent.position;
-    this.at = this.valueEnd;
+    this.valueStart = valueStart;
+    this.valueEnd = valueEnd;
+    this.at = valueEnd;
     return 'key';
   }
 
