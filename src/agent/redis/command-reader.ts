@@ -1,4 +1,5 @@
 import { MigrationError } from '../../core/errors.ts';
+import type { HeldBytes, Part } from './held-bytes.ts';
 
 /*
  * stream  = *( command | inline )
@@ -8,17 +9,24 @@ import { MigrationError } from '../../core/errors.ts';
 
 /** The largest command that is taken: a value of 512 MiB and its company. */
 export const COMMAND_BYTES_MAX = 576 * 1024 * 1024;
+/** An argument from this size on is kept on disk until its command is complete. */
+export const HELD_ARGUMENT_BYTES_MIN = 2 * 1024 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
 const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
 const ARGUMENTS_MAX = 1024 * 1024 * 1024;
 const [STAR, DOLLAR, CARRIAGE_RETURN, LINE_FEED] = [42, 36, 13, 10];
 
+/** An argument that was taken out of the window at a place, where now nothing is. */
+type Cut = { readonly index: number; at: number; readonly held: HeldBytes };
+
 /**
  * Cuts the command stream of a source into commands, as ranges in one window: most are passed on as they are.
  *
- * A command that is not complete yet is continued where it was left, so that one of any size is looked at once.
+ * A command that is not complete yet is continued where it was left, so that one of any size is looked at once. Its
+ * large arguments wait on disk: whether and how it is translated shows only at its end, and the memory must not depend
+ * on what clients write.
  */
-export class CommandReader {
+export class CommandReader implements Disposable {
   window: Buffer = Buffer.allocUnsafe(WINDOW_BYTES);
   /** The bytes of the current command in the window. */
   start = 0;
@@ -33,6 +41,21 @@ export class CommandReader {
   #scanned = 0;
   #found = 0;
   #announced = -1;
+  /** The large arguments of the command under way. */
+  #cuts: Cut[] = [];
+  /** How much of the last of them is still to come; -1 when none is under way. */
+  #cutLeft = -1;
+  readonly #heldArgumentBytesMin: number;
+  readonly #hold: () => HeldBytes;
+
+  /** `hold` opens a place on disk. */
+  constructor({
+    hold,
+    heldArgumentBytesMin = HELD_ARGUMENT_BYTES_MIN,
+  }: { hold: () => HeldBytes; heldArgumentBytesMin?: number }) {
+    this.#hold = hold;
+    this.#heldArgumentBytesMin = heldArgumentBytesMin;
+  }
 
   /** Bytes of the stream up to the end of the current command. */
   get consumed(): number {
@@ -49,6 +72,7 @@ export class CommandReader {
   /** Goes to the next command; false when its bytes have not all arrived. Throws source-protocol-error. */
   next(): boolean {
     if (this.#announced === -1) {
+      if (this.#cuts.length > 0) this[Symbol.dispose]();
       this.start = this.end;
       if (this.start >= this.#filled) return false;
       if (this.window[this.start] !== STAR) return this.#readInline();
@@ -59,13 +83,22 @@ export class CommandReader {
       this.#found = 0;
     }
     while (this.#found < this.#announced) {
+      if (this.#cutLeft !== -1) {
+        if (!this.#endCut()) return false;
+        continue;
+      }
       if (this.#scanned >= this.#filled) return false;
       if (this.window[this.#scanned] !== DOLLAR) throw malformedStream();
       const at = this.#scanned;
       const length = this.#readNumber(at);
       if (length === -1) return false;
       const from = this.#scanned;
-      if (from + length + 2 - this.start > COMMAND_BYTES_MAX) throw tooLarge();
+      if (from + length + 2 - this.start + this.#heldBytes > COMMAND_BYTES_MAX) throw tooLarge();
+      if (length >= this.#heldArgumentBytesMin) {
+        this.#cuts.push({ index: this.#found, at: from, held: this.#hold() });
+        this.#cutLeft = length;
+        continue;
+      }
       if (from + length + 2 > this.#filled) {
         this.#scanned = at;
         return false;
@@ -76,22 +109,81 @@ export class CommandReader {
     this.argumentCount = this.#announced;
     this.#announced = -1;
     this.end = this.#scanned;
+    this.#windowOffset += this.#heldBytes;
     return true;
   }
 
-  /** The argument's bytes: a view that holds until the next `push`. */
+  /** The argument's bytes: a view that holds until the next `push`; of one on disk a copy of all of it. */
   argument(index: number): Buffer {
+    const held = this.heldArgument(index);
+    if (held !== undefined) return held.read();
     return this.window.subarray(this.#ranges[2 * index], this.#ranges[2 * index + 1]);
+  }
+
+  /** Whether arguments of the current command are on disk: then its bytes in the window are not all of it. */
+  get isHeld(): boolean {
+    return this.#cuts.length > 0;
+  }
+
+  /** The argument on disk, until the next command; undefined when it is in the window. */
+  heldArgument(index: number): HeldBytes | undefined {
+    return this.#cuts.find((cut) => cut.index === index)?.held;
+  }
+
+  /** The whole command as it came: views like the arguments. */
+  parts(): readonly Part[] {
+    return this.#partsOf(this.start, this.end);
   }
 
   /**
    * The command in pieces, with `replacement`, encoded bulk strings, instead of the arguments from `from` to before
    * `to`, as many as it holds: views like the arguments, so that a large value beside them is not copied.
    */
-  replaced(from: number, to: number, replacement: Buffer): readonly Buffer[] {
+  replaced(from: number, to: number, replacement: Buffer): readonly Part[] {
     const before = (this.#ranges[2 * from - 1] ?? 0) + LINE_END_BYTES;
     const behind = (this.#ranges[2 * to - 1] ?? 0) + LINE_END_BYTES;
-    return [this.window.subarray(this.start, before), replacement, this.window.subarray(behind, this.end)];
+    return [...this.#partsOf(this.start, before), replacement, ...this.#partsOf(behind, this.end)];
+  }
+
+  /** Gives back what the arguments on disk take. */
+  [Symbol.dispose](): void {
+    for (const { held } of this.#cuts) held[Symbol.dispose]();
+    this.#cuts = [];
+  }
+
+  #partsOf(from: number, to: number): Part[] {
+    const parts: Part[] = [];
+    let at = from;
+    for (const cut of this.#cuts) {
+      if (cut.at < from || cut.at > to) continue;
+      parts.push(this.window.subarray(at, cut.at), { held: cut.held, start: 0, end: cut.held.size });
+      at = cut.at;
+    }
+    parts.push(this.window.subarray(at, to));
+    return parts;
+  }
+
+  get #heldBytes(): number {
+    let bytes = 0;
+    for (const { held } of this.#cuts) bytes += held.size;
+    return bytes + Math.max(0, this.#cutLeft);
+  }
+
+  /** Takes what has come of the argument under way out of the window; true when it is complete, with its line end. */
+  #endCut(): boolean {
+    const cut = this.#cuts.at(-1);
+    const count = Math.min(this.#cutLeft, this.#filled - this.#scanned);
+    if (count > 0) {
+      cut?.held.push(this.window.subarray(this.#scanned, this.#scanned + count));
+      this.window.copyWithin(this.#scanned, this.#scanned + count, this.#filled);
+      this.#filled -= count;
+      this.#cutLeft -= count;
+    }
+    if (this.#cutLeft > 0 || this.#scanned + LINE_END_BYTES > this.#filled) return false;
+    this.#addRange(this.#scanned, this.#scanned);
+    this.#scanned += LINE_END_BYTES;
+    this.#cutLeft = -1;
+    return true;
   }
 
   /** The argument as text. */
@@ -163,6 +255,7 @@ export class CommandReader {
     for (let slot = 0; slot < 2 * this.#found; slot++) {
       this.#ranges[slot] = (this.#ranges[slot] ?? 0) - from;
     }
+    for (const cut of this.#cuts) cut.at -= from;
     this.start = 0;
     this.end -= from;
     this.#scanned = Math.max(0, this.#scanned - from);

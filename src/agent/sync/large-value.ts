@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { padExpiry } from '../redis/expiry-pad.ts';
+import { HeldBytes } from '../redis/held-bytes.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { Crc64 } from '../redis/rdb/crc64.ts';
 import { FOOTER_BYTES, FOOTER_VERSION } from '../redis/rdb/footer.ts';
@@ -8,7 +9,6 @@ import type { RdbReader } from '../redis/rdb/reader.ts';
 import { readStringHead, type StringHead } from '../redis/rdb/string.ts';
 import { RdbWindow } from '../redis/rdb/window.ts';
 import { BULK_BYTES_MAX, integerText, isReserved, tooLarge } from './copy-encoder.ts';
-import { HeldBytes } from './held-bytes.ts';
 import { hasElements, hasFieldExpiries, writeElements } from './large-collection.ts';
 import { stringPieces } from './large-string.ts';
 import type { TargetWriter, WaitForTarget } from './target-writer.ts';

@@ -1,5 +1,12 @@
 import { MigrationError } from '../../core/errors.ts';
-import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
+import type { HeldBytes, Part } from '../redis/held-bytes.ts';
+import {
+  FOOTER_BYTES,
+  FOOTER_VERSION,
+  footerOf,
+  VALKEY_FOOTER_VERSION,
+  withFooter,
+} from '../redis/rdb/footer.ts';
 import { toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
 import {
   TYPE_MODULE,
@@ -70,6 +77,20 @@ export function toTargetPayload(payload: Buffer, target: TargetForm): Buffer {
   const footer = Buffer.alloc(FOOTER_BYTES);
   const content = value.bytes.subarray(value.start, value.end);
   return withFooter(Buffer.concat([Buffer.of(value.type), content, footer]), value.version);
+}
+
+/**
+ * The same for a payload on disk: only its footer is made anew. What must be converted is read into memory, since it
+ * is small unless a user has configured it otherwise.
+ *
+ * @throws source-data-unsupported, source-modules-unsupported, spool-failed
+ */
+export function toTargetParts(held: HeldBytes, target: TargetForm): readonly Part[] {
+  const [type = 0] = held.read(0, 1);
+  if (type === TYPE_MODULE || !VALUE_LAYOUTS.has(type)) return [toTargetPayload(held.read(), target)];
+  const footerAt = held.size - FOOTER_BYTES;
+  const footer = footerOf(held.pieces(0, footerAt), FOOTER_VERSION);
+  return [{ held, start: 0, end: footerAt }, footer];
 }
 
 /** What is said of expiring hash fields that the target cannot hold. */

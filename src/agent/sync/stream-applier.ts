@@ -1,7 +1,9 @@
+import path from 'node:path';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
 import { CommandReader } from '../redis/command-reader.ts';
+import { HeldBytes, type Part } from '../redis/held-bytes.ts';
 import type { ReplicationLink } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Meter } from './meter.ts';
@@ -18,6 +20,8 @@ export type StreamOptions = {
   readonly holder: Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
+  /** Where bytes may be held on disk. */
+  readonly directory: string;
   readonly meter: Meter;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -57,7 +61,7 @@ type KnownCommand = {
  */
 export class StreamApplier {
   readonly #options: StreamOptions;
-  readonly #reader = new CommandReader();
+  readonly #reader: CommandReader;
   readonly #translation: TranslationContext;
   readonly #spellings = new Map<string, KnownCommand>();
   #committed: Checkpoint;
@@ -77,6 +81,7 @@ export class StreamApplier {
 
   constructor(options: StreamOptions) {
     this.#options = options;
+    this.#reader = new CommandReader({ hold: () => new HeldBytes(path.join(options.directory, 'held')) });
     this.#committed = options.start;
     this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
     this.#db = options.start.db;
@@ -94,6 +99,7 @@ export class StreamApplier {
    *   source-data-unsupported, target-refused-command for what cannot be applied
    */
   async run(): Promise<never> {
+    using _ = this.#reader;
     const { link, meter, signal, writer } = this.#options;
     if (this.#db !== 0) writer.write(['SELECT', this.#db]);
     for (;;) {
@@ -180,12 +186,13 @@ export class StreamApplier {
     return this.#write(command, translated);
   }
 
-  #write(command: KnownCommand, translated: readonly Buffer[] | undefined): Promise<void> | undefined {
+  #write(command: KnownCommand, translated: readonly Part[] | undefined): Promise<void> | undefined {
     const { writer } = this.#options;
     this.#openBatch();
     this.#batchCommands += 1;
     if (translated !== undefined) return writer.writeParts(command.id, translated);
-    const { window, start, end } = this.#reader;
+    const { window, start, end, isHeld } = this.#reader;
+    if (isHeld) return writer.writeLarge(command.id, this.#reader.parts());
     if (end - start > SLOT_COMMAND_BYTES_MAX) {
       return writer.writeLarge(command.id, [window.subarray(start, end)]);
     }

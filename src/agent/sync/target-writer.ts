@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
+import { type Part, partBytes } from '../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
 import { toServerError } from '../redis/server-error.ts';
@@ -151,12 +152,14 @@ export class TargetWriter implements AsyncDisposable {
   }
 
   /** Writes one encoded command that comes in pieces; a promise means that it is large, as with `writeLarge`. */
-  writeParts(name: number, parts: readonly Buffer[]): Promise<void> | undefined {
-    const size = parts.reduce((sum, { length }) => sum + length, 0);
+  writeParts(name: number, parts: readonly Part[]): Promise<void> | undefined {
+    const size = parts.reduce((sum, part) => sum + partBytes(part), 0);
     if (size > SLOT_COMMAND_BYTES_MAX) return this.writeLarge(name, parts);
     const slot = this.reserve(size);
     let at = this.#used;
-    for (const part of parts) at += part.copy(slot, at);
+    for (const part of parts) {
+      for (const piece of piecesOf(part)) at += piece.copy(slot, at);
+    }
     this.commit(name, at);
     return undefined;
   }
@@ -182,9 +185,11 @@ export class TargetWriter implements AsyncDisposable {
    * Writes one command of any size, in pieces, from where it is; resolves when the socket has taken it, so that the
    * memory can be used for something else. Nothing else may be written meanwhile.
    */
-  async writeLarge(name: number, parts: readonly Buffer[]): Promise<void> {
+  async writeLarge(name: number, parts: readonly Part[]): Promise<void> {
     this.beginLarge(name);
-    for (const part of parts) await this.writePart(part);
+    for (const part of parts) {
+      for (const piece of piecesOf(part)) await this.writePart(piece);
+    }
     this.endLarge();
   }
 
@@ -312,4 +317,8 @@ export class TargetWriter implements AsyncDisposable {
     this.#waiting = [];
     for (const wake of waiting) wake();
   }
+}
+
+function piecesOf(part: Part): Iterable<Buffer> {
+  return Buffer.isBuffer(part) ? [part] : part.held.pieces(part.start, part.end);
 }

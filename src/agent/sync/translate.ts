@@ -1,9 +1,10 @@
 import { MigrationError } from '../../core/errors.ts';
 import type { CommandReader } from '../redis/command-reader.ts';
 import { padExpiry } from '../redis/expiry-pad.ts';
+import { type Part, partBytes } from '../redis/held-bytes.ts';
 import { type Command, encodeArguments, encodeCommands } from '../redis/raw-connection.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
-import { hashFieldTtlsUnsupported, toTargetPayload } from './payload.ts';
+import { hashFieldTtlsUnsupported, toTargetParts, toTargetPayload } from './payload.ts';
 import type { TargetCommands } from './target-commands.ts';
 
 /** What a command of the stream is translated for. */
@@ -18,14 +19,15 @@ export type TranslationContext = {
  * Returns the encoded command that takes its place, in pieces that hold until the next of the stream is read;
  * undefined when it goes as it is.
  */
-export type Translate = (
-  command: CommandReader,
-  context: TranslationContext,
-) => readonly Buffer[] | undefined;
+export type Translate = (command: CommandReader, context: TranslationContext) => readonly Part[] | undefined;
 
 /** The arguments of a command, its name at index 0. */
 type Arguments = readonly Buffer[];
-type Rule = (args: Arguments, context: TranslationContext) => Command | undefined;
+/** What is on disk, by the empty buffer that stands for it among the arguments. */
+type StandIns = Map<Buffer, readonly Part[]>;
+const NOTHING_HELD: StandIns = new Map();
+type RuleContext = TranslationContext & { readonly standIns: StandIns };
+type Rule = (args: Arguments, context: RuleContext) => Command | undefined;
 
 /**
  * The translation of a command, by its name in capitals; undefined for those that always go as they are.
@@ -42,12 +44,38 @@ export function findTranslation(name: string): Translate | undefined {
   if (rule === undefined && padded === undefined) return undefined;
   return (command, context) => {
     if (rule === undefined && command.argumentCount < (padded?.argumentsMin ?? 0)) return undefined;
-    const args = Array.from({ length: command.argumentCount }, (_, index) => command.argument(index));
-    const translated = rule?.(args, context);
-    if (translated !== undefined) return [encodeCommands([translated])];
+    const standIns: StandIns = command.isHeld ? new Map() : NOTHING_HELD;
+    const args = Array.from({ length: command.argumentCount }, (_, index) =>
+      readArgument(command, index, standIns),
+    );
+    const translated = rule?.(args, { ...context, standIns });
+    if (translated !== undefined) return encode(translated, standIns);
     if (padded === undefined || !context.commands.has(name)) return undefined;
     return withPaddedOption(command, args, { ...context, layout: padded });
   };
+}
+
+function readArgument(command: CommandReader, index: number, standIns: StandIns): Buffer {
+  const held = command.heldArgument(index);
+  if (held === undefined) return command.argument(index);
+  const standIn = Buffer.alloc(0);
+  standIns.set(standIn, [{ held, start: 0, end: held.size }]);
+  return standIn;
+}
+
+function encode(command: Command, standIns: StandIns): readonly Part[] {
+  if (standIns.size === 0) return [encodeCommands([command])];
+  const parts: Part[] = [Buffer.from(`*${command.length}\r\n`, 'latin1')];
+  for (const argument of command) {
+    const held = Buffer.isBuffer(argument) ? standIns.get(argument) : undefined;
+    if (held === undefined) {
+      parts.push(encodeArguments([argument]));
+    } else {
+      const size = held.reduce((sum, part) => sum + partBytes(part), 0);
+      parts.push(Buffer.from(`$${size}\r\n`, 'latin1'), ...held, Buffer.from('\r\n', 'latin1'));
+    }
+  }
+  return parts;
 }
 
 /** Stops at a command that the target does not know. */
@@ -111,7 +139,7 @@ function withPaddedOption(
   command: CommandReader,
   args: Arguments,
   context: TranslationContext & { readonly layout: OptionLayout },
-): readonly Buffer[] | undefined {
+): readonly Part[] | undefined {
   const { optionsAt, fieldWidth } = context.layout;
   for (let index = optionsAt(args); index + 1 < args.length; index++) {
     const option = upper(args[index]);
@@ -174,7 +202,7 @@ function expireFieldsAt(
 }
 
 /** `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`: a footer for the target, a padded expiry. */
-function restore(args: Arguments, context: TranslationContext): Command | undefined {
+function restore(args: Arguments, context: RuleContext): Command | undefined {
   const [, key, ttl, payload, ...options] = args;
   if (key === undefined || ttl === undefined || payload === undefined) return undefined;
   const isAbsolute = options.some((option) => upper(option) === 'ABSTTL');
@@ -184,16 +212,26 @@ function restore(args: Arguments, context: TranslationContext): Command | undefi
     'RESTORE',
     key,
     atMs ?? ttl,
-    toTargetPayload(payload, context),
+    toRestored(payload, context),
     ...options,
     ...(atMs === undefined || isAbsolute ? [] : ['ABSTTL']),
   ];
 }
 
+function toRestored(payload: Buffer, context: RuleContext): Buffer {
+  const held = context.standIns.get(payload)?.[0];
+  if (held === undefined || Buffer.isBuffer(held)) return toTargetPayload(payload, context);
+  const standIn = Buffer.alloc(0);
+  context.standIns.set(standIn, toTargetParts(held.held, context));
+  return standIn;
+}
+
 /** `FUNCTION RESTORE payload [policy]`: the payload has the footer of a DUMP, of a version that the target may refuse. */
-function restoreFunctions(args: Arguments): Command | undefined {
-  const [name, subcommand, payload, ...policy] = args;
-  if (name === undefined || payload === undefined || upper(subcommand) !== 'RESTORE') return undefined;
+function restoreFunctions(args: Arguments, { standIns }: RuleContext): Command | undefined {
+  const [name, subcommand, given, ...policy] = args;
+  if (name === undefined || given === undefined || upper(subcommand) !== 'RESTORE') return undefined;
+  const held = standIns.get(given)?.[0];
+  const payload = held === undefined || Buffer.isBuffer(held) ? given : held.held.read();
   if (payload.length < FOOTER_BYTES) return undefined;
   return [name, 'RESTORE', withFooter(payload, FOOTER_VERSION), ...policy];
 }

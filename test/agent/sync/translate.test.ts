@@ -1,8 +1,15 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
 import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
+import { HeldBytes, type Part } from '../../../src/agent/redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
 import { findTranslation } from '../../../src/agent/sync/translate.ts';
+
+const directory = mkdtempSync(path.join(os.tmpdir(), 'valkey-migrate-translate-'));
+afterAll(() => rmSync(directory, { recursive: true }));
 
 const NOW_MS = 1_700_000_000_000;
 const PADDED_NOW_MS = EXPIRY_PAD_MS + NOW_MS;
@@ -12,16 +19,33 @@ const HASH_FIELD_COMMANDS = ['HSETEX', 'HGETEX', 'MSETEX', 'HPEXPIREAT'];
 const HELLO_REDIS_74 = Buffer.from('000568656c6c6f0c00a804ebb69f1ebe43', 'hex');
 const HELLO_VALKEY = Buffer.from('000568656c6c6f0b000aad620598abc983', 'hex');
 
-/** The command as it is sent to a target that knows the given commands beyond those of Valkey 8. */
+/** The same, whether its large arguments are in memory or on disk. */
 function translate(command: Command, newer: readonly string[] = []): Buffer {
+  const translated = translateWith(command, { newer, heldArgumentBytesMin: 1_000 });
+  expect(translateWith(command, { newer, heldArgumentBytesMin: 16 })).toEqual(translated);
+  return translated;
+}
+
+/** The command as it is sent to a target that knows the given commands beyond those of Valkey 8. */
+function translateWith(
+  command: Command,
+  { newer, heldArgumentBytesMin }: { newer: readonly string[]; heldArgumentBytesMin: number },
+): Buffer {
   const encoded = encodeCommands([command]);
-  const reader = new CommandReader();
+  using reader = new CommandReader({
+    hold: () => new HeldBytes(path.join(directory, 'held')),
+    heldArgumentBytesMin,
+  });
   reader.push(encoded);
   expect(reader.next()).toBe(true);
   const commands = { has: (name: string) => !HASH_FIELD_COMMANDS.includes(name) || newer.includes(name) };
   const context = { commands, hasHashFieldTtls: false, nowMs: () => NOW_MS };
   const translated = findTranslation(reader.text(0).toUpperCase())?.(reader, context);
-  return translated === undefined ? encoded : Buffer.concat(translated);
+  return Buffer.concat((translated ?? reader.parts()).map(bytesOf));
+}
+
+function bytesOf(part: Part): Buffer {
+  return Buffer.isBuffer(part) ? part : part.held.read(part.start, part.end);
 }
 
 describe('a command of the stream', () => {
@@ -29,6 +53,14 @@ describe('a command of the stream', () => {
     [
       ['setex', 'k', '10', 'v'],
       ['SET', 'k', 'v', 'PXAT', PADDED_NOW_MS + 10_000],
+    ],
+    [
+      ['SETEX', 'a long key is held too', '10', 'a long value that is held'],
+      ['SET', 'a long key is held too', 'a long value that is held', 'PXAT', PADDED_NOW_MS + 10_000],
+    ],
+    [
+      ['SET', 'a long key is held too', 'a long value that is held', 'EX', '10', 'NX'],
+      ['SET', 'a long key is held too', 'a long value that is held', 'PXAT', PADDED_NOW_MS + 10_000, 'NX'],
     ],
     [
       ['PSETEX', 'k', '10', 'v'],

@@ -27,6 +27,17 @@ export function writeFooter(
   sum.writeTo(target, offset + 2);
 }
 
+/** The footer of a payload, its type byte included, that comes in pieces. */
+export function footerOf(pieces: Iterable<Buffer>, version: number): Buffer {
+  const footer = Buffer.alloc(FOOTER_BYTES);
+  footer.writeUInt16LE(version);
+  sum.reset();
+  for (const piece of pieces) sum.update(piece, 0, piece.length);
+  sum.update(footer, 0, 2);
+  sum.writeTo(footer, 2);
+  return footer;
+}
+
 /** A DUMP payload, of a key or of FUNCTION DUMP, with its footer made anew. */
 export function withFooter(payload: Buffer, version: number): Buffer {
   const remade = Buffer.from(payload);

@@ -1,7 +1,16 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
 import { CommandReader } from '../../../../src/agent/redis/command-reader.ts';
+import { HeldBytes, type Part } from '../../../../src/agent/redis/held-bytes.ts';
 import { encodeCommands } from '../../../../src/agent/redis/raw-connection.ts';
 import { isMigrationError } from '../../../../src/core/errors.ts';
+
+const directory = mkdtempSync(path.join(os.tmpdir(), 'valkey-migrate-commands-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const hold = () => new HeldBytes(path.join(directory, 'held'));
 
 const COMMANDS = [
   ['SELECT', '0'],
@@ -17,8 +26,8 @@ const STREAM = Buffer.concat([
 ]);
 
 /** Every command with its offset, in one line each; what is passed on as it is must be the very bytes. */
-function readAll(chunks: Iterable<Buffer>): string[] {
-  const reader = new CommandReader();
+function readAll(chunks: Iterable<Buffer>, { heldArgumentBytesMin = 2 ** 30 } = {}): string[] {
+  using reader = new CommandReader({ hold, heldArgumentBytesMin });
   const lines: string[] = [];
   for (const chunk of chunks) {
     reader.push(chunk);
@@ -27,12 +36,18 @@ function readAll(chunks: Iterable<Buffer>): string[] {
         Buffer.from(reader.argument(index)),
       );
       if (args.length > 0) {
-        expect(reader.window.subarray(reader.start, reader.end)).toEqual(encodeCommands([args]));
+        expect(Buffer.concat(reader.parts().map(bytesOf))).toEqual(encodeCommands([args]));
+        const inWindow = reader.window.subarray(reader.start, reader.end);
+        expect(inWindow.length === encodeCommands([args]).length).toBe(!reader.isHeld);
       }
       lines.push(`${reader.consumed} ${args.map((arg) => arg.toString('base64')).join(' ')}`);
     }
   }
   return lines;
+}
+
+function bytesOf(part: Part): Buffer {
+  return Buffer.isBuffer(part) ? part : part.held.read(part.start, part.end);
 }
 
 describe('the command stream', () => {
@@ -49,6 +64,22 @@ describe('the command stream', () => {
     expect(readAll(Array.from(STREAM, (byte) => Buffer.of(byte)))).toEqual(whole);
     for (let cut = 0; cut <= STREAM.length; cut++) {
       expect(readAll([STREAM.subarray(0, cut), STREAM.subarray(cut)])).toEqual(whole);
+    }
+  });
+
+  it('is cut alike when long arguments are held on disk, wherever it comes in pieces', () => {
+    for (let cut = 0; cut <= STREAM.length; cut++) {
+      const pieces = [STREAM.subarray(0, cut), STREAM.subarray(cut)];
+      expect(readAll(pieces, { heldArgumentBytesMin: 4 })).toEqual(whole);
+    }
+    for (const heldArgumentBytesMin of [1, 4, 200]) {
+      expect(readAll([STREAM], { heldArgumentBytesMin })).toEqual(whole);
+      expect(
+        readAll(
+          Array.from(STREAM, (byte) => Buffer.of(byte)),
+          { heldArgumentBytesMin },
+        ),
+      ).toEqual(whole);
     }
   });
 
@@ -83,7 +114,7 @@ describe('the command stream', () => {
       const damaged = Buffer.from(STREAM);
       damaged[at] = (damaged[at] ?? 0) ^ (1 + (at % 255));
       try {
-        const reader = new CommandReader();
+        using reader = new CommandReader({ hold, heldArgumentBytesMin: at % 2 === 0 ? 4 : 1_000 });
         reader.push(damaged);
         while (reader.next()) expect(reader.end).toBeGreaterThan(reader.start);
       } catch (error) {

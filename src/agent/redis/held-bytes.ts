@@ -1,8 +1,16 @@
 import { closeSync, mkdirSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { openNameless, toSpoolError } from '../redis/spool.ts';
+import { openNameless, toSpoolError } from './spool.ts';
 
 const READ_BYTES = 256 * 1024;
+
+/** Encoded bytes in memory, or some of those on disk. */
+export type Part = Buffer | { readonly held: HeldBytes; readonly start: number; readonly end: number };
+
+/** How many bytes a part has. */
+export function partBytes(part: Part): number {
+  return Buffer.isBuffer(part) ? part.length : part.end - part.start;
+}
 
 /** Bytes of one value that are kept on disk until their number is known; nothing is left of them afterwards. */
 export class HeldBytes implements Disposable {
@@ -33,16 +41,25 @@ export class HeldBytes implements Disposable {
     this.#size += bytes.length;
   }
 
-  /** All of them, in pieces that hold until the next is asked for. @throws spool-failed */
-  *pieces(): Generator<Buffer> {
+  /** Those from `start` to before `end`, all by default, in pieces that hold until the next is asked for. @throws spool-failed */
+  *pieces(start = 0, end = this.#size): Generator<Buffer> {
     const buffer = Buffer.allocUnsafe(READ_BYTES);
-    for (let at = 0; at < this.#size; ) {
+    for (let at = start; at < end; ) {
       const from = at;
-      const count = this.#guard(() => readSync(this.#file, buffer, 0, READ_BYTES, from));
+      const wanted = Math.min(READ_BYTES, end - from);
+      const count = this.#guard(() => readSync(this.#file, buffer, 0, wanted, from));
       if (count === 0) return;
       at += count;
       yield buffer.subarray(0, count);
     }
+  }
+
+  /** The same as one buffer: for what must be whole in memory. @throws spool-failed */
+  read(start = 0, end = this.#size): Buffer {
+    const whole = Buffer.allocUnsafe(end - start);
+    let at = 0;
+    for (const piece of this.pieces(start, end)) at += piece.copy(whole, at);
+    return whole.subarray(0, at);
   }
 
   /** Gives the disk back. */
