@@ -11,13 +11,27 @@ import type { HeldBytes, Part } from './held-bytes.ts';
 export const COMMAND_BYTES_MAX = 576 * 1024 * 1024;
 /** An argument from this size on is kept on disk until its command is complete. */
 export const HELD_ARGUMENT_BYTES_MIN = 2 * 1024 * 1024;
+/** A command of this size of which only the first arguments matter: the others are kept on disk as they are encoded. */
+const HELD_REST_BYTES_MIN = 4 * 1024 * 1024;
+/** The name and what stands behind it: the key of most commands. */
+const KNOWN_ARGUMENTS_MIN = 2;
 const WINDOW_BYTES = 1024 * 1024;
 const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
 const ARGUMENTS_MAX = 1024 * 1024 * 1024;
 const [STAR, DOLLAR, CARRIAGE_RETURN, LINE_FEED] = [42, 36, 13, 10];
 
-/** An argument that was taken out of the window at a place, where now nothing is. */
-type Cut = { readonly index: number; at: number; readonly held: HeldBytes };
+/** What was taken out of the window at a place, where now nothing is: an argument, or all from one on, encoded. */
+type Cut = { readonly index: number; readonly isRest: boolean; at: number; readonly held: HeldBytes };
+
+/** How a {@link CommandReader} keeps large commands. */
+export type CommandReaderOptions = {
+  /** Opens a place on disk. */
+  readonly hold: () => HeldBytes;
+  /** Whether all arguments of a command must be known, by its name as it was spelled; else a large one is only passed on. */
+  readonly isTranslated: (name: string) => boolean;
+  readonly heldArgumentBytesMin?: number;
+  readonly heldRestBytesMin?: number;
+};
 
 /**
  * Cuts the command stream of a source into commands, as ranges in one window: most are passed on as they are.
@@ -43,18 +57,20 @@ export class CommandReader implements Disposable {
   #announced = -1;
   /** The large arguments of the command under way. */
   #cuts: Cut[] = [];
+  /** The last of them, when it holds all arguments but the first. */
+  #rest: Cut | undefined;
   /** How much of the last of them is still to come; -1 when none is under way. */
   #cutLeft = -1;
-  readonly #heldArgumentBytesMin: number;
-  readonly #hold: () => HeldBytes;
+  /** How many of the arguments found have a range. */
+  #ranged = 0;
+  readonly #options: Required<CommandReaderOptions>;
 
-  /** `hold` opens a place on disk. */
-  constructor({
-    hold,
-    heldArgumentBytesMin = HELD_ARGUMENT_BYTES_MIN,
-  }: { hold: () => HeldBytes; heldArgumentBytesMin?: number }) {
-    this.#hold = hold;
-    this.#heldArgumentBytesMin = heldArgumentBytesMin;
+  constructor(options: CommandReaderOptions) {
+    const bounds = {
+      heldArgumentBytesMin: HELD_ARGUMENT_BYTES_MIN,
+      heldRestBytesMin: HELD_REST_BYTES_MIN,
+    };
+    this.#options = { ...bounds, ...options };
   }
 
   /** Bytes of the stream up to the end of the current command. */
@@ -81,6 +97,7 @@ export class CommandReader implements Disposable {
       if (count > ARGUMENTS_MAX) throw malformedStream();
       this.#announced = count;
       this.#found = 0;
+      this.#ranged = 0;
     }
     while (this.#found < this.#announced) {
       if (this.#cutLeft !== -1) {
@@ -94,8 +111,9 @@ export class CommandReader implements Disposable {
       if (length === -1) return false;
       const from = this.#scanned;
       if (from + length + 2 - this.start + this.#heldBytes > COMMAND_BYTES_MAX) throw tooLarge();
-      if (length >= this.#heldArgumentBytesMin) {
-        this.#cuts.push({ index: this.#found, at: from, held: this.#hold() });
+      if (length >= this.#options.heldArgumentBytesMin) {
+        if (this.#rest !== undefined) this.#cutRest();
+        else this.#cuts.push({ index: this.#found, isRest: false, at: from, held: this.#options.hold() });
         this.#cutLeft = length;
         continue;
       }
@@ -105,6 +123,7 @@ export class CommandReader implements Disposable {
       }
       this.#addRange(from, from + length);
       this.#scanned = from + length + 2;
+      if (this.#scanned - this.start >= this.#options.heldRestBytesMin) this.#cutRest();
     }
     this.argumentCount = this.#announced;
     this.#announced = -1;
@@ -115,8 +134,11 @@ export class CommandReader implements Disposable {
 
   /** The argument's bytes: a view that holds until the next `push`; of one on disk a copy of all of it. */
   argument(index: number): Buffer {
-    const held = this.heldArgument(index);
-    if (held !== undefined) return held.read();
+    if (this.#cuts.length > 0) {
+      const held = this.heldArgument(index);
+      if (held !== undefined) return held.read();
+      if (index >= this.#ranged) throw new Error(`argument ${index} was not kept apart`);
+    }
     return this.window.subarray(this.#ranges[2 * index], this.#ranges[2 * index + 1]);
   }
 
@@ -127,7 +149,7 @@ export class CommandReader implements Disposable {
 
   /** The argument on disk, until the next command; undefined when it is in the window. */
   heldArgument(index: number): HeldBytes | undefined {
-    return this.#cuts.find((cut) => cut.index === index)?.held;
+    return this.#cuts.find((cut) => cut.index === index && !cut.isRest)?.held;
   }
 
   /** The whole command as it came: views like the arguments. */
@@ -149,6 +171,7 @@ export class CommandReader implements Disposable {
   [Symbol.dispose](): void {
     for (const { held } of this.#cuts) held[Symbol.dispose]();
     this.#cuts = [];
+    this.#rest = undefined;
   }
 
   #partsOf(from: number, to: number): Part[] {
@@ -184,6 +207,24 @@ export class CommandReader implements Disposable {
     this.#scanned += LINE_END_BYTES;
     this.#cutLeft = -1;
     return true;
+  }
+
+  /** Takes what is scanned of a command out of the window, but for the first arguments, unless all are needed. */
+  #cutRest(): void {
+    let rest = this.#rest;
+    if (rest === undefined) {
+      if (this.#found <= KNOWN_ARGUMENTS_MIN || this.#cuts.length > 0) return;
+      if (this.#options.isTranslated(this.text(0))) return;
+      const at = (this.#ranges[2 * KNOWN_ARGUMENTS_MIN - 1] ?? 0) + LINE_END_BYTES;
+      rest = { index: KNOWN_ARGUMENTS_MIN, isRest: true, at, held: this.#options.hold() };
+      this.#cuts.push(rest);
+      this.#rest = rest;
+      this.#ranged = KNOWN_ARGUMENTS_MIN;
+    }
+    rest.held.push(this.window.subarray(rest.at, this.#scanned));
+    this.window.copyWithin(rest.at, this.#scanned, this.#filled);
+    this.#filled -= this.#scanned - rest.at;
+    this.#scanned = rest.at;
   }
 
   /** The argument as text. */
@@ -229,7 +270,9 @@ export class CommandReader implements Disposable {
   }
 
   #addRange(from: number, to: number): void {
-    const slot = 2 * this.#found;
+    this.#found += 1;
+    if (this.#rest !== undefined) return;
+    const slot = 2 * this.#ranged;
     if (slot >= this.#ranges.length) {
       const larger = new Int32Array(this.#ranges.length * 2);
       larger.set(this.#ranges);
@@ -237,7 +280,7 @@ export class CommandReader implements Disposable {
     }
     this.#ranges[slot] = from;
     this.#ranges[slot + 1] = to;
-    this.#found += 1;
+    this.#ranged += 1;
   }
 
   #makeRoom(bytes: number): void {
@@ -252,7 +295,7 @@ export class CommandReader implements Disposable {
     this.window.copy(window, 0, from, this.#filled);
     this.window = window;
     this.#windowOffset += from;
-    for (let slot = 0; slot < 2 * this.#found; slot++) {
+    for (let slot = 0; slot < 2 * this.#ranged; slot++) {
       this.#ranges[slot] = (this.#ranges[slot] ?? 0) - from;
     }
     for (const cut of this.#cuts) cut.at -= from;

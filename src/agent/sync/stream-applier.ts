@@ -81,7 +81,10 @@ export class StreamApplier {
 
   constructor(options: StreamOptions) {
     this.#options = options;
-    this.#reader = new CommandReader({ hold: () => new HeldBytes(path.join(options.directory, 'held')) });
+    this.#reader = new CommandReader({
+      hold: () => new HeldBytes(path.join(options.directory, 'held')),
+      isTranslated: (name) => findTranslation(name.toUpperCase()) !== undefined,
+    });
     this.#committed = options.start;
     this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
     this.#db = options.start.db;

@@ -34,6 +34,7 @@ function translateWith(
   const encoded = encodeCommands([command]);
   using reader = new CommandReader({
     hold: () => new HeldBytes(path.join(directory, 'held')),
+    isTranslated: () => true,
     heldArgumentBytesMin,
   });
   reader.push(encoded);

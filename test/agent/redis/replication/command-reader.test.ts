@@ -27,7 +27,7 @@ const STREAM = Buffer.concat([
 
 /** Every command with its offset, in one line each; what is passed on as it is must be the very bytes. */
 function readAll(chunks: Iterable<Buffer>, { heldArgumentBytesMin = 2 ** 30 } = {}): string[] {
-  using reader = new CommandReader({ hold, heldArgumentBytesMin });
+  using reader = new CommandReader({ hold, isTranslated: () => true, heldArgumentBytesMin });
   const lines: string[] = [];
   for (const chunk of chunks) {
     reader.push(chunk);
@@ -83,6 +83,45 @@ describe('the command stream', () => {
     }
   });
 
+  it('holds back all but the first arguments of a large command that is only passed on', () => {
+    const commands = [
+      ['DEL', 'first', ...Array.from({ length: 50 }, (_, index) => `key ${index}`), 'x'.repeat(90), 'y'],
+      ['SET', 'k', 'v', 'EX', '10', 'y'.repeat(100)],
+      ['RPUSH', 'list', 'a', 'z'.repeat(200), 'b'],
+    ];
+    const stream = encodeCommands([...commands, ['INCR', 'n']]);
+    const read = (chunks: Iterable<Buffer>) => {
+      using reader = new CommandReader({
+        hold,
+        isTranslated: (name) => name === 'SET',
+        heldArgumentBytesMin: 60,
+        heldRestBytesMin: 40,
+      });
+      const seen: Buffer[] = [];
+      for (const chunk of chunks) {
+        reader.push(chunk);
+        while (reader.next()) {
+          const bytes = Buffer.concat(reader.parts().map(bytesOf));
+          expect(reader.consumed).toBe(Buffer.concat([...seen, bytes]).length);
+          seen.push(bytes);
+          if (reader.text(0) === 'SET') expect(reader.argument(5).toString()).toBe('y'.repeat(100));
+          if (reader.text(0) === 'DEL') {
+            expect(reader.text(1)).toBe('first');
+            expect(reader.window.length).toBeGreaterThan(reader.end - reader.start);
+            expect(reader.end - reader.start).toBeLessThan(150);
+            expect(() => reader.argument(5)).toThrow('was not kept');
+          }
+        }
+      }
+      return Buffer.concat(seen);
+    };
+    expect(read([stream])).toEqual(stream);
+    expect(read(Array.from(stream, (byte) => Buffer.of(byte)))).toEqual(stream);
+    for (let cut = 0; cut <= stream.length; cut += 3) {
+      expect(read([stream.subarray(0, cut), stream.subarray(cut)])).toEqual(stream);
+    }
+  });
+
   it('takes commands that are larger than the window, whatever stands before them', () => {
     const large = encodeCommands([
       ['SET', 'k', Buffer.alloc(3_000_000, 'v')],
@@ -114,7 +153,12 @@ describe('the command stream', () => {
       const damaged = Buffer.from(STREAM);
       damaged[at] = (damaged[at] ?? 0) ^ (1 + (at % 255));
       try {
-        using reader = new CommandReader({ hold, heldArgumentBytesMin: at % 2 === 0 ? 4 : 1_000 });
+        using reader = new CommandReader({
+          hold,
+          isTranslated: () => at % 3 === 0,
+          heldArgumentBytesMin: at % 2 === 0 ? 4 : 1_000,
+          heldRestBytesMin: 20,
+        });
         reader.push(damaged);
         while (reader.next()) expect(reader.end).toBeGreaterThan(reader.start);
       } catch (error) {
