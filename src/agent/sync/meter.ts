@@ -9,7 +9,7 @@ export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live
 /** The most notes that are kept; the oldest go first. */
 const NOTES_MAX = 10;
 /** The sync counts as live when the target is behind by less than this. */
-const LIVE_LAG_BYTES = 64 * 1024;
+export const LIVE_LAG_BYTES = 64 * 1024;
 
 /** Counts what a sync does over all its connections, and says how far it is. */
 export class Meter {
@@ -23,6 +23,11 @@ export class Meter {
   reconnects = 0;
   /** How often the stream began: after a copy or a resume. */
   streamsStarted = 0;
+  /** How often a full copy began. */
+  copiesStarted = 0;
+  /** How often the target was reconciled, and what was removed from it altogether. */
+  reconciles = 0;
+  removedKeys = 0;
   /** The length of the RDB, where the source says it beforehand. */
   rdbBytes: number | undefined;
   /** The greatest offset that the source is known to have reached. */
@@ -31,7 +36,7 @@ export class Meter {
   checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
-  /** What waits on the disk of the host; undefined while there is no connection. */
+  /** What waits on the disk of the host; undefined before there was a connection. */
   spool: { readonly bytes: number } | undefined;
   readonly #clock: Clock;
   readonly #notes: string[] = [];
@@ -63,6 +68,7 @@ export class Meter {
   /** Begins a full copy: what an earlier one had counted is void. */
   startCopy({ rdbBytes, expectedKeys }: { rdbBytes: number | undefined; expectedKeys: number }): void {
     this.stage = 'copying';
+    this.copiesStarted += 1;
     this.rdbBytes = rdbBytes;
     this.copiedKeys = 0;
     this.copiedBytes = 0;
@@ -82,6 +88,12 @@ export class Meter {
   /** Ends a full copy. */
   finishCopy(): void {
     this.copyDurationMs = this.#clock.nowMs() - this.copyStartedAtMs;
+  }
+
+  /** A full copy was written over what the target held, and so many keys removed that it did not have. */
+  reconciled(removedKeys: number): void {
+    this.reconciles += 1;
+    this.removedKeys += removedKeys;
   }
 
   /** The target stands here and takes the stream from here on. */

@@ -73,7 +73,7 @@ it('resumes from the checkpoint after it was stopped, and copies nothing again',
   expect((await second.stop()).copiedKeys).toBe(0);
 });
 
-it('copies anew what the source can no longer give from the checkpoint, without leftovers', async () => {
+it('reconciles what the source can no longer give from the checkpoint, without leftovers', async () => {
   await using source = await startSource();
   await using target = await startServer({ server: await targetServer() });
   await source.client().mset('old', '1', 'kept', '1');
@@ -84,7 +84,7 @@ it('copies anew what the source can no longer give from the checkpoint, without 
   await source.client().debug('CHANGE-REPL-ID');
   await using second = await startSync({ source, target });
   const { notes } = await second.until(({ stage }) => stage === 'live');
-  expect(notes.join()).toContain('copied anew');
+  expect(notes.join()).toContain('reconciled: 1 keys rewritten, 1 removed');
   await second.caughtUp();
   await expectEqual(source, target);
 });
