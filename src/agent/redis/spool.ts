@@ -48,6 +48,8 @@ export type SpoolOptions = {
    * does not say; nothing is taken up by a later process then.
    */
   readonly bootId: string | undefined;
+  /** How large a file becomes; 64 MiB unless told. */
+  readonly segmentBytes?: number;
 };
 
 /** The place in a stream that the spool's place 0 stands for; it may lie before the stream's beginning. */
@@ -66,6 +68,7 @@ export type StreamPlace = { readonly replid: string; readonly baseOffset: number
  */
 export class Spool {
   readonly #options: SpoolOptions;
+  readonly #segmentBytes: number;
   readonly #segments: Segment[] = [];
   readonly #readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #stream: StreamPlace | undefined;
@@ -74,6 +77,7 @@ export class Spool {
 
   constructor(options: SpoolOptions) {
     this.#options = options;
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
   }
 
   /**
@@ -199,10 +203,10 @@ export class Spool {
 
   #segmentToWrite(place: number): Opened {
     const { directory } = this.#options;
-    if (this.#writing !== undefined && this.#writing.segment.size < SEGMENT_BYTES) return this.#writing;
+    if (this.#writing !== undefined && this.#writing.segment.size < this.#segmentBytes) return this.#writing;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const { bavail, bsize } = statfsSync(directory);
-    if (bavail * bsize < DISK_RESERVE_BYTES + SEGMENT_BYTES) {
+    if (bavail * bsize < DISK_RESERVE_BYTES + this.#segmentBytes) {
       throw spoolFull(`all but the ${formatBytes(DISK_RESERVE_BYTES)} that stay free on the disk`);
     }
     const segment: Segment = { from: place, arrivals: [], size: 0, name: this.#nameOf(place) };

@@ -5,7 +5,8 @@ import { formatDuration } from '../../core/units.ts';
 
 /** For how long a sync that had been running tries to get a connection back. */
 const RECONNECT_MAX_MS = 5 * 60_000;
-const FIRST_DELAY_MS = 200;
+/** After the first attempt, which is made at once: the source's backlog may be short. */
+const SECOND_DELAY_MS = 200;
 const DELAY_MAX_MS = 10_000;
 
 /** What passes: the connection is made anew. */
@@ -26,7 +27,7 @@ export function isPassing(error: unknown): error is MigrationError {
 export class Patience {
   readonly #clock: Clock;
   #lostAtMs: number | undefined;
-  #delayMs = FIRST_DELAY_MS;
+  #delayMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -35,7 +36,7 @@ export class Patience {
   /** The connection was back: what is lost from now on is lost anew. */
   renew(): void {
     this.#lostAtMs = undefined;
-    this.#delayMs = FIRST_DELAY_MS;
+    this.#delayMs = 0;
   }
 
   /**
@@ -53,7 +54,7 @@ export class Patience {
       );
     }
     const delayMs = this.#delayMs;
-    this.#delayMs = Math.min(2 * delayMs, DELAY_MAX_MS);
+    this.#delayMs = Math.min(Math.max(2 * delayMs, SECOND_DELAY_MS), DELAY_MAX_MS);
     await this.#clock.sleep(delayMs, signal);
   }
 }
