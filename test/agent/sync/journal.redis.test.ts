@@ -137,7 +137,9 @@ async function spooled(directory: string, bytes: number): Promise<void> {
   await vi.waitUntil(
     async () => {
       const names = await readdir(directory).catch(() => []);
-      const sizes = await Promise.all(names.map(async (name) => (await stat(path.join(directory, name))).size));
+      const sizes = await Promise.all(
+        names.map(async (name) => (await stat(path.join(directory, name))).size),
+      );
       return sizes.reduce((sum, size) => sum + size, 0) >= bytes;
     },
     { timeout: 30_000 },
