@@ -143,13 +143,13 @@ function conflict(claim: Claim, address: string): MigrationError {
   );
 }
 
-/** A source below this share of the target's keys is not copied over it without being asked. */
+/** A source below this share of the target's keys is not copied over it. */
 const SHRUNK_SHARE = 0.5;
 /** So few keys come and go by themselves. */
 const SHRUNK_KEYS_MIN = 100;
 
 /**
- * Refuses to copy a source anew that has lost most of what the target already has: one that came back empty from a
+ * Refuses to copy a source over the target that has lost most of what the target already has: one that came back empty from a
  * restart would otherwise take the last copy with it.
  *
  * @throws source-shrunk
@@ -164,6 +164,6 @@ export function refuseShrunkSource({
   if (targetKeys < SHRUNK_KEYS_MIN || sourceKeys >= targetKeys * SHRUNK_SHARE) return;
   throw new MigrationError(
     'source-shrunk',
-    `The source can only be copied anew, but it holds ${sourceKeys} keys and the target ${targetKeys}.`,
+    `The target can only be reconciled with a full copy, but the source holds ${sourceKeys} keys and the target ${targetKeys}.`,
   );
 }
