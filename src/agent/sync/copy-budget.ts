@@ -3,9 +3,9 @@ import { MigrationError } from '../../core/errors.ts';
 
 /** So many full copies in a row may fail to bring the target up to the source. */
 const COPIES_IN_A_ROW_MAX = 3;
-/** So many copies may begin within an hour, whatever became of them. */
-const COPIES_PER_HOUR_MAX = 10;
-const HOUR_MS = 60 * 60_000;
+/** So many copies may begin within a day, whatever became of them. */
+const COPIES_PER_DAY_MAX = 20;
+const DAY_MS = 24 * 60 * 60_000;
 
 /**
  * Bounds how often everything is copied: a source that drops its replica each time, because its output buffer is too
@@ -25,12 +25,12 @@ export class CopyBudget {
   /** A full copy is about to begin. @throws sync-lost when there were too many */
   begin(): void {
     const nowMs = this.#clock.nowMs();
-    while ((this.#begunAtMs[0] ?? nowMs) < nowMs - HOUR_MS) this.#begunAtMs.shift();
+    while ((this.#begunAtMs[0] ?? nowMs) < nowMs - DAY_MS) this.#begunAtMs.shift();
     if (this.#inARow >= COPIES_IN_A_ROW_MAX) {
       throw this.#used(`${this.#inARow} full copies in a row did not bring the target up to the source`);
     }
-    if (this.#begunAtMs.length >= COPIES_PER_HOUR_MAX) {
-      throw this.#used(`${this.#begunAtMs.length} full copies were necessary within an hour`);
+    if (this.#begunAtMs.length >= COPIES_PER_DAY_MAX) {
+      throw this.#used(`${this.#begunAtMs.length} full copies were necessary within a day`);
     }
     this.#begunAtMs.push(nowMs);
     this.#inARow += 1;

@@ -9,7 +9,7 @@ export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live
 /** The most notes that are kept; the oldest go first. */
 const NOTES_MAX = 10;
 /** The sync counts as live when the target is behind by less than this. */
-export const LIVE_LAG_BYTES = 64 * 1024;
+const LIVE_LAG_BYTES = 64 * 1024;
 
 /** Counts what a sync does over all its connections, and says how far it is. */
 export class Meter {
@@ -36,6 +36,8 @@ export class Meter {
   checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
+  /** Whether the connection to the source is being made anew, while the target goes on with what has arrived. */
+  isSourceLost = false;
   /** What waits on the disk of the host; undefined before there was a connection. */
   spool: { readonly bytes: number } | undefined;
   readonly #clock: Clock;
@@ -59,6 +61,11 @@ export class Meter {
   /** Bytes of the source's stream that the target has not committed. */
   get lagBytes(): number {
     return Math.max(0, this.sourceOffset - this.#committedOffset);
+  }
+
+  /** Whether the target is as far as the source, but for what is on its way. */
+  get isCaughtUp(): boolean {
+    return this.checkpoint !== undefined && this.lagBytes < LIVE_LAG_BYTES && !this.isSourceLost;
   }
 
   get #committedOffset(): number {
@@ -125,7 +132,8 @@ export class Meter {
   /** The progress now; rates and the bottleneck are those since the last call. */
   progress(): Progress {
     this.#updateRates();
-    if (this.stage === 'catching-up' && this.lagBytes < LIVE_LAG_BYTES) this.stage = 'live';
+    if (this.stage === 'live' && this.isSourceLost) this.stage = 'catching-up';
+    if (this.stage === 'catching-up' && this.isCaughtUp) this.stage = 'live';
     const isStreaming = this.stage === 'catching-up' || this.stage === 'live';
     return {
       stage: this.stage,

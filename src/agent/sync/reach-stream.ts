@@ -26,8 +26,8 @@ export type Reaching = {
   readonly facts: TargetFacts;
   readonly plan: StartPlan;
   readonly begun: FeedStart;
-  /** As far as the source says; 0 when it does not. */
-  readonly sourceKeys: number;
+  /** Undefined when the source does not say. */
+  readonly sourceKeys: number | undefined;
   readonly writer: TargetWriter;
   readonly signal: AbortSignal;
 };
@@ -70,13 +70,16 @@ async function copy(reaching: FullReaching, { mustFlush }: { mustFlush: boolean 
 async function reconcile(reaching: FullReaching): Promise<Checkpoint> {
   const { world, target, facts, writer, signal, sourceKeys } = reaching;
   const { holder, meter, context, copies } = world;
-  refuseShrunkSource({ sourceKeys, targetKeys: (await readTargetContent(target)).keys });
+  const { keys: targetKeys } = await readTargetContent(target);
+  if (sourceKeys !== undefined) refuseShrunkSource({ sourceKeys, targetKeys });
   copies.begin();
   await claimForReconcile(target, { holder, hasFunctions: facts.commands.has('FUNCTION') });
   meter.note('reconciling: every key is written over, then what the source has no more is removed');
   using extraKeys = new ExtraKeys(path.join(context.directory, SPOOL_FOLDER));
   const streamDb = await carry(reaching, extraKeys);
   await meter.waitForTarget(writer.settle());
+  // It may have said nothing, or may have been restarted since.
+  refuseShrunkSource({ sourceKeys: meter.copiedKeys, targetKeys });
   const removed = await extraKeys.remove({ access: world.target, writer, signal });
   const start = await goLive(reaching, streamDb);
   const [rewritten, gone] = [formatCount(meter.copiedKeys), formatCount(removed)];
@@ -91,7 +94,7 @@ async function carry(reaching: FullReaching, extraKeys: ExtraKeys | undefined): 
   const { meter, context } = world;
   const framing = await begun.framing;
   const rdbBytes = framing.kind === 'length' ? framing.bytes : undefined;
-  meter.startCopy({ rdbBytes, expectedKeys: sourceKeys });
+  meter.startCopy({ rdbBytes, expectedKeys: sourceKeys ?? 0 });
   const { streamDb } = await copyDataSet({
     link: begun.stream,
     framing,
@@ -116,6 +119,7 @@ async function goLive({ world, begun, writer }: FullReaching, streamDb: number):
   await meter.waitForTarget(writer.settle());
   // Without it a source that sent its RDB without a file keeps its stream back; lost ones are made good every second.
   begun.stream.beginStream(start);
+  meter.sourceOffset = Math.max(meter.sourceOffset, begun.stream.incoming.receivedOffset);
   meter.finishCopy();
   return start;
 }

@@ -7,7 +7,7 @@ import { countKeys, type ServerInfo } from '../redis/server-info.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
 import { type Holder, markForReconcile, planStart, readTargetContent, type StartPlan } from './claim.ts';
 import type { CopyBudget } from './copy-budget.ts';
-import { LIVE_LAG_BYTES, type Meter } from './meter.ts';
+import type { Meter } from './meter.ts';
 import { reachStream } from './reach-stream.ts';
 import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
@@ -49,11 +49,17 @@ export async function runSession(world: SyncWorld): Promise<void> {
   meter.stage = 'waiting';
   const begun = plan.kind === 'resume' ? await feed.resume(plan.checkpoint) : await feed.begin();
   const info = begun.kind === 'full' ? (source ?? (await lookAtSource(world, facts))) : undefined;
-  const sourceKeys = info?.fields === undefined ? 0 : countKeys(info.fields);
+  const sourceKeys = info === undefined ? undefined : countKeys(info.fields);
   await syncFrom(begun, { world, target, facts, plan, sourceKeys });
 }
 
-type Prepared = { world: SyncWorld; target: Client; facts: TargetFacts; plan: StartPlan; sourceKeys: number };
+type Prepared = {
+  world: SyncWorld;
+  target: Client;
+  facts: TargetFacts;
+  plan: StartPlan;
+  sourceKeys: number | undefined;
+};
 
 async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
   const { world, facts } = prepared;
@@ -138,7 +144,7 @@ async function supervise({ world, writer, signal }: Supervised): Promise<void> {
       // Aborted: the loop ends by itself.
     });
     writer.checkSilence();
-    if (meter.checkpoint !== undefined && meter.lagBytes < LIVE_LAG_BYTES) copies.caughtUp();
+    if (meter.isCaughtUp) copies.caughtUp();
     if (context.signal.aborted) stoppingSinceMs ??= clock.nowMs();
     // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
     if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS)

@@ -145,7 +145,10 @@ export class SourceFeed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Error('the feed is closed'));
     await this.#acknowledging;
-    const isKept = this.#current?.journal.replid !== undefined && this.#current.journal.spooledBytes > 0;
+    const current = this.#current;
+    const isVoid =
+      current?.journal.replid === undefined || current.ending.signal.reason instanceof HistoryLost;
+    const isKept = !isVoid && current.journal.spooledBytes > 0;
     for (const feeding of [this.#current, this.#next]) {
       if (feeding === undefined) continue;
       feeding.ending.abort(this.#closing.signal.reason);
@@ -227,6 +230,7 @@ export class SourceFeed implements AsyncDisposable {
     const { source, meter, context } = this.#options;
     const attached = new AbortController();
     feeding.link = link;
+    meter.isSourceLost = false;
     link.pipeTo({
       take: (chunk) => {
         if (feeding.link !== link || feeding.ending.signal.aborted) return;
@@ -274,6 +278,7 @@ export class SourceFeed implements AsyncDisposable {
     const patience = new Patience(context.clock);
     const signal = AbortSignal.any([this.#signal, ending.signal]);
     meter.reconnects += 1;
+    meter.isSourceLost = true;
     for (let error = lost; ; ) {
       try {
         if (!isPassing(error)) throw error;
