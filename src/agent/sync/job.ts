@@ -3,10 +3,11 @@ import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
 import { CopyBudget } from './copy-budget.ts';
+import { HistoryLost } from './feeding.ts';
 import { Meter } from './meter.ts';
 import { isPassing, Patience } from './patience.ts';
 import { runSession, type SyncWorld } from './session.ts';
-import { HistoryLost, SourceFeed } from './source-feed.ts';
+import { SourceFeed } from './source-feed.ts';
 
 const REPORT_MS = 250;
 

@@ -82,7 +82,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     signal,
   });
   // A write that waits for a target that does not answer would keep the session.
-  link.ended.addEventListener('abort', () => writer.abandon(link.ended.reason), { once: true });
+  link.ended.addEventListener('abort', () => writer.abandon(link.ended.reason), { signal: ended.signal });
   const supervision = supervise({ world, writer, signal: ended.signal });
   try {
     const start = await reachStream({ ...prepared, begun, writer, signal });
