@@ -14,11 +14,12 @@ import { runLive } from './live-run.ts';
 import { native, nativeOnEmptyDb } from './native-contestant.ts';
 import type { BenchOptions, ContestantName } from './options.ts';
 import { prepareSet } from './prepared-set.ts';
+import { computeRatios } from './ratios.ts';
 import { none, raw } from './raw-contestant.ts';
 import { redisShake } from './redis-shake-contestant.ts';
 import type { BenchReport, Run } from './report.ts';
 import type { PairBinaries } from './server-pair.ts';
-import { computeRatios, judge } from './verdicts.ts';
+import { judge } from './verdicts.ts';
 
 /** What a bench needs besides its options. */
 export type BenchWorld = {

@@ -1,4 +1,3 @@
-import { systemClock } from '../../src/core/clock.ts';
 import { type Bout, type BoutFigures, type BoutOptions, holdBout } from './bout.ts';
 import { type Canary, startCanary } from './canary.ts';
 import { type Load, runLoad } from './load-generator.ts';
@@ -6,6 +5,7 @@ import type { LiveRun } from './report.ts';
 import { repeat, summarize } from './sampling.ts';
 
 const LAG_LOOK_MS = 50;
+const DRAIN_LOOK_MS = 5;
 const SMALL_LAG_MS = 100;
 
 /** Measures how a contestant follows a source that is written to as fast as it can take it. */
@@ -32,10 +32,7 @@ async function measureFollowing(load: Load, bout: Bout) {
   canary.takeLags();
   await bout.begin();
   const { durationMs, opsPerSecond } = await runLoad(bout.pair.source, load, bout);
-  const [drainedAfterMs, lagUnder100MsAfterMs] = await Promise.all([
-    canary.passed(),
-    waitForSmallLag(canary, bout.signal),
-  ]);
+  const { drainedAfterMs, lagUnder100MsAfterMs } = await drain(canary, bout.signal);
   const [lagMs, lagBytes] = [summarize(canary.takeLags()), summarize(lag.samples)];
   await canary.rest();
   await canary.passed();
@@ -50,10 +47,22 @@ async function measureFollowing(load: Load, bout: Bout) {
   };
 }
 
-async function waitForSmallLag(canary: Canary, signal: AbortSignal): Promise<number> {
+/** Waits until the target has what was written before, and notes when the lag was large for the last time until then. */
+async function drain(canary: Canary, signal: AbortSignal) {
   const startedAtMs = performance.now();
-  while (canary.lagMs() >= SMALL_LAG_MS) await systemClock.sleep(5, signal);
-  return performance.now() - startedAtMs;
+  let lagUnder100MsAfterMs = 0;
+  const drained = new AbortController();
+  const look = async () => {
+    if (canary.lagMs() >= SMALL_LAG_MS) lagUnder100MsAfterMs = performance.now() - startedAtMs;
+  };
+  const looking = repeat(look, {
+    intervalMs: DRAIN_LOOK_MS,
+    signal: AbortSignal.any([signal, drained.signal]),
+  });
+  const drainedAfterMs = await canary.passed();
+  drained.abort();
+  await looking;
+  return { drainedAfterMs, lagUnder100MsAfterMs };
 }
 
 /** Compares the offsets of both sides now and then, where the contestant's is known. */

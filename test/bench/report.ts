@@ -53,7 +53,7 @@ export const liveRunSchema = runSchema.extend({
   lagBytes: z.strictObject({ median: z.number(), max: z.number() }).optional(),
   /** The age of the oldest acknowledged write that the target did not show. */
   lagMs: z.strictObject({ median: z.number(), max: z.number() }).optional(),
-  /** After the load's end. */
+  /** After the load's end, until the lag was last seen to be more, or 0 when it was not. */
   lagUnder100MsAfterMs: z.number().optional(),
   /** After the load's end, until the target had all that was written before. */
   drainedAfterMs: z.number().optional(),
@@ -84,7 +84,8 @@ export type Verdict = z.infer<typeof verdictSchema>;
 export const ratioSchema = z.strictObject({
   /** A data set, `live` or `catch-up`. */
   of: z.string(),
-  what: z.enum(['time', 'rate']),
+  /** `cpu` is that of source, target and contestant together: what other load disturbs least. */
+  what: z.enum(['time', 'rate', 'cpu']),
   contestant: contestantNameSchema,
   against: contestantNameSchema,
   ofMedians: z.number(),

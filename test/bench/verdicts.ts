@@ -1,9 +1,7 @@
 import type { ContestantName, DataSetId } from './options.ts';
-import type { BenchReport, CatchUpRun, CopyRun, LiveRun, Ratio, Verdict } from './report.ts';
+import type { Figures } from './ratios.ts';
+import type { BenchReport, Ratio, Verdict } from './report.ts';
 import { median } from './sampling.ts';
-
-/** The figures that verdicts are made of. */
-export type Figures = Pick<BenchReport, 'copy' | 'live' | 'catchUp'>;
 
 /** The most that a copy by ours may take, as a share of native replication with the server's defaults. */
 const COPY_SHARE_MAX: Partial<Record<DataSetId, number>> = { A: 0.8, B: 1.0, C: 0.85, D: 1.0, E: 0.9 };
@@ -14,55 +12,10 @@ const SMALL_LAG_AFTER_MAX_MS = 2_000;
 const EXACTLY_ONCE_COST_MAX = 0.1;
 const PEAK_BYTES_MAX = 150_000_000;
 
-/** Ours against each contestant, and native replication at its best against the default one, where both were measured. */
-export function computeRatios({ copy, live, catchUp }: Figures): Ratio[] {
-  const sets = [...new Set(copy.map(({ set }) => set))];
-  return [
-    ...sets.flatMap((set) =>
-      ratiosOf(
-        copy.filter((run) => run.set === set),
-        { of: set, what: 'time', figureOf: ({ copyMs }) => copyMs },
-      ),
-    ),
-    ...ratiosOf(live, { of: 'live', what: 'rate', figureOf: ({ appliedPerSecond }) => appliedPerSecond }),
-    ...ratiosOf(catchUp, {
-      of: 'catch-up',
-      what: 'rate',
-      figureOf: ({ appliedPerSecond }) => appliedPerSecond,
-    }),
-  ];
-}
-
-type Quantity<Run> = Pick<Ratio, 'of' | 'what'> & { figureOf: (run: Run) => number | undefined };
-type AnyRun = CopyRun | LiveRun | CatchUpRun;
-
-function ratiosOf<Run extends AnyRun>(runs: readonly Run[], { of, what, figureOf }: Quantity<Run>): Ratio[] {
-  const valuesOf = (name: ContestantName) =>
-    new Map(
-      runs
-        .filter((run) => run.contestant === name)
-        .flatMap((run) => {
-          const value = figureOf(run);
-          return value === undefined ? [] : [[run.round, value] as const];
-        }),
-    );
-  const ours = valuesOf('ours');
-  return (['native', 'native-on-empty-db', 'raw', 'redis-shake'] as const).flatMap((against) => {
-    const others = valuesOf(against);
-    if (ours.size === 0 || others.size === 0) return [];
-    const byRound = [...ours].flatMap(([round, value]) => {
-      const other = others.get(round);
-      return other === undefined ? [] : [value / other];
-    });
-    const ofMedians = median([...ours.values()]) / median([...others.values()]);
-    return [{ of, what, contestant: 'ours', against, ofMedians, byRound }];
-  });
-}
-
 /** What the project promises, and whether these figures keep it. */
 export function judge(figures: Figures, ratios: readonly Ratio[]): Verdict[] {
   const ratio = (of: string, against: ContestantName) =>
-    ratios.find((one) => one.of === of && one.against === against)?.ofMedians;
+    ratios.find((one) => one.of === of && one.what !== 'cpu' && one.against === against)?.ofMedians;
   const measuredSets = new Set<string>(figures.copy.map(({ set }) => set));
   const verdicts: Verdict[] = [];
   for (const [set, limit] of Object.entries(COPY_SHARE_MAX)) {
