@@ -10,6 +10,7 @@ export function renderReport(report: BenchReport): string {
     `${rounds} rounds, scale ${scale}, contestants interleaved, fresh servers for every run, medians`,
     'A copy is measured from the line "asks for synchronization" in the log of the source until the target first shows',
     'that it has everything (our claim is live, the replica link is up, RedisShake has ended).',
+    ...caveats(report),
   ];
   const parts = [
     heading.join('\n'),
@@ -21,6 +22,18 @@ export function renderReport(report: BenchReport): string {
     section('Runs that failed', renderFailures(report)),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+/** What keeps the verdicts from saying much. */
+function caveats({ copy, live, catchUp, scale }: BenchReport): string[] {
+  const runs = [...copy, ...live, ...catchUp];
+  const noisy = runs.filter(({ isNoisy }) => isNoisy).length;
+  return [
+    ...(scale < 1 ? ['Smaller than life: starting up counts for more than it should.'] : []),
+    ...(noisy > 0
+      ? [`Others disturbed ${noisy} of ${runs.length} runs: measure again on a quiet machine.`]
+      : []),
+  ];
 }
 
 function renderRatios(ratios: readonly Ratio[]): string[][] {
