@@ -3,20 +3,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { formatCount } from '../../src/core/units.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
-import { findServer, sourceServer, targetServer } from '../servers/start.ts';
-import { ours } from './agent-contestant.ts';
 import type { BoutOptions } from './bout.ts';
 import { runCatchUp } from './catch-up-run.ts';
 import type { Contestant } from './contestant.ts';
 import { runCopy } from './copy-run.ts';
 import { DATA_SETS } from './data-sets.ts';
+import { chooseContestants, findBinaries } from './line-up.ts';
 import { runLive } from './live-run.ts';
-import { native, nativeOnEmptyDb } from './native-contestant.ts';
-import type { BenchOptions, ContestantName } from './options.ts';
+import type { BenchOptions } from './options.ts';
 import { prepareSet } from './prepared-set.ts';
 import { computeRatios } from './ratios.ts';
-import { none, raw } from './raw-contestant.ts';
-import { redisShake } from './redis-shake-contestant.ts';
 import type { BenchReport, Run } from './report.ts';
 import type { PairBinaries } from './server-pair.ts';
 import { judge } from './verdicts.ts';
@@ -67,7 +63,7 @@ async function measureSet(bench: Bench, id: BenchOptions['sets'][number]): Promi
   await using set = await prepareSet({ id, scale, server: binaries.source, directory, signal });
   const { items, rdbBytes, fingerprint } = set;
   collected.sets.push({ id, title, items, itemName, keys: fingerprint.keys, rdbBytes });
-  const contestants = chosen(bench, ['native', 'native-on-empty-db', 'ours', 'redis-shake']);
+  const contestants = chooseContestants(bench, ['native', 'native-on-empty-db', 'ours', 'redis-shake']);
   await interleave(bench, { what: id, contestants }, async (boutOptions, place) => {
     const run = await runCopy(set, boutOptions);
     return {
@@ -81,7 +77,7 @@ async function measureSet(bench: Bench, id: BenchOptions['sets'][number]): Promi
 async function measureStream(bench: Bench): Promise<void> {
   const { scale, collected, liveCommands } = bench;
   const load = (count: number) => ({ commands: liveCommands, count: Math.max(1, Math.round(count * scale)) });
-  const alone = chosen(bench, ['none', 'native', 'raw', 'ours', 'redis-shake']);
+  const alone = chooseContestants(bench, ['none', 'native', 'raw', 'ours', 'redis-shake']);
   await interleave(bench, { what: 'live', contestants: alone }, async (boutOptions, place) => {
     const run = await runLive(load(LIVE_COMMANDS), boutOptions);
     return {
@@ -90,7 +86,7 @@ async function measureStream(bench: Bench): Promise<void> {
       text: `${formatCount(run.appliedPerSecond ?? 0)} commands/s applied, drained after ${formatCount(run.drainedAfterMs ?? 0)} ms`,
     };
   });
-  const following = chosen(bench, ['native', 'raw', 'ours', 'redis-shake']);
+  const following = chooseContestants(bench, ['native', 'raw', 'ours', 'redis-shake']);
   await interleave(bench, { what: 'catch-up', contestants: following }, async (boutOptions, place) => {
     const run = await runCatchUp(load(CATCH_UP_COMMANDS), boutOptions);
     return {
@@ -152,35 +148,6 @@ async function repeatNoisy(
 function remarks({ isNoisy, foreignShare, difference }: Measured['run']): string {
   const noise = isNoisy ? `, noisy: others used ${(100 * foreignShare).toFixed(0)} %` : '';
   return `${noise}${difference === undefined ? '' : `, DIFFERENT: ${difference}`}`;
-}
-
-/** Those of the names that were asked for and are at hand, in that order. */
-function chosen({ contestants, redisShake: program }: Bench, names: readonly ContestantName[]): Contestant[] {
-  const all = [
-    none,
-    native,
-    nativeOnEmptyDb,
-    raw,
-    ours,
-    ...(program === undefined ? [] : [redisShake(program)]),
-  ];
-  const wanted = contestants ?? (['none', 'native', 'raw', 'ours', 'redis-shake'] as const);
-  return names.flatMap((name) => all.filter((one) => one.name === name && wanted.includes(one.name)));
-}
-
-/** Native replication must be possible, so the source is a Redis whose RDB the target loads unless told otherwise. */
-async function findBinaries(options: BenchOptions, env: BenchWorld['env']): Promise<PairBinaries> {
-  const named = (text: string) => {
-    const [, kind, version] = /^(redis|valkey)-(.+)$/.exec(text) ?? [];
-    if (version === undefined) throw new Error(`"${text}" is no server; expected redis-7.0 or valkey-8.1`);
-    return findServer({ kind: kind === 'redis' ? 'redis' : 'valkey', version });
-  };
-  const source =
-    options.source === undefined && env.SOURCE_SERVER ? sourceServer() : named(options.source ?? 'redis-7.0');
-  return {
-    source: await source,
-    target: await (options.target === undefined ? targetServer() : named(options.target)),
-  };
 }
 
 function conclude({ binaries, collected, rounds, scale }: Bench, startedAt: Date): BenchReport {

@@ -65,7 +65,7 @@ export async function holdBout<Figures>(
   const attachment = stack.use(await contestant.attach({ pair, purpose, directory, signal }));
   if (attachment.toolPid !== undefined) await books.watchTool(attachment.toolPid);
   const bout = { pair, attachment, directory, signal, startedAtMs, begin: books.begin };
-  const figures = await Promise.race([measure(bout), rejectOnAbort(signal), attachment.failed ?? []].flat());
+  const figures = await Promise.race([measure(bout), attachment.failed, rejectOnAbort(signal)]);
   await waitForChild(pair, signal);
   const usage = await books.close();
   await attachment.detach();

@@ -15,8 +15,8 @@ export type Attaching = {
 export type Attachment = AsyncDisposable & {
   /** Its own process; undefined where the target itself does the work. */
   readonly toolPid: number | undefined;
-  /** Rejects when its process fails; undefined where it has none. */
-  readonly failed: Promise<never> | undefined;
+  /** Rejects when its process fails. */
+  readonly failed: Promise<never>;
   /** Resolves with the wall-clock time at which the target first showed that it holds the whole copy. */
   copied(): Promise<number>;
   /** The offset in the source's stream up to which the target has applied; undefined where nobody can tell. */
@@ -34,3 +34,6 @@ export type Contestant = {
 
 /** How often a server is asked whether it is there yet: the resolution of every span that is measured. */
 export const POLL_MS = 5;
+
+/** What stands for the failure of a process that there is not. */
+export const NEVER: Promise<never> = new Promise(() => {});

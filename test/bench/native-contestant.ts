@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/core/clock.ts';
-import { type Attaching, type Attachment, type Contestant, POLL_MS } from './contestant.ts';
+import { type Attaching, type Attachment, type Contestant, NEVER, POLL_MS } from './contestant.ts';
 
 /** REPLICAOF on the target: what ElastiCache's online migration does. */
 export const native: Contestant = { name: 'native', attach };
@@ -18,7 +18,7 @@ async function attach({ pair: { source, target }, signal }: Attaching): Promise<
     new RegExp(`^${name}:(\\S+)`, 'm').exec(await client.info('replication'))?.[1];
   return {
     toolPid: undefined,
-    failed: undefined,
+    failed: NEVER,
     copied: async () => {
       while ((await field('master_link_status')) !== 'up') await systemClock.sleep(POLL_MS, signal);
       return Date.now();

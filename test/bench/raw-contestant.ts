@@ -22,16 +22,3 @@ export const raw: Contestant = {
     };
   },
 };
-
-/** Nobody: what the source does when it is left alone. */
-export const none: Contestant = {
-  name: 'none',
-  attach: async () => ({
-    toolPid: undefined,
-    failed: undefined,
-    copied: () => Promise.reject(new Error('nobody copies')),
-    appliedOffset: undefined,
-    detach: async () => {},
-    [Symbol.asyncDispose]: async () => {},
-  }),
-};
