@@ -69,7 +69,8 @@ export async function holdBout<Figures>(
   await waitForChild(pair, signal);
   const usage = await books.close();
   await attachment.detach();
-  const difference = contestant.name === 'none' ? undefined : await compare(pair, data?.fingerprint);
+  const comparison = contestant.name === 'none' ? undefined : compare(pair, data?.fingerprint);
+  const difference = await Promise.race([comparison, rejectOnAbort(signal)]);
   return { ...figures, ...usage, ...(difference === undefined ? {} : { difference }) };
 }
 
