@@ -1,5 +1,5 @@
 import { formatCount } from '../../src/core/units.ts';
-import type { BenchReport, CopyRun, Ratio, Run } from './report.ts';
+import type { BenchReport, Ratio, Run } from './report.ts';
 import { median } from './sampling.ts';
 
 /** The report for people: ratios and verdicts first, then medians, then what every run used. */
@@ -51,78 +51,47 @@ function renderVerdicts({ verdicts }: BenchReport): string[][] {
 
 function renderCopies({ copy, sets }: BenchReport): string[][] {
   const heading = ['set', 'by', 'ms', 'whole ms', 'items/s', 'MB/s', ...RESOURCE_COLUMNS];
-  return table(
-    heading,
-    sets.flatMap((set) =>
-      groups(copy.filter((run) => run.set === set.id)).map(([name, runs]) => [
-        `${set.id} (${formatCount(set.items)} ${set.itemName}, RDB ${megabytes(set.rdbBytes)} MB)`,
-        name,
-        formatCount(mid(runs, ({ copyMs }) => copyMs)),
-        formatCount(mid(runs, ({ wholeMs }) => wholeMs)),
-        formatCount(mid(runs, ({ itemsPerSecond }) => itemsPerSecond)),
-        formatCount(mid(runs, ({ bytesPerSecond }: CopyRun) => bytesPerSecond / 1e6)),
-        ...resources(runs),
-      ]),
-    ),
+  const rows = sets.flatMap((set) =>
+    groups(copy.filter((run) => run.set === set.id)).map(([name, runs]) => [
+      `${set.id} (${formatCount(set.items)} ${set.itemName}, RDB ${megabytes(set.rdbBytes)} MB)`,
+      name,
+      show(runs, ({ copyMs }) => copyMs),
+      show(runs, ({ wholeMs }) => wholeMs),
+      show(runs, ({ itemsPerSecond }) => itemsPerSecond),
+      show(runs, ({ bytesPerSecond }) => bytesPerSecond, megabytes),
+      ...resources(runs),
+    ]),
   );
+  return table(heading, rows);
 }
 
 function renderLive({ live }: BenchReport): string[][] {
-  const heading = [
-    'by',
-    'source ops/s',
-    'applied/s',
-    'lag MB median/max',
-    'lag ms median/max',
-    '< 100 ms after',
-    'drained after',
-    ...RESOURCE_COLUMNS,
-  ];
-  return table(
-    heading,
-    groups(live).map(([name, runs]) => [
-      name,
-      Object.keys(runs[0]?.sourceOpsPerSecond ?? {})
-        .map((command) => `${command} ${formatCount(mid(runs, (run) => run.sourceOpsPerSecond[command]))}`)
-        .join(' '),
-      orDash(
-        mid(runs, ({ appliedPerSecond }) => appliedPerSecond),
-        formatCount,
-      ),
-      orDash(
-        mid(runs, ({ lagBytes }) => lagBytes?.median),
-        megabytes,
-        mid(runs, ({ lagBytes }) => lagBytes?.max),
-      ),
-      orDash(
-        mid(runs, ({ lagMs }) => lagMs?.median),
-        formatCount,
-        mid(runs, ({ lagMs }) => lagMs?.max),
-      ),
-      orDash(
-        mid(runs, ({ lagUnder100MsAfterMs }) => lagUnder100MsAfterMs),
-        milliseconds,
-      ),
-      orDash(
-        mid(runs, ({ drainedAfterMs }) => drainedAfterMs),
-        milliseconds,
-      ),
-      ...resources(runs),
-    ]),
-  );
+  const lags = ['lag MB median/max', 'lag ms median/max', 'lag < 100 ms after ms', 'drained after ms'];
+  const heading = ['by', 'source ops/s', 'applied/s', ...lags, ...RESOURCE_COLUMNS];
+  const rows = groups(live).map(([name, runs]) => [
+    name,
+    Object.keys(runs[0]?.sourceOpsPerSecond ?? {})
+      .map((command) => `${command} ${show(runs, (run) => run.sourceOpsPerSecond[command])}`)
+      .join(' '),
+    show(runs, ({ appliedPerSecond }) => appliedPerSecond),
+    `${show(runs, ({ lagBytes }) => lagBytes?.median, megabytes)}/${show(runs, ({ lagBytes }) => lagBytes?.max, megabytes)}`,
+    `${show(runs, ({ lagMs }) => lagMs?.median)}/${show(runs, ({ lagMs }) => lagMs?.max)}`,
+    show(runs, ({ lagUnder100MsAfterMs }) => lagUnder100MsAfterMs),
+    show(runs, ({ drainedAfterMs }) => drainedAfterMs),
+    ...resources(runs),
+  ]);
+  return table(heading, rows);
 }
 
 function renderCatchUps({ catchUp }: BenchReport): string[][] {
-  return table(
-    ['by', 'commands', 'ms', 'applied/s', ...RESOURCE_COLUMNS],
-    groups(catchUp).map(([name, runs]) => [
-      name,
-      formatCount(mid(runs, ({ commands }) => commands)),
-      formatCount(mid(runs, ({ catchUpMs }) => catchUpMs)),
-      formatCount(mid(runs, ({ appliedPerSecond }) => appliedPerSecond)),
-      ...resources(runs),
-    ]),
-  );
+  const rows = groups(catchUp).map(([name, runs]) => [
+    name,
+    show(runs, ({ commands }) => commands),
+    show(runs, ({ catchUpMs }) => catchUpMs),
+    show(runs, ({ appliedPerSecond }) => appliedPerSecond),
+    ...resources(runs),
+  ]);
+  return table(['by', 'commands', 'ms', 'applied/s', ...RESOURCE_COLUMNS], rows);
 }
 
 function renderFailures({ failures }: BenchReport): string[][] {
@@ -137,23 +106,20 @@ function renderFailures({ failures }: BenchReport): string[][] {
 const RESOURCE_COLUMNS = ['CPU s source/tool/target', 'peak MB tool', 'others used', 'data'];
 
 function resources(runs: readonly Run[]): string[] {
-  const seconds = (figureOf: (run: Run) => number | undefined) =>
-    orDash(mid(runs, figureOf), (value) => value.toFixed(2));
-  const differing = runs.filter(({ difference }) => difference !== undefined);
+  const seconds = (value: number) => value.toFixed(2);
+  const differing = runs.find(({ difference }) => difference !== undefined);
   const isCompared = runs.every(({ contestant }) => contestant !== 'none');
   const noisy = runs.filter(({ isNoisy }) => isNoisy).length;
   return [
     [
-      seconds(({ cpu }) => cpu.sourceSeconds),
-      seconds(({ cpu }) => cpu.toolSeconds),
-      seconds(({ cpu }) => cpu.targetSeconds),
+      show(runs, ({ cpu }) => cpu.sourceSeconds, seconds),
+      show(runs, ({ cpu }) => cpu.toolSeconds, seconds),
+      show(runs, ({ cpu }) => cpu.targetSeconds, seconds),
     ].join('/'),
-    orDash(
-      mid(runs, ({ toolPeakBytes }) => toolPeakBytes),
-      megabytes,
-    ),
-    `${(100 * mid(runs, ({ foreignShare }) => foreignShare)).toFixed(0)} %${noisy > 0 ? ` (${noisy} of ${runs.length} noisy)` : ''}`,
-    differing[0]?.difference ?? (isCompared ? 'equal' : '–'),
+    show(runs, ({ toolPeakBytes }) => toolPeakBytes, megabytes),
+    show(runs, ({ foreignShare }) => 100 * foreignShare) +
+      (noisy > 0 ? ` % (${noisy} of ${runs.length} noisy)` : ' %'),
+    differing?.difference ?? (isCompared ? 'equal' : '–'),
   ];
 }
 
@@ -163,22 +129,19 @@ function groups<Kind extends Run>(runs: readonly Kind[]): [string, Kind[]][] {
   return names.map((name) => [name, runs.filter(({ contestant }) => contestant === name)]);
 }
 
-function mid<Kind>(runs: readonly Kind[], figureOf: (run: Kind) => number | undefined): number {
-  return median(runs.flatMap((run) => figureOf(run) ?? []));
-}
-
-function orDash(value: number, format: (value: number) => string, second?: number): string {
-  if (Number.isNaN(value)) return '–';
-  return second === undefined ? format(value) : `${format(value)}/${format(second)}`;
+/** The median of a figure of the runs that have it. */
+function show<Kind>(
+  runs: readonly Kind[],
+  figureOf: (run: Kind) => number | undefined,
+  format = formatCount,
+): string {
+  const value = median(runs.flatMap((run) => figureOf(run) ?? []));
+  return Number.isNaN(value) ? '–' : format(value);
 }
 
 function megabytes(bytes: number): string {
   const value = bytes / 1e6;
   return value < 10 ? value.toFixed(2) : value.toFixed(0);
-}
-
-function milliseconds(durationMs: number): string {
-  return `${durationMs.toFixed(0)} ms`;
 }
 
 function table(heading: string[], rows: string[][]): string[][] {
