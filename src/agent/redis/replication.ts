@@ -2,8 +2,10 @@ import type { Socket } from 'node:net';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import type { RateLimit } from '../../core/rate-limit.ts';
 import { backoffDelaysMs, type RetryPolicy, retry } from '../../core/retry.ts';
 import type { Access } from './access.ts';
+import { limitCopy } from './copy-limit.ts';
 import { IncomingBytes } from './incoming-bytes.ts';
 import { encodeCommands } from './raw-connection.ts';
 import { toServerError } from './server-error.ts';
@@ -41,6 +43,8 @@ export type ReplicationLink = AsyncDisposable & {
   readonly incoming: IncomingBytes;
   /** Reads how the RDB is framed: once, after a full start, before any other read. */
   readRdbFraming(signal: AbortSignal): Promise<RdbFraming>;
+  /** Takes no more bytes of the RDB per second than this until it is disposed; the stream is not held back. */
+  limitCopy(options: { limit: RateLimit; framing: RdbFraming; signal: AbortSignal }): Disposable;
   /** Tells the source which offset the target has committed; it is not answered. */
   acknowledge(offset: number): void;
 };
@@ -174,6 +178,7 @@ function makeLink({ access, socket, incoming, start }: LinkParts): ReplicationLi
     start,
     incoming,
     readRdbFraming: async (signal) => parseFraming(access, await incoming.readLine(signal)),
+    limitCopy: (options) => limitCopy({ ...options, socket, arrivedBytes: incoming.waitingBytes }),
     acknowledge: (offset) => {
       if (socket.writable) socket.write(encodeCommands([['REPLCONF', 'ACK', String(offset)]]));
     },

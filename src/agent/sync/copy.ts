@@ -33,7 +33,9 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, writer, meter, signal } = copy;
+  const { link, framing, writer, meter, signal } = copy;
+  const limit = meter.limits.source;
+  using _limited = limit === undefined ? undefined : link.limitCopy({ limit, framing, signal });
   const reader = new RdbReader();
   const encoder = new CopyEncoder(writer, copy);
   let streamDb = 0;

@@ -1,11 +1,14 @@
+import type { JobRequestOf } from '../../contract/jobs.ts';
 import type { SyncReport } from '../../contract/reports.ts';
 import type { ErrorCode } from '../../core/error-codes.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { RateLimit } from '../../core/rate-limit.ts';
 import { formatDuration } from '../../core/units.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
-import { Meter } from './meter.ts';
+import { Meter, type SyncLimits } from './meter.ts';
+import { publishCanaries } from './publish-canaries.ts';
 import { runSession, type SyncWorld } from './session.ts';
 
 const REPORT_MS = 250;
@@ -36,7 +39,7 @@ const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  */
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
-  const meter = new Meter(context.clock);
+  const meter = new Meter(context.clock, limitsOf(request, context));
   const world: SyncWorld = {
     source: await resolveAccess('source', request.source, resolveSecret),
     target: await resolveAccess('target', request.target, resolveSecret),
@@ -48,14 +51,25 @@ export const runSync: Job<'sync'> = async (request, context) => {
   };
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
+  const { clock, log } = context;
+  const signal = AbortSignal.any([context.signal, done.signal]);
+  const canaries = publishCanaries({ access: world.source, meter, clock, log, signal });
   try {
     await syncUntilStopped(world);
     return makeReport(meter);
   } finally {
     done.abort();
-    await reporting;
+    await Promise.all([reporting, canaries]);
   }
 };
+
+function limitsOf(request: JobRequestOf<'sync'>, { clock }: JobContext): SyncLimits {
+  const { sourceBytesPerSecondMax: source, targetCommandsPerSecondMax: target } = request;
+  return {
+    ...(source === undefined ? {} : { source: new RateLimit({ perSecond: source, clock }) }),
+    ...(target === undefined ? {} : { target: new RateLimit({ perSecond: target, clock }) }),
+  };
+}
 
 /** Runs one session after the other, as long as what ends them passes. */
 async function syncUntilStopped(world: SyncWorld): Promise<void> {

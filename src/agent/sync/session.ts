@@ -86,6 +86,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
     access: world.target,
     clientName: writerName(world.holder.migrationId),
     clock,
+    limit: meter.limits.target,
     onFailure: (happened) => {
       failure = happened;
       ended.abort(happened.error);

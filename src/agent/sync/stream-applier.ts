@@ -6,6 +6,7 @@ import { CommandReader } from '../redis/command-reader.ts';
 import { HeldBytes, type Part } from '../redis/held-bytes.ts';
 import type { ReplicationLink } from '../redis/replication.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { CANARY_CHANNEL } from './canaries.ts';
 import type { Meter } from './meter.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
@@ -37,7 +38,7 @@ const BATCH_COMMANDS_WORTH = 1000;
 /** Names that are looked up by their spelling; beyond it each is looked up anew. */
 const SPELLINGS_MAX = 4096;
 
-type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'swapdb' | 'data';
+type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'publish' | 'swapdb' | 'data';
 type KnownCommand = {
   readonly name: string;
   readonly id: number;
@@ -73,7 +74,11 @@ export class StreamApplier {
   #batchCommands = 0;
   #batchOpenedAtMs = 0;
   /** The batch of which the answer is awaited: complete when the target has answered so many commands. */
-  #pending: { answers: number; checkpoint: Checkpoint; commands: number } | undefined;
+  #pending:
+    | { answers: number; checkpoint: Checkpoint; commands: number; canarySentAtMs: number | undefined }
+    | undefined;
+  /** The oldest canary that was taken from the stream and is not in a batch. */
+  #canarySentAtMs: number | undefined;
   #isWritingLarge = false;
   #isQuietCheckpointDue = false;
   /** The offset up to which the source wants to know that we have come. */
@@ -129,12 +134,14 @@ export class StreamApplier {
     meter.checkpoint = this.#committed;
     meter.appliedCommands += this.#pending.commands;
     meter.oldestPendingAtMs = this.#isBatchOpen ? this.#batchOpenedAtMs : undefined;
+    const { canarySentAtMs } = this.#pending;
+    if (canarySentAtMs !== undefined) meter.canaries.arrived(canarySentAtMs);
     this.#pending = undefined;
     if (this.#askedOffset !== undefined && this.#committed.offset >= this.#askedOffset) {
       this.#askedOffset = undefined;
       link.acknowledge(this.#committed.offset);
     }
-    if (this.#isBatchOpen) this.#closeBatch();
+    if (this.#isBatchOpen || this.#canarySentAtMs !== undefined) this.#closeBatch();
   }
 
   /** Commits what is complete and waits for it: the end of a stream that is stopped, with the link still open. */
@@ -172,6 +179,10 @@ export class StreamApplier {
       case 'select':
         this.#db = Number(reader.text(1));
         return this.#write(command, undefined);
+      case 'publish':
+        if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
+        this.#canarySentAtMs ??= this.#options.meter.canaries.sentAtMs(reader.text(2));
+        return undefined;
       case 'swapdb':
         this.#keepClaimFromSwap();
         return this.#write(command, undefined);
@@ -228,15 +239,15 @@ export class StreamApplier {
 
   #openBatch(): void {
     if (this.#isBatchOpen) return;
-    const { meter, clock, writer } = this.#options;
+    const { link, meter, writer } = this.#options;
     this.#isBatchOpen = true;
-    this.#batchOpenedAtMs = clock.nowMs();
+    this.#batchOpenedAtMs = link.incoming.readArrivedAtMs;
     meter.oldestPendingAtMs ??= this.#batchOpenedAtMs;
     writer.write(['MULTI']);
   }
 
   #closeOrSchedule(): void {
-    if (this.#isBatchOpen) {
+    if (this.#isBatchOpen || this.#canarySentAtMs !== undefined) {
       this.#closeBatch();
       this.#options.writer.flush();
       return;
@@ -264,7 +275,13 @@ export class StreamApplier {
     const claim = encodeClaim({ ...holder, state: 'live', checkpoint });
     this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
     if (this.#isBatchOpen) writer.write(['EXEC']);
-    this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
+    this.#pending = {
+      answers: writer.commandCount,
+      checkpoint,
+      commands: this.#batchCommands,
+      canarySentAtMs: this.#canarySentAtMs,
+    };
+    this.#canarySentAtMs = undefined;
     this.#isBatchOpen = false;
     this.#batchCommands = 0;
     writer.flush();
@@ -299,5 +316,6 @@ const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['EXEC', 'exec'],
   ['PING', 'ping'],
   ['REPLCONF', 'replconf'],
+  ['PUBLISH', 'publish'],
   ['SWAPDB', 'swapdb'],
 ]);

@@ -18,6 +18,11 @@ export type SyncRunOptions = {
   readonly target: ServerPlace;
   readonly flushTarget?: boolean;
   readonly spoolBytesMax?: number;
+  readonly tuneSource?: boolean;
+  readonly sourceBytesPerSecondMax?: number;
+  readonly targetCommandsPerSecondMax?: number;
+  /** The folder of the migration; without it one of its own, which goes with the run. */
+  readonly directory?: string;
   readonly migrationId?: string;
   readonly repository?: string;
   readonly hostId?: string;
@@ -43,7 +48,7 @@ export type SyncRun = AsyncDisposable & {
 /** Starts the job on two servers of a test. */
 export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
   const { source, target } = options;
-  const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-sync-'));
+  const directory = options.directory ?? (await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-sync-')));
   const stopping = new AbortController();
   const log: string[] = [];
   const watchers = new Set<(progress: Progress) => void>();
@@ -80,7 +85,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       },
       target: endpoint(target, tls?.targetPort),
       flushTarget: options.flushTarget ?? false,
-      ...(options.spoolBytesMax === undefined ? {} : { spoolBytesMax: options.spoolBytesMax }),
+      ...chosen(options),
     },
     context,
   );
@@ -123,7 +128,18 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     progress: () => latest,
     [Symbol.asyncDispose]: async () => {
       await stop().catch(() => {});
-      await rm(directory, { recursive: true, force: true });
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
+  };
+}
+
+/** What the request says only when it is given. */
+function chosen(options: SyncRunOptions) {
+  const { spoolBytesMax, tuneSource, sourceBytesPerSecondMax, targetCommandsPerSecondMax } = options;
+  return {
+    ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }),
+    ...(tuneSource === undefined ? {} : { tuneSource }),
+    ...(sourceBytesPerSecondMax === undefined ? {} : { sourceBytesPerSecondMax }),
+    ...(targetCommandsPerSecondMax === undefined ? {} : { targetCommandsPerSecondMax }),
   };
 }
