@@ -7,6 +7,7 @@ import { formatDuration } from '../../core/units.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
+import { openTuning } from '../tune/source-tuning.ts';
 import { Meter, type SyncLimits } from './meter.ts';
 import { publishCanaries } from './publish-canaries.ts';
 import { runSession, type SyncWorld } from './session.ts';
@@ -40,8 +41,18 @@ const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
   const meter = new Meter(context.clock, limitsOf(request, context));
+  const source = await resolveAccess('source', request.source, resolveSecret);
+  const tuning = openTuning({
+    ...context,
+    isWanted: request.tuneSource ?? false,
+    source: request.source,
+    access: source,
+    sourceBytesPerSecondMax: request.sourceBytesPerSecondMax,
+    note: (text) => meter.note(text),
+  });
   const world: SyncWorld = {
-    source: await resolveAccess('source', request.source, resolveSecret),
+    source,
+    tuning,
     target: await resolveAccess('target', request.target, resolveSecret),
     flushTarget: request.flushTarget,
     spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
@@ -58,6 +69,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
     await syncUntilStopped(world);
     return makeReport(meter);
   } finally {
+    await tuning.end();
     done.abort();
     await Promise.all([reporting, canaries]);
   }

@@ -25,7 +25,9 @@ export async function publishCanaries(options: SourceOffsetOptions): Promise<voi
     } catch (error) {
       if (signal.aborted) return;
       if (isRefusal(error)) {
-        meter.note('the lag in time is counted from the arrival at the host: the source refuses PUBLISH or INFO');
+        meter.note(
+          'the lag in time is counted from the arrival at the host: the source refuses PUBLISH or INFO',
+        );
         log(`the source refuses canaries: ${errorText(error)}`);
         return;
       }

@@ -10,6 +10,7 @@ import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { countKeys } from '../redis/server-info.ts';
 import { Spool } from '../redis/spool.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
+import type { Tuning } from '../tune/source-tuning.ts';
 import {
   claimForCopy,
   type Holder,
@@ -30,6 +31,7 @@ import { TargetWriter, type WriteFailure } from './target-writer.ts';
 export type SyncWorld = {
   readonly source: Access;
   readonly target: Access;
+  readonly tuning: Tuning;
   readonly flushTarget: boolean;
   /** See {@link Spool}. */
   readonly spoolBytesMax: number;
@@ -62,6 +64,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
   );
   const sourceKeys = sourceInfo === undefined ? 0 : countKeys(sourceInfo.fields);
   const plan = await prepareTarget(target, world);
+  if (plan.kind !== 'resume') await world.tuning.beforeCopy();
 
   const ended = new AbortController();
   let failure: WriteFailure | undefined;
@@ -105,6 +108,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
   try {
     const start = await reachStream({ world, target, facts, plan, sourceKeys, link, writer, signal });
     meter.startStream(start);
+    await world.tuning.atStream();
     applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
     await applyUntilStopped(applier, world);
   } catch (error) {
