@@ -107,8 +107,8 @@ export async function runSession(world: SyncWorld): Promise<void> {
   });
   try {
     const start = await reachStream({ world, target, facts, plan, sourceKeys, link, writer, signal });
-    meter.startStream(start);
     await world.tuning.atStream();
+    meter.startStream(start);
     applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
     await applyUntilStopped(applier, world);
   } catch (error) {

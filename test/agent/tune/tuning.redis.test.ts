@@ -25,7 +25,10 @@ const CONFIG = {
 const COPY_SETTINGS = ['rdbcompression', 'repl-diskless-sync', 'repl-diskless-sync-delay'];
 const SYNC_SETTINGS = ['client-output-buffer-limit', 'repl-backlog-size'];
 
-const sources = (await listServers()).filter(({ kind, version }) => kind === 'redis' || version >= '9');
+/** Redis 5 cannot be slowed down enough to be looked at in its copy. */
+const sources = (await listServers()).filter(
+  ({ kind, version }) => (kind === 'redis' && version >= '6') || version >= '9',
+);
 
 describe.each(sources)('$kind $version', (server) => {
   it('has its own settings again, to the byte: those of the copy after it, the others after the sync', async () => {
@@ -203,16 +206,14 @@ const COPIED: Record<string, string> = {
   'repl-diskless-sync-delay': '0',
 };
 
-/** A source with some keys, whose copy takes a second or two where its version can be slowed down. */
+/** A source with some keys, whose copy takes a second or two. */
 async function startSource(
   server?: Awaited<ReturnType<typeof sourceServer>>,
   config: Readonly<Record<string, readonly string[]>> = {},
 ): Promise<RunningServer> {
-  const binary = server ?? (await sourceServer());
-  const isOld = binary.kind === 'redis' && Number(binary.version.split('.')[0]) < 6;
   const source = await startServer({
-    server: binary,
-    config: { ...CONFIG, ...config, ...(isOld ? {} : { 'rdb-key-save-delay': '1000' }) },
+    server: server ?? (await sourceServer()),
+    config: { ...CONFIG, ...config, 'rdb-key-save-delay': '1000' },
   });
   const pipeline = source.client().pipeline();
   for (let key = 0; key < 1_500; key++) pipeline.set(`key:${key}`, 'x'.repeat(2_000));
