@@ -15,6 +15,7 @@ import {
 } from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
+import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
@@ -111,7 +112,14 @@ function openMigration(
 async function startReplica({ inputs, world, found, host, endpoints }: Setting): Promise<void> {
   const outcome = await runHostJobUntil(
     { inputs, world, host },
-    { kind: 'sync', ...endpoints, flushTarget: inputs.flushTarget },
+    {
+      kind: 'sync',
+      ...endpoints,
+      flushTarget: inputs.flushTarget,
+      tuneSource: inputs.tuneSource,
+      ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
+      ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
+    },
     { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
   );
   found.part({ sync: outcome.state, report: outcome.report });
