@@ -47,8 +47,10 @@ export class Meter {
   #waitedMs: Record<Side, number> = { source: 0, target: 0 };
   #heldMs: Record<Side, number> = { source: 0, target: 0 };
   #waitingFor: { side: Side; sinceMs: number } | undefined;
-  #last = { atMs: 0, keys: 0, bytes: 0 };
+  #last = { atMs: 0, keys: 0, bytes: 0, lagBytes: 0 };
   #rates = { keysPerSecond: 0, bytesPerSecond: 0 };
+  /** By how much the lag shrinks. */
+  #catchUpBytesPerSecond = 0;
   #spanStartMs: number;
   /** Where the stream of this attempt began. */
   #streamStart = 0;
@@ -83,7 +85,7 @@ export class Meter {
     this.#streamStart = 0;
     this.checkpoint = undefined;
     this.sourceOffset = 0;
-    this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0 };
+    this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0, lagBytes: 0 };
   }
 
   /** At least so many keys will come. */
@@ -156,7 +158,11 @@ export class Meter {
 
   /** Never less than was said before of the same copy, and 100 only when all of it is in the target. */
   #share(): { percent?: number; etaMs?: number } {
-    if (this.streamsStarted > 0 && this.checkpoint !== undefined) return { percent: 100 };
+    if (this.streamsStarted > 0 && this.checkpoint !== undefined) {
+      const rate = this.#catchUpBytesPerSecond;
+      if (this.stage !== 'catching-up' || rate <= 0) return { percent: 100 };
+      return { percent: 100, etaMs: Math.round((1000 * this.lagBytes) / rate) };
+    }
     if (this.stage !== 'copying') return {};
     const done = this.rdbBytes === undefined ? this.copiedKeys : this.copiedBytes;
     const total = this.rdbBytes ?? this.#expectedKeys;
@@ -194,7 +200,8 @@ export class Meter {
       keysPerSecond: Math.round(Math.max(0, keys - this.#last.keys) / seconds),
       bytesPerSecond: Math.round(Math.max(0, bytes - this.#last.bytes) / seconds),
     };
-    this.#last = { atMs, keys, bytes };
+    this.#catchUpBytesPerSecond = (this.#last.lagBytes - this.lagBytes) / seconds;
+    this.#last = { atMs, keys, bytes, lagBytes: this.lagBytes };
   }
 
   /**

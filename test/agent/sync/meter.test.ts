@@ -126,6 +126,20 @@ describe('the progress of a sync', () => {
     expect(meter.progress().bottleneck).toBe('source');
   });
 
+  it('says when it will have caught up, as long as it does', () => {
+    const { meter, pass } = makeMeter();
+    meter.startStream({ replid: REPLID, offset: 1_000, db: 0 });
+    meter.sourceOffset = 10_001_000;
+    pass(1_000);
+    expect(meter.progress()).not.toHaveProperty('etaMs');
+    meter.checkpoint = { replid: REPLID, offset: 2_001_000, db: 0 };
+    pass(1_000);
+    expect(meter.progress()).toMatchObject({ stage: 'catching-up', lagBytes: 8_000_000, etaMs: 4_000 });
+    meter.sourceOffset += 1_000_000;
+    pass(1_000);
+    expect(meter.progress()).not.toHaveProperty('etaMs');
+  });
+
   it('keeps a bounded number of notes', () => {
     const { meter } = makeMeter();
     for (let count = 0; count < 100; count++) meter.note(`${count} ${'x'.repeat(400)}`);
