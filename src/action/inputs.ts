@@ -18,7 +18,7 @@ import {
   readPattern,
   required,
 } from './input-readers.ts';
-import { readSyncInputs, type SyncInputs } from './sync-inputs.ts';
+import { readSyncInputs, refuseSyncInputs, type SyncInputs } from './sync-inputs.ts';
 
 /** The phases in the order in which a migration runs them. */
 export const PHASES = [
@@ -283,13 +283,15 @@ function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
   if (route === 'replica' && allowNativeRdbVersion) {
     throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
   }
+  const sync = readSyncInputs(read);
+  if (route === 'native') refuseSyncInputs(sync);
   return {
     ...readServers(read, common),
     route,
     nativeSourceAddress,
     allowNativeRdbVersion,
     flushTarget: readFlag(read, 'flush-target'),
-    ...readSyncInputs(read),
+    ...sync,
   };
 }
 

@@ -1,5 +1,5 @@
 import { SOURCE_BYTES_PER_SECOND_LEAST, TARGET_COMMANDS_PER_SECOND_LEAST } from '../contract/jobs.ts';
-import { optional, type ReadInput, readBytes, readCount, readFlag } from './input-readers.ts';
+import { contradictory, optional, type ReadInput, readBytes, readCount, readFlag } from './input-readers.ts';
 
 /** What the sync of the route `replica` may do to the source, and what it keeps to. */
 export type SyncInputs = {
@@ -25,4 +25,20 @@ export function readSyncInputs(read: ReadInput): SyncInputs {
       isLimited ? readCount(read, 'max-target-ops', commands) : undefined,
     ),
   };
+}
+
+/** Refuses what only a sync knows, on a route that has none. @throws input-contradictory */
+export function refuseSyncInputs(sync: SyncInputs): void {
+  for (const name of givenSyncInputs(sync)) {
+    throw contradictory(`\`${name}\` is given, but \`route\` is "native".`);
+  }
+}
+
+/** The names of those that are given. */
+export function givenSyncInputs(sync: SyncInputs): string[] {
+  return [
+    ...(sync.tuneSource ? ['tune-source'] : []),
+    ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
+    ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
+  ];
 }

@@ -114,6 +114,12 @@ describe('inputs', () => {
       'input-contradictory',
       'back up',
     ],
+    [{ phase: 'preflight', route: 'native', 'tune-source': 'true' }, 'input-contradictory', '`tune-source`'],
+    [
+      { phase: 'start-migration', route: 'native', 'max-target-ops': '100' },
+      'input-contradictory',
+      '`max-target-ops`',
+    ],
     [{ phase: 'preflight', 'tune-source': 'yes' }, 'input-malformed', '`tune-source`'],
     [{ phase: 'preflight', 'max-source-load': '50 apples' }, 'input-malformed', '`max-source-load`'],
     [{ phase: 'preflight', 'max-source-load': '999KB' }, 'input-malformed', '`max-source-load`'],

@@ -17,6 +17,7 @@ import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
 import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
+import { givenSyncInputs } from '../sync-inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
 import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
@@ -51,6 +52,8 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   const route = running ?? (await chooseRoute(setting));
   found.route(route);
   found.outputs({ route });
+  const unused = route === 'native' ? givenSyncInputs(inputs) : [];
+  if (unused.length > 0) found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
   const { adopted } = await openMigration(setting, route);
   try {
     if (route === 'native') await startNative(setting, running !== undefined);

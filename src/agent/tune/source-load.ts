@@ -4,7 +4,7 @@ import type { Client } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 
 /** Between the two looks at the write rate. */
-const RATE_SAMPLE_MS = 500;
+const RATE_SAMPLE_MS = 1000;
 
 /** What decides how a source is tuned. */
 export type SourceLoad = {
@@ -16,7 +16,7 @@ export type SourceLoad = {
   readonly latencyMs: number;
 };
 
-/** Reads the load of the source, over half a second. @throws the codes of {@link Client.call}, or the signal's reason */
+/** Reads the load of the source, over a second. @throws the codes of {@link Client.call}, or the signal's reason */
 export async function readSourceLoad(
   client: Client,
   { latencyMs, clock, signal }: { latencyMs: number; clock: Clock; signal: AbortSignal },

@@ -75,3 +75,17 @@ it('does not wait for canaries that a source which is itself a replica does not 
   await sync.until(({ lagMs }) => lagMs === 0);
   expect(await source.client().info('commandstats')).not.toContain('cmdstat_publish');
 });
+
+it('stops at once although the source pauses its writers and holds a canary back', async () => {
+  await using source = await startServer({ server: await sourceServer() });
+  await using target = await startServer({ server: await targetServer() });
+  await using sync = await startSync({ source, target });
+  await sync.until(({ stage }) => stage === 'live');
+  const client = source.client();
+  await client.call('CLIENT', 'PAUSE', '600000', 'WRITE');
+  await expect.poll(() => client.info('clients'), { timeout: 30_000 }).toMatch(/^blocked_clients:1\r$/m);
+  const { lagMs } = await sync.until((progress) => progress.lagBytes === 0);
+  expect(lagMs).toBeDefined();
+  expect((await sync.stop()).checkpoint).toBeDefined();
+  await expect.poll(() => client.info('clients'), { timeout: 30_000 }).toMatch(/^blocked_clients:0\r$/m);
+});

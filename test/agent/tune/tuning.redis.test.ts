@@ -88,6 +88,23 @@ describe('a tuned source', () => {
     expect(differing(before, await readSettings(source))).toEqual({});
   });
 
+  it('gets its buffers again when a sync that was stopped resumes, and nothing for a copy', async () => {
+    await using source = await startSource();
+    await using target = await startServer({ server: await targetServer() });
+    await using folder = await makeFolder();
+    const before = await readSettings(source);
+    await using first = await startSync({ source, target, tuneSource: true, directory: folder.path });
+    await first.until(({ stage }) => stage === 'live');
+    await first.stop();
+    expect(differing(before, await readSettings(source))).toEqual({});
+    await using second = await startSync({ source, target, tuneSource: true, directory: folder.path });
+    await second.until(({ stage }) => stage === 'live');
+    expect(second.log.join()).toContain('resumed at offset');
+    expect(Object.keys(differing(before, await readSettings(source))).sort()).toEqual(SYNC_SETTINGS);
+    await second.stop();
+    expect(differing(before, await readSettings(source))).toEqual({});
+  });
+
   it('is restored by a rollback after a sync that was killed and never started again', async () => {
     await using source = await startSource();
     await using target = await startServer({ server: await targetServer() });
