@@ -37,6 +37,8 @@ export type SourceFacts = CommonFacts & {
   readonly tunables: SettingValues | undefined;
   /** Whether the user may change them. */
   readonly tuning: Permission;
+  /** Whether the sync may send the canaries by which it measures its lag. */
+  readonly canaries: Permission;
 };
 
 /**
@@ -62,6 +64,7 @@ export async function gatherSourceFacts(
     load: await readSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
     tunables: await readTunablesIfAllowed(client),
     tuning: await askPermission(client, 'CONFIG', 'SET', 'rdbcompression', 'no'),
+    canaries: await askPermission(client, 'PUBLISH', '__valkey-migrate__', ''),
   };
 }
 

@@ -285,6 +285,9 @@ describe('preflight of the settings of the source', () => {
     const report = await examine(pair, { ...mover, tuneSource: true });
     expect(findingOf(report, 'source-tuning-denied')).toMatchObject({ status: 'warn' });
     expect(findingOf(await examine(pair, mover), 'source-tuning')).toMatchObject({ status: 'pass' });
+    expect(findingOf(report, 'lag-canaries')).toMatchObject({ status: 'pass' });
+    await pair.source.client().call('ACL', 'SETUSER', 'mover', '-publish');
+    expect(findingOf(await examine(pair, mover), 'lag-canaries-denied')).toMatchObject({ status: 'warn' });
   });
 });
 

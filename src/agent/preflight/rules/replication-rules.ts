@@ -19,7 +19,12 @@ type Request = Pick<JobRequestOf<'preflight'>, 'tuneSource' | 'sourceBytesPerSec
 type ReplicationRule = (source: SourceFacts, request: Request) => Ruling;
 
 /** Whether the source holds its writes long enough for a copy, and for a lost connection; and what tuning it would do. */
-export const REPLICATION_RULES: readonly ReplicationRule[] = [judgeOutputBuffer, judgeBacklog, judgeTuning];
+export const REPLICATION_RULES: readonly ReplicationRule[] = [
+  judgeOutputBuffer,
+  judgeBacklog,
+  judgeTuning,
+  judgeCanaries,
+];
 
 function judgeOutputBuffer(source: SourceFacts, request: Request): Ruling {
   const title = 'Replica output buffer of the source';
@@ -102,6 +107,21 @@ function judgeTuning(source: SourceFacts, request: Request): Ruling {
     : `A copy may take ${formatDuration(copyMs)}, and with it ${formatDuration(tunedCopyMs)}.`;
   const detail = `${sets} ${changes.join('; ')}.${describeLeft(plan)} ${takes}`;
   return pass('source-tuning', { title, detail });
+}
+
+function judgeCanaries({ canaries }: SourceFacts): Ruling {
+  const title = 'Lag in milliseconds';
+  if (canaries.state !== 'denied') {
+    return pass('lag-canaries', {
+      title,
+      detail: 'It is measured by a PUBLISH a second on `__valkey-migrate__` at the source.',
+    });
+  }
+  return warn('lag-canaries-denied', {
+    title,
+    detail: `It is counted from the arrival at the host only: ${canaries.detail}`,
+    remedy: 'Allow the user `+publish &__valkey-migrate__`.',
+  });
 }
 
 function tunableOf(source: SourceFacts, { sourceBytesPerSecondMax }: Request): Tunable {
