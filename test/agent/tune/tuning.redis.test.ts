@@ -270,6 +270,8 @@ async function killAt(
     [path.join(import.meta.dirname, 'tuned-child.ts'), String(source.port), String(target.port), directory],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
+  // So long that the copy is not over before the kill arrives, however busy the machine is.
+  await source.client().config('SET', 'rdb-key-save-delay', stage === 'copying' ? '20000' : '1000');
   const ended = new Promise((resolve) => child.once('exit', resolve));
   let output = '';
   await new Promise<void>((resolve, reject) => {
@@ -281,6 +283,7 @@ async function killAt(
   });
   child.kill('SIGKILL');
   await ended;
+  await source.client().config('SET', 'rdb-key-save-delay', '1000');
 }
 
 function differing(
