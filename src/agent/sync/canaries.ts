@@ -19,7 +19,10 @@ export class Canaries {
   readonly #clock: Clock;
   readonly #life = randomBytes(8).toString('hex');
   #underWay: number[] = [];
-  #last: { sentAtMs: number; atMs: number } | undefined;
+  /** Those that were seen in the stream and are not committed, in its order. */
+  #inStream: { readonly offset: number; readonly sentAtMs: number }[] = [];
+  /** The newest that was committed, and the lag that was measured then. */
+  #last: { readonly sentAtMs: number; readonly lagMs: number; readonly atMs: number } | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -31,10 +34,16 @@ export class Canaries {
     return { text: `${this.#life} ${sentAtMs}`, sentAtMs };
   }
 
-  /** When the canary of this message was sent; undefined for one that is not of this life. */
-  sentAtMs(message: string): number | undefined {
+  /**
+   * A canary stands in the stream before this offset; false for one that is not of this life.
+   *
+   * It may be seen again when the stream is gone through again.
+   */
+  seen(message: string, offset: number): boolean {
     const [life, sentAtMs] = message.split(' ');
-    return life === this.#life ? Number(sentAtMs) : undefined;
+    if (life !== this.#life) return false;
+    if (this.#inStream.length < UNDER_WAY_MAX) this.#inStream.push({ offset, sentAtMs: Number(sentAtMs) });
+    return true;
   }
 
   /** The source has taken a canary: from now on it is missed while it does not arrive. */
@@ -43,22 +52,29 @@ export class Canaries {
     if (!hasArrived && this.#underWay.length < UNDER_WAY_MAX) this.#underWay.push(sentAtMs);
   }
 
-  /** The target has committed a canary, and with it all that were sent before. */
-  arrived(sentAtMs: number): void {
-    this.#last = { sentAtMs, atMs: this.#clock.nowMs() };
-    this.#underWay = this.#underWay.filter((sent) => sent > sentAtMs);
+  /** The target has committed the stream up to this offset, and with it all canaries before. */
+  committed(offset: number): void {
+    if ((this.#inStream[0]?.offset ?? Number.POSITIVE_INFINITY) > offset) return;
+    // The oldest of a batch has waited longest.
+    const [first, last] = [this.#inStream[0], this.#inStream.findLast((canary) => canary.offset <= offset)];
+    this.#inStream = this.#inStream.filter((canary) => canary.offset > offset);
+    if (first === undefined || last === undefined) return;
+    const nowMs = this.#clock.nowMs();
+    this.#last = { sentAtMs: last.sentAtMs, lagMs: Math.max(0, nowMs - first.sentAtMs), atMs: nowMs };
+    this.#underWay = this.#underWay.filter((sent) => sent > last.sentAtMs);
   }
 
   /** Forgets those under way: the copy that begins holds what came before it, and they are not in its stream. */
   forget(): void {
     this.#underWay = [];
+    this.#inStream = [];
     this.#last = undefined;
   }
 
   /** The lag of the canary that arrived last; undefined when that is too long ago. */
   get arrivedLagMs(): number | undefined {
     if (this.#last === undefined || this.#clock.nowMs() - this.#last.atMs > FRESH_MS) return undefined;
-    return Math.max(0, this.#last.atMs - this.#last.sentAtMs);
+    return this.#last.lagMs;
   }
 
   /** The lag now: that of the last one, or the age of the oldest that has not arrived; undefined when there is none. */

@@ -32,8 +32,6 @@ export class Meter {
   rdbBytes: number | undefined;
   /** The greatest offset that the source is known to have reached. */
   sourceOffset = 0;
-  /** What the target has committed; undefined until the stream has begun. */
-  checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
   /** What waits on the disk of the host; undefined while there is no connection. */
@@ -41,6 +39,7 @@ export class Meter {
   readonly canaries: Canaries;
   readonly limits: SyncLimits;
   readonly #clock: Clock;
+  #checkpoint: Checkpoint | undefined;
   readonly #notes: string[] = [];
   #expectedKeys = 0;
   #percent = 0;
@@ -61,6 +60,16 @@ export class Meter {
     this.canaries = new Canaries(clock);
     this.#spanStartMs = clock.nowMs();
     this.#last.atMs = this.#spanStartMs;
+  }
+
+  /** What the target has committed; undefined until the stream has begun. */
+  get checkpoint(): Checkpoint | undefined {
+    return this.#checkpoint;
+  }
+
+  set checkpoint(checkpoint: Checkpoint | undefined) {
+    this.#checkpoint = checkpoint;
+    if (checkpoint !== undefined) this.canaries.committed(checkpoint.offset);
   }
 
   /** Bytes of the source's stream that the target has not committed. */

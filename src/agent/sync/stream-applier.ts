@@ -74,11 +74,9 @@ export class StreamApplier {
   #batchCommands = 0;
   #batchOpenedAtMs = 0;
   /** The batch of which the answer is awaited: complete when the target has answered so many commands. */
-  #pending:
-    | { answers: number; checkpoint: Checkpoint; commands: number; canarySentAtMs: number | undefined }
-    | undefined;
-  /** The oldest canary that was taken from the stream and is not in a batch. */
-  #canarySentAtMs: number | undefined;
+  #pending: { answers: number; checkpoint: Checkpoint; commands: number } | undefined;
+  /** A canary was taken from the stream that no checkpoint covers: it does not wait, since it measures the lag. */
+  #isCanaryDue = false;
   #isWritingLarge = false;
   #isQuietCheckpointDue = false;
   /** The offset up to which the source wants to know that we have come. */
@@ -134,14 +132,12 @@ export class StreamApplier {
     meter.checkpoint = this.#committed;
     meter.appliedCommands += this.#pending.commands;
     meter.oldestPendingAtMs = this.#isBatchOpen ? this.#batchOpenedAtMs : undefined;
-    const { canarySentAtMs } = this.#pending;
-    if (canarySentAtMs !== undefined) meter.canaries.arrived(canarySentAtMs);
     this.#pending = undefined;
     if (this.#askedOffset !== undefined && this.#committed.offset >= this.#askedOffset) {
       this.#askedOffset = undefined;
       link.acknowledge(this.#committed.offset);
     }
-    if (this.#isBatchOpen || this.#canarySentAtMs !== undefined) this.#closeBatch();
+    if (this.#isBatchOpen || this.#isCanaryDue) this.#closeBatch();
   }
 
   /** Commits what is complete and waits for it: the end of a stream that is stopped, with the link still open. */
@@ -181,7 +177,7 @@ export class StreamApplier {
         return this.#write(command, undefined);
       case 'publish':
         if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
-        this.#canarySentAtMs ??= this.#options.meter.canaries.sentAtMs(reader.text(2));
+        if (this.#options.meter.canaries.seen(reader.text(2), this.#offset)) this.#isCanaryDue = true;
         return undefined;
       case 'swapdb':
         this.#keepClaimFromSwap();
@@ -247,7 +243,7 @@ export class StreamApplier {
   }
 
   #closeOrSchedule(): void {
-    if (this.#isBatchOpen || this.#canarySentAtMs !== undefined) {
+    if (this.#isBatchOpen || this.#isCanaryDue) {
       this.#closeBatch();
       this.#options.writer.flush();
       return;
@@ -275,13 +271,8 @@ export class StreamApplier {
     const claim = encodeClaim({ ...holder, state: 'live', checkpoint });
     this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
     if (this.#isBatchOpen) writer.write(['EXEC']);
-    this.#pending = {
-      answers: writer.commandCount,
-      checkpoint,
-      commands: this.#batchCommands,
-      canarySentAtMs: this.#canarySentAtMs,
-    };
-    this.#canarySentAtMs = undefined;
+    this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
+    this.#isCanaryDue = false;
     this.#isBatchOpen = false;
     this.#batchCommands = 0;
     writer.flush();

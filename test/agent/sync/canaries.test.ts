@@ -19,7 +19,11 @@ function makeCanaries(): { canaries: Canaries; pass: (durationMs: number) => voi
   };
 }
 
-const arrive = (canaries: Canaries, text: string) => canaries.arrived(canaries.sentAtMs(text) ?? Number.NaN);
+/** Sees it at the end of the stream, and commits that. */
+function arrive(canaries: Canaries, text: string): void {
+  canaries.seen(text, 100);
+  canaries.committed(100);
+}
 
 describe('the lag by canaries', () => {
   it('is the time from sending one to committing it', () => {
@@ -74,16 +78,34 @@ describe('the lag by canaries', () => {
 
   it('takes no canary of another sync for its own', () => {
     const { canaries } = makeCanaries();
-    expect(canaries.sentAtMs(makeCanaries().send())).toBeUndefined();
-    expect(canaries.sentAtMs('hello')).toBeUndefined();
+    expect(canaries.seen(makeCanaries().send(), 1)).toBe(false);
+    expect(canaries.seen('hello', 2)).toBe(false);
+    canaries.committed(3);
+    expect(canaries.lagMs).toBeUndefined();
+  });
+
+  it('counts the oldest of those that are committed together, and none before its own offset', () => {
+    const { canaries, pass, send } = makeCanaries();
+    for (const offset of [100, 200, 300]) {
+      canaries.seen(send(), offset);
+      pass(1_000);
+    }
+    canaries.committed(99);
+    expect(canaries.arrivedLagMs).toBeUndefined();
+    canaries.committed(250);
+    expect(canaries.arrivedLagMs).toBe(3_000);
+    canaries.committed(300);
+    expect(canaries.lagMs).toBe(1_000);
   });
 
   it('remembers a bounded number', () => {
     const { canaries, pass, send } = makeCanaries();
     for (let count = 0; count < 10_000; count++) {
-      send();
+      canaries.seen(send(), count);
       pass(1_000);
     }
+    expect(canaries.lagMs).toBe(10_000_000);
+    canaries.committed(10_000);
     expect(canaries.lagMs).toBe(10_000_000);
   });
 });

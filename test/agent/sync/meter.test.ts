@@ -93,14 +93,15 @@ describe('the progress of a sync', () => {
   it('has the lag of a canary, unless it is behind by nothing and the canary is not in the stream', () => {
     const { meter, pass } = makeMeter();
     meter.startStream({ replid: REPLID, offset: 1_000, db: 0 });
-    const { sentAtMs } = meter.canaries.message();
+    const { text, sentAtMs } = meter.canaries.message();
     meter.canaries.expect(sentAtMs);
     meter.sourceOffset = 2_000;
     pass(400);
     expect(meter.progress()).toMatchObject({ lagBytes: 1_000, lagMs: 400 });
     meter.checkpoint = { replid: REPLID, offset: 2_000, db: 0 };
     expect(meter.progress()).toMatchObject({ lagBytes: 0, lagMs: 0 });
-    meter.canaries.arrived(sentAtMs);
+    meter.canaries.seen(text, 2_000);
+    meter.checkpoint = { replid: REPLID, offset: 2_000, db: 0 };
     expect(meter.progress()).toMatchObject({ lagBytes: 0, lagMs: 400 });
   });
 
