@@ -7,6 +7,7 @@ import {
   startServer,
   targetServer,
 } from '../../servers/start.ts';
+import { createTlsFiles } from '../../servers/tls.ts';
 import { startSync } from './sync-run.ts';
 import { compareDumps, readTypedDump } from './typed-dump.ts';
 
@@ -17,12 +18,14 @@ const COUNTER = `counter:${'x'.repeat(100)}`;
 const IN_FLIGHT_BYTES_MAX = 12_000_000;
 
 it.each([
-  ['without a file', 'yes'],
-  ['from a file', 'no'],
+  { way: 'without a file', diskless: 'yes', isTls: false },
+  { way: 'from a file', diskless: 'no', isTls: false },
+  { way: 'by TLS', diskless: 'yes', isTls: true },
 ])(
-  'takes the copy %s from the source at the rate allowed, and leaves the stream alone',
-  async (_, diskless) => {
+  'takes the copy $way from the source at the rate allowed, and leaves the stream alone',
+  async ({ diskless, isTls }) => {
     const perSecond = 8_000_000;
+    await using files = await createTlsFiles();
     await using source = await startServer({
       server: await sourceServer(),
       config: {
@@ -32,11 +35,15 @@ it.each([
         'repl-timeout': '3',
         'client-output-buffer-limit': 'replica 512mb 512mb 0',
       },
+      tls: files,
     });
-    await using target = await startServer({ server: await targetServer() });
+    await using target = await startServer({ server: await targetServer(), tls: files });
     const client = source.client();
     await fill(client, 'copied', 2_500);
-    await using sync = await startSync({ source, target, sourceBytesPerSecondMax: perSecond });
+    const [sourcePort = 0, targetPort = 0] = [source.tlsPort, target.tlsPort];
+    const tls = { caFile: files.ca, sourcePort, targetPort };
+    const places = { source, target, ...(isTls ? { tls } : {}) };
+    await using sync = await startSync({ ...places, sourceBytesPerSecondMax: perSecond });
     const begun = await sync.until(({ stage }) => stage === 'copying');
     const startedAtMs = Date.now();
     expect(begun.notes.join()).toContain('the copy takes at most 7.6 MiB/s from the source');
