@@ -1,7 +1,8 @@
+import type { Journal } from '../redis/journal.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
-import type { RdbFraming, ReplicationLink } from '../redis/replication.ts';
+import type { RdbFraming } from '../redis/replication.ts';
 import { CopyEncoder } from './copy-encoder.ts';
 import { writeLargeValue } from './large-value.ts';
 import type { Meter } from './meter.ts';
@@ -10,9 +11,9 @@ import type { TargetWriter } from './target-writer.ts';
 /** While the source is slower than the target, less than this is kept back to be written with what comes next. */
 const WORTH_FLUSHING_BYTES = 64 * 1024;
 
-/** What a full copy works with; `framing` was read from the link just before. */
+/** What a full copy works with; the RDB, framed so, is what comes next. */
 export type Copy = {
-  readonly link: ReplicationLink;
+  readonly link: { readonly incoming: Pick<Journal, 'read' | 'take' | 'unread' | 'waitingBytes'> };
   readonly framing: RdbFraming;
   readonly writer: TargetWriter;
   readonly hasHashFieldTtls: boolean;
@@ -20,6 +21,8 @@ export type Copy = {
   readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
   readonly directory: string;
+  /** Told of every key of the RDB; the range holds for the call. */
+  readonly onKey?: (db: number, key: RdbReader['key']) => void;
   readonly meter: Meter;
   readonly signal: AbortSignal;
 };
@@ -33,9 +36,7 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, framing, writer, meter, signal } = copy;
-  const limit = meter.limits.source;
-  using _limited = limit === undefined ? undefined : link.limitCopy({ limit, framing, signal });
+  const { link, writer, meter, signal, onKey } = copy;
   const reader = new RdbReader();
   const encoder = new CopyEncoder(writer, copy);
   let streamDb = 0;
@@ -54,10 +55,12 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         continue;
       case 'large':
         meter.copiedKeys += 1;
+        onKey?.(reader.db, reader.key);
         await writeLargeValue({ ...copy, reader, more, waitForTarget });
         break;
       case 'key': {
         meter.copiedKeys += 1;
+        onKey?.(reader.db, reader.key);
         const large = encoder.write(reader);
         if (large !== undefined) await meter.waitForTarget(large);
         break;
@@ -99,18 +102,15 @@ async function loadFunction(writer: TargetWriter, code: Buffer): Promise<void> {
  * The mark is compared and never searched: it repeats from one full resync to the next, and could be in the data.
  */
 async function finish({ framing, link, signal }: Copy, reader: RdbReader): Promise<void> {
-  let rest = reader.rest();
+  link.incoming.unread(reader.rest().length);
   if (framing.kind === 'length') {
     if (reader.consumed !== framing.bytes) {
       throw malformedRdb(`it ends after ${reader.consumed} of the announced ${framing.bytes} bytes`);
     }
-    link.incoming.unread(rest);
     return;
   }
-  const { mark } = framing;
-  while (rest.length < mark.length) rest = Buffer.concat([rest, await link.incoming.read(signal)]);
-  if (!rest.subarray(0, mark.length).equals(mark)) throw malformedRdb('its end mark is missing');
-  link.incoming.unread(rest.subarray(mark.length));
+  const found = await link.incoming.take(framing.mark.length, signal);
+  if (!found.equals(framing.mark)) throw malformedRdb('its end mark is missing');
 }
 
 /** `-1` and anything else that is no database stands for none chosen yet. */

@@ -21,7 +21,7 @@ export type SyncRunOptions = {
   readonly tuneSource?: boolean;
   readonly sourceBytesPerSecondMax?: number;
   readonly targetCommandsPerSecondMax?: number;
-  /** The folder of the migration; without it one of its own, which goes with the run. */
+  /** The folder of the migration, which stays; without it the sync has one of its own. */
   readonly directory?: string;
   readonly migrationId?: string;
   readonly repository?: string;
