@@ -1,5 +1,6 @@
 import { parseAddress } from '../contract/endpoint.ts';
 import { MigrationError } from '../core/errors.ts';
+import { parseBytes } from '../core/units.ts';
 
 /** Gives the text of an input as the runner passes it; empty where it is not given. */
 export type ReadInput = (name: string) => string;
@@ -50,6 +51,17 @@ export function readCount(
   if (!(count >= least && count <= most))
     throw malformed(name, text, `a whole number from ${least} to ${most}`);
   return count;
+}
+
+/** A number of bytes such as `50MB`, or undefined where nothing is given. @throws input-malformed */
+export function readBytes(read: ReadInput, name: string, { least }: { least: number }): number | undefined {
+  const text = read(name);
+  if (text === '') return undefined;
+  const bytes = parseBytes(text);
+  if (bytes === undefined || bytes < least) {
+    throw malformed(name, text, `a number of bytes such as 50MB or 20 MiB, at least ${least}`);
+  }
+  return bytes;
 }
 
 /** `host:port`, or undefined where nothing is given. @throws input-malformed */

@@ -18,6 +18,7 @@ import {
   readPattern,
   required,
 } from './input-readers.ts';
+import { readSyncInputs, refuseSyncInputs, type SyncInputs } from './sync-inputs.ts';
 
 /** The phases in the order in which a migration runs them. */
 export const PHASES = [
@@ -75,7 +76,7 @@ export type GateInputs = {
   readonly githubToken: string;
 };
 
-type CopyInputs = ServerInputs & RouteInputs & { readonly flushTarget: boolean };
+type CopyInputs = ServerInputs & RouteInputs & SyncInputs & { readonly flushTarget: boolean };
 
 /** The inputs of one run, by phase: what a phase does not read is not in its type. */
 export type Inputs = CommonInputs &
@@ -282,12 +283,15 @@ function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
   if (route === 'replica' && allowNativeRdbVersion) {
     throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
   }
+  const sync = readSyncInputs(read);
+  if (route === 'native') refuseSyncInputs(sync);
   return {
     ...readServers(read, common),
     route,
     nativeSourceAddress,
     allowNativeRdbVersion,
     flushTarget: readFlag(read, 'flush-target'),
+    ...sync,
   };
 }
 

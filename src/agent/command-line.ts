@@ -7,8 +7,11 @@ import {
   jobKindSchema,
   keyDisplaySchema,
   preflightRequestSchema,
+  SOURCE_BYTES_PER_SECOND_LEAST,
+  TARGET_COMMANDS_PER_SECOND_LEAST,
 } from '../contract/jobs.ts';
 import { errorText, MigrationError } from '../core/errors.ts';
+import { parseBytes } from '../core/units.ts';
 import type { Supervisor } from './job/spawn.ts';
 
 /** What the agent was asked to do. */
@@ -36,6 +39,9 @@ Other options:
   --migration-id ID        (default: manual)      --state-directory DIR (default: /var/lib/valkey-migrate)
   --flush-target           empty the target before the copy
   --spool-max-bytes N      the most that may wait on disk for the target (default: what the disk has)
+  --tune-source            change settings of the source for the time of the sync
+  --max-source-load N      bytes per second that the copy takes at most, such as 50MB
+  --max-target-ops N       commands per second that the target gets at most
   --route auto|native|replica                     --canary-write
   --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
@@ -62,6 +68,9 @@ const OPTIONS = {
   job: { type: 'string' },
   'flush-target': { type: 'boolean', default: false },
   'spool-max-bytes': { type: 'string' },
+  'tune-source': { type: 'boolean', default: false },
+  'max-source-load': { type: 'string' },
+  'max-target-ops': { type: 'string' },
   'canary-write': { type: 'boolean', default: false },
   route: { type: 'string', default: 'auto' },
   'max-differences': { type: 'string', default: '0' },
@@ -135,7 +144,15 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
   if (verb === 'sync') {
     const spoolBytesMax =
       values['spool-max-bytes'] === undefined ? undefined : count(values, 'spool-max-bytes');
-    return { kind: 'sync', ...pair, flushTarget, ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }) };
+    return {
+      kind: 'sync',
+      ...pair,
+      flushTarget,
+      ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }),
+      tuneSource: values['tune-source'],
+      ...sourceLimit(values),
+      ...targetLimit(values),
+    };
   }
   if (verb === 'preflight') {
     const route = preflightRequestSchema.shape.route.safeParse(values.route);
@@ -148,6 +165,8 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
       flushTarget,
       canaryWrite,
       allowNativeRdbVersion: false,
+      tuneSource: values['tune-source'],
+      ...sourceLimit(values),
     };
   }
   const keyDisplay = keyDisplaySchema.safeParse(values['key-display']);
@@ -159,6 +178,30 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
     ttlToleranceMs: count(values, 'ttl-tolerance-ms'),
     keyDisplay: keyDisplay.data,
   };
+}
+
+function sourceLimit(values: Options): { sourceBytesPerSecondMax?: number } {
+  const text = values['max-source-load'];
+  if (text === undefined) return {};
+  const bytes = parseBytes(text);
+  if (bytes === undefined || bytes < SOURCE_BYTES_PER_SECOND_LEAST) {
+    throw malformed(
+      '--max-source-load',
+      text,
+      `bytes such as 50MB or 20MiB, at least ${SOURCE_BYTES_PER_SECOND_LEAST}`,
+    );
+  }
+  return { sourceBytesPerSecondMax: bytes };
+}
+
+function targetLimit(values: Options): { targetCommandsPerSecondMax?: number } {
+  const text = values['max-target-ops'];
+  if (text === undefined) return {};
+  const commands = count(values, 'max-target-ops');
+  if (commands < TARGET_COMMANDS_PER_SECOND_LEAST) {
+    throw malformed('--max-target-ops', text, `at least ${TARGET_COMMANDS_PER_SECOND_LEAST}`);
+  }
+  return { targetCommandsPerSecondMax: commands };
 }
 
 function givenEndpoints(values: Options, region: string): { side: Side; endpoint: Endpoint }[] {
@@ -204,7 +247,7 @@ function jobKind(text: string | undefined): JobKind {
   return parsed.data;
 }
 
-type CountOption = 'spool-max-bytes' | 'max-differences' | 'ttl-tolerance-ms' | 'count';
+type CountOption = 'spool-max-bytes' | 'max-target-ops' | 'max-differences' | 'ttl-tolerance-ms' | 'count';
 
 function count(values: Options, name: CountOption): number {
   const text = values[name] ?? '';

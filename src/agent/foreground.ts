@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Progress } from '../contract/job-state.ts';
 import type { JobKind } from '../contract/jobs.ts';
 import { fromErrorRecord, MigrationError } from '../core/errors.ts';
+import { formatBytes } from '../core/units.ts';
 import type { Invocation } from './command-line.ts';
 import { newJobState } from './job/context.ts';
 import { hostId } from './job/host-id.ts';
@@ -12,6 +13,7 @@ import { JOB_KINDS, type MigrationStore, openMigrationStore } from './job/store.
 import { measureLatency } from './preflight/latency.ts';
 import { resolveAccess } from './redis/access.ts';
 import { openClient } from './redis/client.ts';
+import { describeTuning } from './tune/record.ts';
 
 /** What the command line needs from `main` besides what every job needs. */
 export type Shell = Omit<JobRuntime, 'store'> & {
@@ -76,13 +78,16 @@ function progressLine(
     pass(progress);
     if (clock.nowMs() - shownAtMs < SHOW_INTERVAL_MS) return;
     shownAtMs = clock.nowMs();
-    const { stage, percent, keys, keysPerSecond, lagBytes } = progress;
+    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs } = progress;
     const parts = [
       stage,
       percent === undefined ? undefined : `${percent.toFixed(0)} %`,
       `${keys} keys`,
       `${Math.round(keysPerSecond)}/s`,
+      `${formatBytes(bytesPerSecond)}/s`,
       lagBytes === undefined ? undefined : `lag ${lagBytes} B`,
+      lagMs === undefined ? undefined : `${Math.round(lagMs)} ms`,
+      progress.bottleneck === undefined ? undefined : `waits for the ${progress.bottleneck}`,
     ];
     show(parts.filter((part) => part !== undefined).join('  '));
   };
@@ -97,7 +102,8 @@ export function lookAt(
   const kinds = kind === undefined ? JOB_KINDS : [kind];
   if (verb === 'stop') for (const one of kinds) requestStop(store, one);
   const jobs = kinds.flatMap((one) => store.readState(one) ?? []);
-  print(JSON.stringify({ migration: store.readMigration() ?? null, jobs }, null, 2));
+  const tuning = describeTuning(store.directory);
+  print(JSON.stringify({ migration: store.readMigration() ?? null, jobs, tuning }, null, 2));
   return 0;
 }
 

@@ -85,6 +85,7 @@ async function answerHost({
       supervisor: supervisor ?? availableSupervisor(),
       clock: systemClock,
       signal: stopping.signal,
+      resolveSecret: shell.resolveSecret,
     });
     return respond({ ok: true, reply });
   } catch (error) {

@@ -22,6 +22,14 @@ export const migrationRecordSchema = z.strictObject({
 /** See {@link migrationRecordSchema}. */
 export type MigrationRecord = z.infer<typeof migrationRecordSchema>;
 
+/** What a sync has changed at its source and not restored yet. */
+export const sourceTuningSchema = z.strictObject({
+  sourceAddress: z.string(),
+  settings: z.array(z.strictObject({ name: z.string(), before: z.string(), set: z.string() })),
+});
+/** See {@link sourceTuningSchema}. */
+export type SourceTuning = z.infer<typeof sourceTuningSchema>;
+
 /** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
 export const REPORT_PAGE_BYTES_MAX = 15_000;
 
@@ -74,7 +82,11 @@ export const hostReplySchemas = {
   }),
   open: z.strictObject({ migration: migrationRecordSchema, adopted: z.boolean() }),
   start: z.strictObject({ state: jobStateSchema, adopted: z.boolean() }),
-  status: z.strictObject({ migration: migrationRecordSchema.optional(), jobs: z.array(jobStateSchema) }),
+  status: z.strictObject({
+    migration: migrationRecordSchema.optional(),
+    jobs: z.array(jobStateSchema),
+    tuning: sourceTuningSchema.optional(),
+  }),
   stop: z.strictObject({ state: jobStateSchema.optional() }),
   report: z.strictObject({
     /** Size and checksum of the whole gzipped report. */
@@ -85,7 +97,11 @@ export const hostReplySchemas = {
   }),
   complete: z.strictObject({ migration: migrationRecordSchema }),
   forget: z.strictObject({ forgotten: z.boolean() }),
-  remove: z.strictObject({ removed: z.array(z.string()) }),
+  remove: z.strictObject({
+    removed: z.array(z.string()),
+    /** Why the source of a completed migration still has settings of its sync, with what they were. */
+    notRestored: z.string().optional(),
+  }),
 } as const;
 /** The reply to one command. */
 export type HostReplyOf<Name extends HostCommand['command']> = z.infer<(typeof hostReplySchemas)[Name]>;

@@ -35,10 +35,11 @@ export const progressSchema = z.strictObject({
   bytesPerSecond: z.number(),
   /** Bytes of the source's stream that the target has not committed yet. */
   lagBytes: z.number().optional(),
+  /** From sending a mark to the source until the target has committed everything before it. */
   lagMs: z.number().optional(),
   etaMs: z.number().optional(),
-  /** What the job waits for most. */
-  bottleneck: z.enum(['source', 'network', 'host', 'target']).optional(),
+  /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
+  bottleneck: z.enum(['source', 'host', 'target', 'throttle']).optional(),
   /** Anything else that is worth a row, such as reconnects: a few words each. */
   notes: z.array(z.string().max(300)).max(20),
 });

@@ -18,6 +18,11 @@ export const targetFactsSchema = z.strictObject({
 /** See {@link targetFactsSchema}. */
 export type TargetFacts = z.infer<typeof targetFactsSchema>;
 
+/** A source that can write less would take its replica for dead sooner or later. */
+export const SOURCE_BYTES_PER_SECOND_LEAST = 1_000_000;
+/** Below this even the bookkeeping of a sync would not get through. */
+export const TARGET_COMMANDS_PER_SECOND_LEAST = 100;
+
 /** Looks at both servers and chooses a route; changes nothing but, when allowed, one canary key. */
 export const preflightRequestSchema = z.strictObject({
   kind: z.literal('preflight'),
@@ -33,6 +38,9 @@ export const preflightRequestSchema = z.strictObject({
   canaryWrite: z.boolean(),
   /** The target may hold foreign keys, because they will be flushed. */
   flushTarget: z.boolean(),
+  /** As in {@link syncRequestSchema}. */
+  tuneSource: z.boolean().optional(),
+  sourceBytesPerSecondMax: z.int().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
 });
 
 /** BGSAVE at the source with proof that it completed. */
@@ -49,6 +57,12 @@ export const syncRequestSchema = z.strictObject({
   flushTarget: z.boolean(),
   /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
   spoolBytesMax: z.int().min(0).optional(),
+  /** Change settings of the source for the time of the sync. */
+  tuneSource: z.boolean().optional(),
+  /** The most bytes per second that the copy takes from the source; its stream is never held back. */
+  sourceBytesPerSecondMax: z.int().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+  /** The most commands per second that the target gets, in the copy and in the stream. */
+  targetCommandsPerSecondMax: z.int().min(TARGET_COMMANDS_PER_SECOND_LEAST).optional(),
 });
 
 /** Native route: waits until the target's replication link to the source is up and caught up. */

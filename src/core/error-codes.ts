@@ -451,6 +451,12 @@ export const ERROR_CODES = {
       'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
     retryable: false,
   },
+  'tuning-not-restored': {
+    when: 'Settings of the source that were changed with `tune-source` could not be set back.',
+    remedy:
+      'Make the source reachable, with `+config|get +config|set` for its user, and run the phase again; or set the values by hand that the message names.',
+    retryable: true,
+  },
   'source-shrunk': {
     when: 'The target can only be reconciled with a full copy, and the source holds far fewer keys than it: the source may have lost its data.',
     remedy:

@@ -71,6 +71,21 @@ describe('inputs', () => {
   });
 
   it.each([
+    ['50MB', 50_000_000],
+    ['20 MiB', 20 * 1024 * 1024],
+    ['1.5gb', 1_500_000_000],
+    ['1000000', 1_000_000],
+  ])('read the load %s as %i bytes', (text, bytes) => {
+    const limits = { 'max-source-load': text, 'max-target-ops': '5000', 'tune-source': 'true' };
+    expect(parsed({ phase: 'start-migration', ...limits })).toMatchObject({
+      tuneSource: true,
+      sourceBytesPerSecondMax: bytes,
+      targetCommandsPerSecondMax: 5000,
+    });
+    expect(parsed({ phase: 'start-migration' })).not.toHaveProperty('sourceBytesPerSecondMax');
+  });
+
+  it.each([
     [{ phase: '' }, 'input-missing', '`phase`'],
     [{ phase: 'Preflight' }, 'input-unknown-phase', '"Preflight"'],
     [{ phase: 'status', 'replication-group-id': 'a--b' }, 'input-malformed', '`replication-group-id`'],
@@ -99,6 +114,18 @@ describe('inputs', () => {
       'input-contradictory',
       'back up',
     ],
+    [{ phase: 'preflight', route: 'native', 'tune-source': 'true' }, 'input-contradictory', '`tune-source`'],
+    [
+      { phase: 'start-migration', route: 'native', 'max-target-ops': '100' },
+      'input-contradictory',
+      '`max-target-ops`',
+    ],
+    [{ phase: 'preflight', 'tune-source': 'yes' }, 'input-malformed', '`tune-source`'],
+    [{ phase: 'preflight', 'max-source-load': '50 apples' }, 'input-malformed', '`max-source-load`'],
+    [{ phase: 'preflight', 'max-source-load': '999KB' }, 'input-malformed', '`max-source-load`'],
+    [{ phase: 'start-migration', 'max-source-load': '-1MB' }, 'input-malformed', '`max-source-load`'],
+    [{ phase: 'start-migration', 'max-target-ops': '99' }, 'input-malformed', '`max-target-ops`'],
+    [{ phase: 'start-migration', 'max-target-ops': '1e6' }, 'input-malformed', '`max-target-ops`'],
     [{ phase: 'status', host: 'local' }, 'input-contradictory', '`instance-id`'],
     [
       { phase: 'preflight', route: 'replica', 'allow-native-rdb-version': 'true' },

@@ -77,6 +77,8 @@ describe('the agent from a shell', () => {
     [['verify'], 'input-missing'],
     [['verify', '--source', 'a b', '--target', 'x'], 'input-malformed'],
     [['verify', '--nonsense'], 'input-malformed'],
+    [['sync', '--source', 'a', '--target', 'b', '--max-source-load', '1KB'], 'input-malformed'],
+    [['sync', '--source', 'a', '--target', 'b', '--max-target-ops', '5'], 'input-malformed'],
     [['status', '--migration-id', '../etc'], 'input-malformed'],
   ])('refuses %j with %s', async (args, code) => {
     const { status, stderr } = await agent(...args);

@@ -18,6 +18,10 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     route: 'the migration on the host knows its route',
     'install-node': 'the host has run the agent before',
     'native-source-address': 'start-migration only',
+    'tune-source':
+      'preflight and start-migration only; what it has changed is restored by what the host recorded',
+    'max-source-load': 'preflight and start-migration only',
+    'max-target-ops': 'start-migration only',
     'canary-write': 'preflight only',
     'allow-native-rdb-version': 'preflight and start-migration only',
     'backup-source': 'backup only',

@@ -19,6 +19,7 @@ import type { Outputs } from '../outputs.ts';
 import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
+import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs, endpointParts } from './target-endpoint.ts';
 import { verificationOutputs } from './verify.ts';
 
@@ -47,6 +48,8 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
     await requireGate(inputs.gate, world, found.warn);
     await cutOver(setting);
     await host.call({ command: 'complete', ...identity });
+    const { tuning } = await host.call({ command: 'status', ...identity });
+    if (tuning !== undefined) found.warn(describeTuning(tuning));
   } else {
     found.warn(
       `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}; nothing was done now.`,

@@ -63,7 +63,8 @@ function progressLog(world: World): (state: JobState) => void {
 }
 
 function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }: JobState): string {
-  const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, etaMs, bottleneck } = progress;
+  const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs, etaMs, bottleneck } =
+    progress;
   const parts = [
     `${kind}: ${status === 'running' ? stage : status}`,
     percent === undefined ? undefined : `${percent.toFixed(0)} %`,
@@ -71,6 +72,7 @@ function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }: 
     keysPerSecond > 0 ? `${formatCount(keysPerSecond)} keys/s` : undefined,
     bytesPerSecond > 0 ? `${formatBytes(bytesPerSecond)}/s` : undefined,
     lagBytes === undefined ? undefined : `lag ${formatBytes(lagBytes)}`,
+    lagMs === undefined ? undefined : `${formatDuration(lagMs)} behind`,
     etaMs === undefined ? undefined : `${formatDuration(etaMs)} left`,
     bottleneck === undefined ? undefined : `waits for the ${bottleneck}`,
     `after ${formatDuration(updatedAtMs - startedAtMs)}`,

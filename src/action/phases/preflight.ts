@@ -8,6 +8,7 @@ import { ERROR_CODES, type ErrorCode } from '../../core/error-codes.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
+import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
 import { examineGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
@@ -59,6 +60,8 @@ export async function examine({
       allowNativeRdbVersion: inputs.allowNativeRdbVersion,
       canaryWrite,
       flushTarget: inputs.flushTarget,
+      tuneSource: inputs.tuneSource,
+      ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
     },
   );
   if (outcome.error !== undefined) throw outcome.error;

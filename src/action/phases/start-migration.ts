@@ -15,7 +15,9 @@ import {
 } from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
+import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
+import { givenSyncInputs } from '../sync-inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
 import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
@@ -50,6 +52,8 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   const route = running ?? (await chooseRoute(setting));
   found.route(route);
   found.outputs({ route });
+  const unused = route === 'native' ? givenSyncInputs(inputs) : [];
+  if (unused.length > 0) found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
   const { adopted } = await openMigration(setting, route);
   try {
     if (route === 'native') await startNative(setting, running !== undefined);
@@ -111,7 +115,14 @@ function openMigration(
 async function startReplica({ inputs, world, found, host, endpoints }: Setting): Promise<void> {
   const outcome = await runHostJobUntil(
     { inputs, world, host },
-    { kind: 'sync', ...endpoints, flushTarget: inputs.flushTarget },
+    {
+      kind: 'sync',
+      ...endpoints,
+      flushTarget: inputs.flushTarget,
+      tuneSource: inputs.tuneSource,
+      ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
+      ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
+    },
     { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
   );
   found.part({ sync: outcome.state, report: outcome.report });

@@ -6,8 +6,10 @@ import { formatAddress } from '../../contract/endpoint.ts';
 import type { HostReplyOf } from '../../contract/host-commands.ts';
 import { listEvents } from '../aws/events.ts';
 import { describeTarget } from '../aws/target.ts';
+import { optional } from '../input-readers.ts';
 import { runHostJob } from './host-job.ts';
 import type { RunPhase } from './phase.ts';
+import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs } from './target-endpoint.ts';
 
 /** Says where the migration stands. */
@@ -26,7 +28,13 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
   const host = await world.openHost(inputs);
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
   const seen = await host.call({ command: 'status', ...identity });
-  found.part({ jobs: seen.jobs, ...(seen.migration === undefined ? {} : { migration: seen.migration }) });
+  found.part({
+    jobs: seen.jobs,
+    ...optional('migration', seen.migration),
+    ...optional('tuning', seen.tuning),
+  });
+  const isSyncing = seen.jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
+  if (seen.tuning !== undefined && !isSyncing) found.warn(describeTuning(seen.tuning));
   found.outputs({ 'migration-status': migrationStatus(seen) });
   const { migration } = seen;
   if (migration === undefined) return;

@@ -17,13 +17,17 @@ import { eventSection, syncSections, syncVerdict } from './sync-progress.ts';
 import type { StatusView } from './views.ts';
 
 const JOBS_MAX = 20;
+const SETTINGS_MAX = 20;
 
 /** Where the migration stands: the record on the host, its jobs, and the target as AWS sees it. */
 export function statusBody(view: StatusView): PhaseBody {
   return {
     verdict: verdict(view),
     sections: [
-      { weight: 'main', blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? [])] },
+      {
+        weight: 'main',
+        blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+      },
       ...syncSections(syncOf(view), undefined),
       eventSection(view.nativeEvents),
     ],
@@ -78,6 +82,16 @@ function targetTable({ target }: StatusView): Block | undefined {
       ['Engine', `${target.engine} ${target.engineVersion}`],
       ['Primary endpoint', target.primary === undefined ? undefined : code(target.primary)],
     ],
+  });
+}
+
+function tuningTable({ tuning }: StatusView): Block | undefined {
+  if (tuning === undefined) return undefined;
+  return table({
+    columns: leftColumns('Setting of the source', 'For the sync', 'Before'),
+    items: tuning.settings,
+    cells: ({ name, before, set }) => [code(name), code(set), code(before)],
+    maxRows: SETTINGS_MAX,
   });
 }
 

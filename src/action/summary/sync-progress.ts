@@ -95,7 +95,7 @@ function behind(job: JobState): string {
 
 function lag({ progress: { lagBytes, lagMs } }: JobState): string | undefined {
   if (lagBytes === undefined) return undefined;
-  return lagMs === undefined || lagBytes === 0
+  return lagMs === undefined || lagMs + lagBytes === 0
     ? formatBytes(lagBytes)
     : `${formatBytes(lagBytes)} (${formatDuration(lagMs)})`;
 }

@@ -1,5 +1,5 @@
 import type { Route } from '../../contract/finding.ts';
-import type { MigrationRecord } from '../../contract/host-commands.ts';
+import type { MigrationRecord, SourceTuning } from '../../contract/host-commands.ts';
 import type { JobState } from '../../contract/job-state.ts';
 import type {
   BackupReport,
@@ -68,6 +68,7 @@ export type StatusView = PhaseHead & {
   readonly phase: 'status';
   readonly migration?: MigrationRecord | undefined;
   readonly jobs?: readonly JobState[] | undefined;
+  readonly tuning?: SourceTuning | undefined;
   readonly target?: TargetState | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };

@@ -6,6 +6,7 @@ import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { openClient } from '../redis/client.ts';
+import { describeRestored, restoreSource } from '../tune/restore.ts';
 import { compareAll } from '../verify/compare.ts';
 import { correctExpiries } from './correct-expiries.ts';
 import { drain } from './drain.ts';
@@ -37,14 +38,19 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
     target: await resolveAccess('target', request.target, context.resolveSecret),
   };
   if (earlier !== undefined && 'report' in earlier) {
-    if (await isFenced(cutover))
-      return earlier.step === 'completed' ? earlier.report : handOver(cutover, earlier.report);
+    if (await isFenced(cutover)) {
+      const report = earlier.step === 'completed' ? earlier.report : await handOver(cutover, earlier.report);
+      await restoreSettings(cutover);
+      return report;
+    }
     if (earlier.step === 'completed') throw fenceLost(cutover.source, earlier.report);
   }
   await startOver(cutover);
   const report = await proveBehindFence(cutover);
   writeCutoverStep(directory, request, { step: 'handing-over', report });
-  return handOver(cutover, report);
+  const handedOver = await handOver(cutover, report);
+  await restoreSettings(cutover);
+  return handedOver;
 };
 
 type Cutover = {
@@ -187,6 +193,19 @@ async function handOver(
   writeCutoverStep(context.directory, request, { step: 'completed', report });
   context.log(`The target ${target.address} has taken over.`);
   return report;
+}
+
+/**
+ * Restores what a sync that died could not: one that was stopped has done it itself. The target has taken over by now,
+ * so a source that is gone does not make the cutover fail; `status` shows what is left, and cleanup tries again.
+ */
+async function restoreSettings({ request, context }: Cutover): Promise<void> {
+  try {
+    const restored = await restoreSource({ ...context, source: request.source });
+    if (restored !== undefined) context.log(`source settings ${describeRestored(restored)}`);
+  } catch (error) {
+    context.log(errorText(error));
+  }
 }
 
 function enter({ request, context }: Cutover, step: 'fencing' | 'draining' | 'proving'): void {

@@ -10,6 +10,7 @@ import { type Client, openClient } from '../redis/client.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
+import { describeRestored, restoreSource } from '../tune/restore.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
@@ -17,7 +18,7 @@ import { forgetCutover, readCutoverStep } from './state.ts';
 type Request = Parameters<Job<'rollback'>>[0];
 
 /**
- * Stops the jobs of the migration, lifts the fence and releases the target.
+ * Stops the jobs of the migration, lifts the fence, restores the settings of the source and releases the target.
  *
  * The source comes first, and every step is tried whatever became of the others: a target that is gone must not keep
  * the source fenced. What failed is thrown at the end, with the outcome of every step in the message.
@@ -48,6 +49,7 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
     await take(`stop ${kind}`, () => stopJob(kind, context));
   }
   await take('lift fence', () => releaseSource(request, context));
+  await take('restore settings', () => restoreSettings(request, context));
   await take('release target', () => releaseTarget(request, context));
   if (failures.length > 0) throw rollbackFailed(failures[0], steps);
   forgetCutover(context.directory);
@@ -70,6 +72,11 @@ async function releaseSource(request: Request, context: JobContext): Promise<str
   }
   await liftFence(client, context.directory);
   return 'lifted, with the settings as they were found';
+}
+
+async function restoreSettings({ source }: Request, context: JobContext): Promise<string> {
+  const restored = await restoreSource({ ...context, source });
+  return restored === undefined ? 'there were none' : describeRestored(restored);
 }
 
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, rmSync, statfsSync } from 'node:fs';
 import { freemem, hostname } from 'node:os';
 import { join } from 'node:path';
-import { formatAddress } from '../../contract/endpoint.ts';
+import { formatAddress, type SecretReference } from '../../contract/endpoint.ts';
 import {
   type HostCommand,
   type HostReplyOf,
@@ -12,12 +12,15 @@ import {
 import { CONTRACT_VERSION } from '../../contract/version.ts';
 import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
-import { MigrationError } from '../../core/errors.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
+import type { Secret } from '../../core/secret.ts';
 import { isFenceRecorded } from '../cutover/fence.ts';
 import { isCutoverProved } from '../cutover/state.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
 import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
+import { describeTuning } from '../tune/record.ts';
+import { restoreSource } from '../tune/restore.ts';
 import { withLock } from './lock.ts';
 import { startJob } from './start-job.ts';
 
@@ -28,6 +31,7 @@ export type HostRuntime = {
   readonly supervisor: Supervisor;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
 };
 
 /**
@@ -79,7 +83,7 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'remove':
       refuseWhileRunning(store);
       refuseWhileOpen(store);
-      return { removed: removeState(store, runtime) };
+      return removeMigration(store, runtime);
     default:
       return assertNever(command);
   }
@@ -177,7 +181,12 @@ function otherMigrationOnto(
 function status(store: MigrationStore): HostReplyOf<'status'> {
   const migration = store.readMigration();
   const jobs = JOB_KINDS.flatMap((kind) => store.readState(kind) ?? []);
-  return { ...(migration === undefined ? {} : { migration }), jobs };
+  const tuning = describeTuning(store.directory);
+  return {
+    ...(migration === undefined ? {} : { migration }),
+    jobs,
+    ...(tuning === undefined ? {} : { tuning }),
+  };
 }
 
 function reportPage(
@@ -194,6 +203,22 @@ function reportPage(
     sha256: createHash('sha256').update(content).digest('hex'),
     dataBase64: content.subarray(offset, offset + REPORT_PAGE_BYTES_MAX).toString('base64'),
   };
+}
+
+/**
+ * Restores the source first, where a sync has left settings. Once the target has taken over, the source may be gone
+ * for good, and what is left to restore there is only told.
+ */
+async function removeMigration(store: MigrationStore, runtime: HostRuntime): Promise<HostReplyOf<'remove'>> {
+  let notRestored: string | undefined;
+  try {
+    await restoreSource({ ...runtime, directory: store.directory });
+  } catch (error) {
+    if (store.readMigration()?.completedAtMs === undefined) throw error;
+    notRestored = errorText(error);
+  }
+  const removed = removeState(store, runtime);
+  return { removed, ...(notRestored === undefined ? {} : { notRestored }) };
 }
 
 function removeState(store: MigrationStore, runtime: HostRuntime): string[] {

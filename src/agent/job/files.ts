@@ -44,6 +44,28 @@ export function writeFileAtomically(
   }
 }
 
+/**
+ * As {@link writeFileAtomically}, and the new name is on the disk as well when it returns: for what a power cut must not
+ * undo, at the price of a second sync.
+ *
+ * @throws host-state-unwritable
+ */
+export function writeFileDurably(path: string, content: string | Uint8Array): void {
+  writeFileAtomically(path, content);
+  try {
+    const folder = openSync(dirname(path), 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  } catch (error) {
+    throw new MigrationError('host-state-unwritable', `Cannot sync ${dirname(path)}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 /** Reads a file, or undefined when there is none. */
 export function readFileIfThere(path: string): Buffer | undefined {
   try {

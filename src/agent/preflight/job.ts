@@ -71,7 +71,7 @@ function judge(examination: {
   else {
     const { facts } = source;
     rulings.push(...SOURCE_RULES.map((rule) => rule(facts)));
-    rulings.push(...REPLICATION_RULES.map((rule) => rule(facts)));
+    rulings.push(...REPLICATION_RULES.map((rule) => rule(facts, request)));
     rulings.push(...NATIVE_SOURCE_RULES.map((rule) => rule(facts, request)));
   }
   if (target.facts === undefined) rulings.push(unexamined('Target', target.error));

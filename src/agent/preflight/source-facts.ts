@@ -3,19 +3,17 @@ import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
-import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { readSetting } from '../redis/server-setting.ts';
+import { readTunables, type SettingValues } from '../tune/settings.ts';
+import { readSourceLoad, type SourceLoad } from '../tune/source-load.ts';
 import {
   askPermission,
   type CommonFacts,
   denialText,
-  numberField,
   type Permission,
   readCommonFacts,
 } from './server-facts.ts';
 
-/** Between the two looks at the write rate. */
-const RATE_SAMPLE_MS = 500;
 /** The most keys whose type is looked at for data of modules; more would be load on the source. */
 const SAMPLE_KEYS_MAX = 2000;
 const SCAN_COUNT = 250;
@@ -34,16 +32,13 @@ export type SourceFacts = CommonFacts & {
   /** Names of modules; undefined where MODULE LIST is denied. */
   readonly modules: readonly string[] | undefined;
   readonly sample: { readonly keys: number; readonly moduleTypes: readonly string[] };
-  readonly writeBytesPerSecond: number;
-  /** Of replicas; undefined where CONFIG is denied. */
-  readonly outputBuffer: OutputBufferLimit | undefined;
-};
-
-/** `client-output-buffer-limit replica <hard> <soft> <seconds>`; 0 is no limit. */
-export type OutputBufferLimit = {
-  readonly hardBytes: number;
-  readonly softBytes: number;
-  readonly softSeconds: number;
+  readonly load: SourceLoad;
+  /** The settings that a sync may change; undefined where CONFIG is denied. */
+  readonly tunables: SettingValues | undefined;
+  /** Whether the user may change them. */
+  readonly tuning: Permission;
+  /** Whether the sync may send the canaries by which it measures its lag. */
+  readonly canaries: Permission;
 };
 
 /**
@@ -66,8 +61,10 @@ export async function gatherSourceFacts(
     fence: await probeFence(client),
     modules: await readModules(client),
     sample: await sampleTypes(access, common),
-    writeBytesPerSecond: await measureWriteRate(client, common.info, { clock, signal }),
-    outputBuffer: await readOutputBuffer(client),
+    load: await readSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
+    tunables: await readTunablesIfAllowed(client),
+    tuning: await askPermission(client, 'CONFIG', 'SET', 'rdbcompression', 'no'),
+    canaries: await askPermission(client, 'PUBLISH', '__valkey-migrate__', ''),
   };
 }
 
@@ -165,33 +162,13 @@ async function sampleDatabase(client: Client, keysMax: number): Promise<string[]
   return types;
 }
 
-/**
- * Bytes of the replication stream per second. Without a backlog the offset stands still, and what the clients send
- * in all stands for what they write.
- */
-async function measureWriteRate(
-  client: Client,
-  before: ServerInfo,
-  { clock, signal }: { clock: Clock; signal: AbortSignal },
-): Promise<number> {
-  if (before.fields.get('repl_backlog_active') !== '1') {
-    return numberField(before, 'instantaneous_input_kbps') * 1024;
+async function readTunablesIfAllowed(client: Client): Promise<SettingValues | undefined> {
+  try {
+    return await readTunables(client);
+  } catch (error) {
+    denialText(error);
+    return undefined;
   }
-  const first = await readServerInfo(client);
-  const startedAtMs = clock.nowMs();
-  await clock.sleep(RATE_SAMPLE_MS, signal);
-  const second = await readServerInfo(client);
-  const seconds = Math.max(1, clock.nowMs() - startedAtMs) / 1000;
-  const written = numberField(second, 'master_repl_offset') - numberField(first, 'master_repl_offset');
-  return Math.max(0, written) / seconds;
-}
-
-/** `normal 0 0 0 slave 268435456 67108864 60 pubsub …`: `slave` in all versions, `replica` is only read. */
-async function readOutputBuffer(client: Client): Promise<OutputBufferLimit | undefined> {
-  const value = await readSettingIfAllowed(client, 'client-output-buffer-limit');
-  const match = /\b(?:slave|replica) (\d+) (\d+) (\d+)/.exec(value ?? '');
-  if (match === null) return undefined;
-  return { hardBytes: Number(match[1]), softBytes: Number(match[2]), softSeconds: Number(match[3]) };
 }
 
 async function readSettingIfAllowed(client: Client, name: string): Promise<string | undefined> {

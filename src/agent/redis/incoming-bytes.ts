@@ -30,6 +30,11 @@ export class IncomingBytes {
     this.#wake?.();
   }
 
+  /** Bytes that have arrived, and were neither read as a line nor handed over. */
+  get pendingBytes(): number {
+    return this.#pending.length;
+  }
+
   /** How often something has arrived. */
   get arrivals(): number {
     return this.#arrivals;

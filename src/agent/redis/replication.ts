@@ -1,8 +1,10 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import type { RateLimit } from '../../core/rate-limit.ts';
 import { backoffDelaysMs, type RetryPolicy, retry } from '../../core/retry.ts';
 import type { Access } from './access.ts';
+import { limitCopy } from './copy-limit.ts';
 import { IncomingBytes, type Receiver } from './incoming-bytes.ts';
 import type { HistoryPlace } from './journal.ts';
 import { encodeCommands } from './raw-connection.ts';
@@ -39,6 +41,11 @@ export type ReplicationLink = AsyncDisposable & {
   readonly start: ReplicationStart;
   /** Reads how the RDB is framed: once, after a full start, before `pipeTo`. */
   readRdbFraming(signal: AbortSignal): Promise<RdbFraming>;
+  /**
+   * Takes no more bytes of the RDB per second than this until it is disposed; the stream is not held back. To be called
+   * between `readRdbFraming` and `pipeTo`.
+   */
+  limitCopy(options: { limit: RateLimit; framing: RdbFraming; signal: AbortSignal }): Disposable;
   /** Hands over what comes: the stream after a start in its middle, the RDB and the stream after a full one. */
   pipeTo(receiver: Receiver): void;
   /** Tells the source which offset the target has committed; it is not answered. */
@@ -180,6 +187,7 @@ function makeLink({ access, socket, incoming, start }: LinkParts): ReplicationLi
   return {
     start,
     readRdbFraming: async (signal) => parseFraming(access, await incoming.readLine(signal)),
+    limitCopy: (options) => limitCopy({ ...options, socket, arrivedBytes: incoming.pendingBytes }),
     pipeTo: (receiver) => incoming.pipeTo(receiver),
     acknowledge: (offset) => {
       if (socket.writable) socket.write(encodeCommands([['REPLCONF', 'ACK', String(offset)]]));

@@ -46,6 +46,8 @@ export class Feeding {
   readonly #ending = new AbortController();
   readonly #signal: AbortSignal;
   #link: ReplicationLink | undefined;
+  /** Keeps the RDB to the rate that is allowed. */
+  #limited: Disposable | undefined;
   #isCut = false;
   #reconnecting: Promise<void> | undefined;
 
@@ -85,7 +87,9 @@ export class Feeding {
   /** Takes everything that the source sends from now on, whether or not anybody reads it already. */
   begin(link: ReplicationLink, { replid, offset }: HistoryPlace): void {
     this.#link = link;
+    const limit = this.#options.meter.limits.source;
     const framing = link.readRdbFraming(this.#signal).then((read) => {
+      if (limit !== undefined) this.#limited = link.limitCopy({ limit, framing: read, signal: this.#signal });
       this.#attach(link);
       return read;
     });
@@ -131,6 +135,7 @@ export class Feeding {
   }
 
   #beginStream(place: HistoryPlace): void {
+    this.#limited?.[Symbol.dispose]();
     this.journal.beginStream(place);
     this.#link?.acknowledge(place.offset);
     if (!this.#isCut) return;

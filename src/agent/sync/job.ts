@@ -1,11 +1,15 @@
+import type { JobRequestOf } from '../../contract/jobs.ts';
 import type { SyncReport } from '../../contract/reports.ts';
+import { RateLimit } from '../../core/rate-limit.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
+import { openTuning } from '../tune/source-tuning.ts';
 import { CopyBudget } from './copy-budget.ts';
 import { HistoryLost } from './feeding.ts';
-import { Meter } from './meter.ts';
+import { Meter, type SyncLimits } from './meter.ts';
 import { isPassing, Patience } from './patience.ts';
+import { publishCanaries } from './publish-canaries.ts';
 import { runSession, type SyncWorld } from './session.ts';
 import { SourceFeed } from './source-feed.ts';
 
@@ -24,17 +28,29 @@ const REPORT_MS = 250;
  */
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
-  const meter = new Meter(context.clock);
+  const meter = new Meter(context.clock, limitsOf(request, context));
   const source = await resolveAccess('source', request.source, resolveSecret);
   const target = await resolveAccess('target', request.target, resolveSecret);
   const spoolBytesMax = request.spoolBytesMax ?? SPOOL_BYTES_MAX;
+  const tuning = openTuning({
+    ...context,
+    isWanted: request.tuneSource ?? false,
+    source: request.source,
+    access: source,
+    sourceBytesPerSecondMax: request.sourceBytesPerSecondMax,
+    note: (text) => meter.note(text),
+  });
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
+  const { clock, log } = context;
+  const signal = AbortSignal.any([context.signal, done.signal]);
+  const canaries = publishCanaries({ access: source, meter, clock, log, signal });
   try {
     await using feed = new SourceFeed({ source, spoolBytesMax, meter, context });
     await syncUntilStopped({
       source,
       target,
+      tuning,
       flushTarget: request.flushTarget,
       holder: { migrationId, repository, hostId },
       meter,
@@ -44,10 +60,19 @@ export const runSync: Job<'sync'> = async (request, context) => {
     });
     return makeReport(meter);
   } finally {
+    await tuning.end();
     done.abort();
-    await reporting;
+    await Promise.all([reporting, canaries]);
   }
 };
+
+function limitsOf(request: JobRequestOf<'sync'>, { clock }: JobContext): SyncLimits {
+  const { sourceBytesPerSecondMax: source, targetCommandsPerSecondMax: target } = request;
+  return {
+    ...(source === undefined ? {} : { source: new RateLimit({ perSecond: source, clock }) }),
+    ...(target === undefined ? {} : { target: new RateLimit({ perSecond: target, clock }) }),
+  };
+}
 
 /** Runs one session after the other, as long as what ends them passes. */
 async function syncUntilStopped(world: SyncWorld): Promise<void> {

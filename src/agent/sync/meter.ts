@@ -1,7 +1,9 @@
 import type { Progress } from '../../contract/job-state.ts';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
-import { formatBytes } from '../../core/units.ts';
+import type { RateLimit } from '../../core/rate-limit.ts';
+import { formatBytes, formatCount } from '../../core/units.ts';
+import { Canaries } from './canaries.ts';
 
 /** What a sync is doing, in the order in which it happens. */
 export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live';
@@ -10,6 +12,9 @@ export type Stage = 'connecting' | 'waiting' | 'copying' | 'catching-up' | 'live
 const NOTES_MAX = 10;
 /** The sync counts as live when the target is behind by less than this. */
 const LIVE_LAG_BYTES = 64 * 1024;
+
+/** What a sync keeps to, where it was told to: bytes of the copy from the source, commands to the target. */
+export type SyncLimits = { readonly source?: RateLimit; readonly target?: RateLimit };
 
 /** Counts what a sync does over all its connections, and says how far it is. */
 export class Meter {
@@ -32,30 +37,46 @@ export class Meter {
   rdbBytes: number | undefined;
   /** The greatest offset that the source is known to have reached. */
   sourceOffset = 0;
-  /** What the target has committed; undefined until the stream has begun. */
-  checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
   /** Whether the connection to the source is being made anew, while the target goes on with what has arrived. */
   isSourceLost = false;
   /** What waits on the disk of the host; undefined before there was a connection. */
   spool: { readonly bytes: number } | undefined;
+  readonly canaries: Canaries;
+  readonly limits: SyncLimits;
   readonly #clock: Clock;
+  #checkpoint: Checkpoint | undefined;
   readonly #notes: string[] = [];
   #expectedKeys = 0;
-  #sourceWaitMs = 0;
-  #targetWaitMs = 0;
-  #waitingFor: { side: 'source' | 'target'; sinceMs: number } | undefined;
-  #last = { atMs: 0, keys: 0, bytes: 0 };
+  #percent = 0;
+  #waitedMs: Record<Side, number> = { source: 0, target: 0 };
+  #heldMs: Record<Side, number> = { source: 0, target: 0 };
+  #waitingFor: { side: Side; sinceMs: number } | undefined;
+  #last = { atMs: 0, keys: 0, bytes: 0, lagBytes: 0 };
   #rates = { keysPerSecond: 0, bytesPerSecond: 0 };
+  /** By how much the lag shrinks. */
+  #catchUpBytesPerSecond = 0;
   #spanStartMs: number;
   /** Where the stream of this attempt began. */
   #streamStart = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, limits: SyncLimits = {}) {
     this.#clock = clock;
+    this.limits = limits;
+    this.canaries = new Canaries(clock);
     this.#spanStartMs = clock.nowMs();
     this.#last.atMs = this.#spanStartMs;
+  }
+
+  /** What the target has committed; undefined until the stream has begun. */
+  get checkpoint(): Checkpoint | undefined {
+    return this.#checkpoint;
+  }
+
+  set checkpoint(checkpoint: Checkpoint | undefined) {
+    this.#checkpoint = checkpoint;
+    if (checkpoint !== undefined) this.canaries.committed(checkpoint.offset);
   }
 
   /** Bytes of the source's stream that the target has not committed. */
@@ -80,11 +101,13 @@ export class Meter {
     this.copiedKeys = 0;
     this.copiedBytes = 0;
     this.#expectedKeys = expectedKeys;
+    this.#percent = 0;
+    this.canaries.forget();
     this.copyStartedAtMs = this.#clock.nowMs();
     this.#streamStart = 0;
     this.checkpoint = undefined;
     this.sourceOffset = 0;
-    this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0 };
+    this.#last = { atMs: this.copyStartedAtMs, keys: this.appliedCommands, bytes: 0, lagBytes: 0 };
   }
 
   /** At least so many keys will come. */
@@ -148,28 +171,50 @@ export class Meter {
   }
 
   #allNotes(): string[] {
+    const { source, target } = this.limits;
     const spooled = this.spool?.bytes ?? 0;
-    return spooled === 0 ? [...this.#notes] : [...this.#notes, `spooled on disk: ${formatBytes(spooled)}`];
+    return [
+      ...this.#notes,
+      ...(source === undefined || this.stage !== 'copying'
+        ? []
+        : [`the copy takes at most ${formatBytes(source.perSecond)}/s from the source`]),
+      ...(target === undefined
+        ? []
+        : [`the target gets at most ${formatCount(target.perSecond)} commands/s`]),
+      ...(spooled === 0 ? [] : [`spooled on disk: ${formatBytes(spooled)}`]),
+    ];
   }
 
+  /** Never less than was said before of the same copy, and 100 only when all of it is in the target. */
   #share(): { percent?: number; etaMs?: number } {
-    if (this.stage === 'live' || this.stage === 'catching-up') return { percent: 100 };
+    if (this.streamsStarted > 0 && this.checkpoint !== undefined) {
+      const rate = this.#catchUpBytesPerSecond;
+      if (this.stage !== 'catching-up' || rate <= 0) return { percent: 100 };
+      return { percent: 100, etaMs: Math.round((1000 * this.lagBytes) / rate) };
+    }
     if (this.stage !== 'copying') return {};
     const done = this.rdbBytes === undefined ? this.copiedKeys : this.copiedBytes;
     const total = this.rdbBytes ?? this.#expectedKeys;
     if (total === 0) return {};
-    const percent = Math.min(100, (100 * done) / total);
+    this.#percent = Math.max(this.#percent, Math.min(COPYING_PERCENT_MAX, (100 * done) / total));
+    const percent = this.#percent;
     if (done === 0) return { percent };
     const elapsedMs = this.#clock.nowMs() - this.copyStartedAtMs;
     return { percent, etaMs: Math.round(Math.max(0, (elapsedMs / done) * (total - done))) };
   }
+
   #bytes(): number {
     return this.copiedBytes + Math.max(0, this.#committedOffset - this.#streamStart);
   }
 
+  /** By canaries; where there are none, since the oldest bytes that are not committed arrived at this host. */
   #lagMs(): number {
+    // Behind by nothing, one that has not arrived is not in the stream.
+    const canaryMs = this.lagBytes === 0 ? this.canaries.arrivedLagMs : this.canaries.lagMs;
+    if (canaryMs !== undefined) return canaryMs;
     if (this.lagBytes === 0) return 0;
-    if (this.oldestPendingAtMs !== undefined) return this.#clock.nowMs() - this.oldestPendingAtMs;
+    if (this.oldestPendingAtMs !== undefined)
+      return Math.max(0, this.#clock.nowMs() - this.oldestPendingAtMs);
     const { bytesPerSecond } = this.#rates;
     return bytesPerSecond === 0 ? 0 : Math.round((1000 * this.lagBytes) / bytesPerSecond);
   }
@@ -184,42 +229,49 @@ export class Meter {
       keysPerSecond: Math.round(Math.max(0, keys - this.#last.keys) / seconds),
       bytesPerSecond: Math.round(Math.max(0, bytes - this.#last.bytes) / seconds),
     };
-    this.#last = { atMs, keys, bytes };
+    this.#catchUpBytesPerSecond = (this.#last.lagBytes - this.lagBytes) / seconds;
+    this.#last = { atMs, keys, bytes, lagBytes: this.lagBytes };
   }
 
-  /** Who was waited for longer, if that is worth a word; what nobody waits for is done by the host itself. */
-  #bottleneck(): { bottleneck?: 'source' | 'host' | 'target' } {
+  /**
+   * Who was waited for longer, if that is worth a word; what nobody waits for is done by the host itself. What a limit
+   * held back is not the fault of the side behind it.
+   */
+  #bottleneck(): Pick<Progress, 'bottleneck'> {
     const nowMs = this.#clock.nowMs();
     if (this.#waitingFor !== undefined) {
-      this.#addWait(this.#waitingFor.side, nowMs - this.#waitingFor.sinceMs);
+      this.#waitedMs[this.#waitingFor.side] += nowMs - this.#waitingFor.sinceMs;
       this.#waitingFor.sinceMs = nowMs;
     }
-    const [source, target, span] = [this.#sourceWaitMs, this.#targetWaitMs, nowMs - this.#spanStartMs];
-    this.#sourceWaitMs = 0;
-    this.#targetWaitMs = 0;
+    const waitedMs = this.#waitedMs;
+    const spanMs = nowMs - this.#spanStartMs;
+    const heldBeforeMs = this.#heldMs;
+    this.#heldMs = { source: this.limits.source?.heldMs ?? 0, target: this.limits.target?.heldMs ?? 0 };
+    this.#waitedMs = { source: 0, target: 0 };
     this.#spanStartMs = nowMs;
     const isAtRest = this.stage === 'live' && this.lagBytes < LIVE_LAG_BYTES;
     if (isAtRest || this.stage === 'connecting' || this.stage === 'waiting') return {};
-    if (source + target < span / 2) return { bottleneck: 'host' };
-    return { bottleneck: source >= target ? 'source' : 'target' };
+    if (waitedMs.source + waitedMs.target < spanMs / 2) return { bottleneck: 'host' };
+    const side = waitedMs.source >= waitedMs.target ? 'source' : 'target';
+    const heldMs = this.#heldMs[side] - heldBeforeMs[side];
+    return { bottleneck: heldMs >= waitedMs[side] / 2 ? 'throttle' : side };
   }
 
-  async #wait<Result>(side: 'source' | 'target', promise: Promise<Result>): Promise<Result> {
+  async #wait<Result>(side: Side, promise: Promise<Result>): Promise<Result> {
     const waiting = { side, sinceMs: this.#clock.nowMs() };
     this.#waitingFor = waiting;
     try {
       return await promise;
     } finally {
       this.#waitingFor = undefined;
-      this.#addWait(side, this.#clock.nowMs() - waiting.sinceMs);
+      this.#waitedMs[side] += this.#clock.nowMs() - waiting.sinceMs;
     }
-  }
-
-  #addWait(side: 'source' | 'target', durationMs: number): void {
-    if (side === 'source') this.#sourceWaitMs += durationMs;
-    else this.#targetWaitMs += durationMs;
   }
 }
 
+type Side = 'source' | 'target';
+
 /** Rates over less time than this say nothing. */
 const RATE_SECONDS_MIN = 0.2;
+/** As long as anything of the copy is missing. */
+const COPYING_PERCENT_MAX = 99.9;

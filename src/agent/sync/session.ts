@@ -5,6 +5,7 @@ import { type Client, openClient } from '../redis/client.ts';
 import { SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { countKeys, type ServerInfo } from '../redis/server-info.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
+import type { Tuning } from '../tune/source-tuning.ts';
 import { type Holder, markForReconcile, planStart, readTargetContent, type StartPlan } from './claim.ts';
 import type { CopyBudget } from './copy-budget.ts';
 import type { Meter } from './meter.ts';
@@ -18,6 +19,7 @@ import { TargetWriter, type WriteFailure } from './target-writer.ts';
 export type SyncWorld = {
   readonly source: Access;
   readonly target: Access;
+  readonly tuning: Tuning;
   readonly flushTarget: boolean;
   readonly holder: Holder;
   readonly meter: Meter;
@@ -46,6 +48,7 @@ export async function runSession(world: SyncWorld): Promise<void> {
   const facts = await inspectTarget(target);
   const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
   const plan = await prepareTarget(target, world);
+  if (plan.kind !== 'resume') await world.tuning.beforeCopy();
   meter.stage = 'waiting';
   const begun = plan.kind === 'resume' ? await feed.resume(plan.checkpoint) : await feed.begin();
   const info = begun.kind === 'full' ? (source ?? (await lookAtSource(world, facts))) : undefined;
@@ -74,6 +77,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     access: world.target,
     clientName: writerName(world.holder.migrationId),
     clock,
+    limit: meter.limits.target,
     onFailure: (happened) => {
       failure = happened;
       ended.abort(happened.error);
@@ -86,6 +90,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
   const supervision = supervise({ world, writer, signal: ended.signal });
   try {
     const start = await reachStream({ ...prepared, begun, writer, signal });
+    await world.tuning.atStream();
     meter.startStream(start);
     applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
     await applyUntilStopped(applier, world);

@@ -6,6 +6,7 @@ import { CommandReader } from '../redis/command-reader.ts';
 import { HeldBytes, type Part } from '../redis/held-bytes.ts';
 import type { Journal } from '../redis/journal.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { CANARY_CHANNEL } from './canaries.ts';
 import type { Meter } from './meter.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
@@ -44,7 +45,7 @@ const BATCH_COMMANDS_WORTH = 1000;
 /** Names that are looked up by their spelling; beyond it each is looked up anew. */
 const SPELLINGS_MAX = 4096;
 
-type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'swapdb' | 'data';
+type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'publish' | 'swapdb' | 'data';
 type KnownCommand = {
   readonly name: string;
   readonly id: number;
@@ -81,6 +82,8 @@ export class StreamApplier {
   #batchOpenedAtMs = 0;
   /** The batch of which the answer is awaited: complete when the target has answered so many commands. */
   #pending: { answers: number; checkpoint: Checkpoint; commands: number } | undefined;
+  /** A canary was taken from the stream that no checkpoint covers: it does not wait, since it measures the lag. */
+  #isCanaryDue = false;
   #isWritingLarge = false;
   #isQuietCheckpointDue = false;
   /** The offset up to which the source wants to know that we have come. */
@@ -142,7 +145,7 @@ export class StreamApplier {
       this.#askedOffset = undefined;
       link.acknowledge(this.#committed.offset);
     }
-    if (this.#isBatchOpen) this.#closeBatch();
+    if (this.#isBatchOpen || this.#isCanaryDue) this.#closeBatch();
   }
 
   /** Commits what is complete and waits for it: the end of a stream that is stopped, with the link still open. */
@@ -180,6 +183,10 @@ export class StreamApplier {
       case 'select':
         this.#db = Number(reader.text(1));
         return this.#write(command, undefined);
+      case 'publish':
+        if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
+        if (this.#options.meter.canaries.seen(reader.text(2), this.#offset)) this.#isCanaryDue = true;
+        return undefined;
       case 'swapdb':
         this.#keepClaimFromSwap();
         return this.#write(command, undefined);
@@ -236,15 +243,15 @@ export class StreamApplier {
 
   #openBatch(): void {
     if (this.#isBatchOpen) return;
-    const { meter, clock, writer } = this.#options;
+    const { link, meter, writer } = this.#options;
     this.#isBatchOpen = true;
-    this.#batchOpenedAtMs = clock.nowMs();
+    this.#batchOpenedAtMs = link.incoming.readArrivedAtMs;
     meter.oldestPendingAtMs ??= this.#batchOpenedAtMs;
     writer.write(['MULTI']);
   }
 
   #closeOrSchedule(): void {
-    if (this.#isBatchOpen) {
+    if (this.#isBatchOpen || this.#isCanaryDue) {
       this.#closeBatch();
       this.#options.writer.flush();
       return;
@@ -275,6 +282,7 @@ export class StreamApplier {
     this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
     if (this.#isBatchOpen) writer.write(['EXEC']);
     this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
+    this.#isCanaryDue = false;
     this.#isBatchOpen = false;
     this.#batchCommands = 0;
     writer.flush();
@@ -309,5 +317,6 @@ const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['EXEC', 'exec'],
   ['PING', 'ping'],
   ['REPLCONF', 'replconf'],
+  ['PUBLISH', 'publish'],
   ['SWAPDB', 'swapdb'],
 ]);

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type MigrationError, toMigrationError } from '../../core/errors.ts';
+import type { RateLimit } from '../../core/rate-limit.ts';
 import type { Access } from '../redis/access.ts';
 import { type Part, partBytes } from '../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
@@ -34,6 +35,8 @@ export type TargetWriterOptions = {
   /** Shown in CLIENT LIST of the target. */
   readonly clientName: string;
   readonly clock?: Clock;
+  /** The commands per second that may be written; several writers may share it. */
+  readonly limit?: RateLimit | undefined;
   /** Called once, when the target is lost or has refused something; nothing is written afterwards. */
   readonly onFailure: (failure: WriteFailure) => void;
   /** Called whenever answers have come. */
@@ -53,6 +56,8 @@ export class TargetWriter implements AsyncDisposable {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #scanner: ReplyScanner;
+  readonly #limit: RateLimit | undefined;
+  readonly #signal: AbortSignal;
   readonly #onFailure: (failure: WriteFailure) => void;
   readonly #onAnswers: () => void;
   /** The name of each unanswered command, by its number modulo the length. */
@@ -92,6 +97,8 @@ export class TargetWriter implements AsyncDisposable {
     this.#socket = socket;
     this.#clock = options.clock ?? systemClock;
     this.#answeredAtMs = this.#clock.nowMs();
+    this.#limit = options.limit;
+    this.#signal = options.signal;
     this.#onFailure = options.onFailure;
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
@@ -116,16 +123,22 @@ export class TargetWriter implements AsyncDisposable {
 
   /** Whether more can be written without waiting. */
   get hasRoom(): boolean {
+    return this.#hasCapacity && !(this.#limit?.isExhausted ?? false);
+  }
+
+  get #hasCapacity(): boolean {
     return (
       this.#bytes + this.#used - this.#answeredBytes < UNANSWERED_BYTES_MAX &&
       this.#commands - this.#scanner.count < UNANSWERED_COMMANDS_MAX
     );
   }
 
-  /** Waits until there is room. Throws what the target failed with. */
+  /** Waits until there is room. Throws what the target failed with, or while a limit holds back the signal's reason. */
   async room(): Promise<void> {
     this.flush();
-    while (!this.hasRoom) await this.#nextAnswers();
+    while (!this.#hasCapacity) await this.#nextAnswers();
+    await this.#limit?.ready(this.#signal);
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Writes what stands in the slot and waits until everything is answered. Throws what the target failed with. */
@@ -246,6 +259,7 @@ export class TargetWriter implements AsyncDisposable {
   }
 
   #register(name: number): void {
+    this.#limit?.take(1);
     this.#unansweredNames[this.#commands % this.#unansweredNames.length] = name;
     this.#commands += 1;
   }

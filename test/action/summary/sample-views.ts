@@ -114,6 +114,17 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       syncState('copying'),
       { ...syncState('done'), kind: 'preflight', status: 'succeeded', series: [] },
     ],
+    tuning: {
+      sourceAddress: '10.0.4.17:6379',
+      settings: [
+        { name: 'rdbcompression', before: 'yes', set: 'no' },
+        {
+          name: 'client-output-buffer-limit',
+          before: 'slave 268435456 67108864 60',
+          set: 'slave 1073741824 1073741824 60',
+        },
+      ],
+    },
     target: {
       status: 'available',
       engine: 'valkey',

@@ -6,6 +6,7 @@ import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
+import { readTuningRecord, writeTuningRecord } from '../../../src/agent/tune/record.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import {
@@ -99,6 +100,22 @@ describe('a cutover on the replica route', () => {
     expect(await claimOf(pair)).toBeUndefined();
   });
 
+  it('restores the settings of the source that a sync which died had left', async () => {
+    await using pair = await startLivePair();
+    const before = await readSettings(pair.source);
+    const settings = [
+      { name: 'repl-backlog-size' as const, before: '1048576', set: '9000000', span: 'sync' as const },
+    ];
+    writeTuningRecord(pair.source.directory, { source: endpointOf(pair.source), settings });
+    await pair.source.client().config('SET', 'repl-backlog-size', '9000000');
+    const context = contextOf(pair);
+    await runCutover(cutoverRequest(pair, 'replica'), context);
+    const fence = { 'min-replicas-to-write': '1000000', 'min-slaves-to-write': '1000000' };
+    expect(await readSettings(pair.source)).toEqual({ ...before, ...fence });
+    expect(context.lines).toContain('source settings restored: repl-backlog-size');
+    expect(readTuningRecord(pair.source.directory)).toBeUndefined();
+  });
+
   it.each([
     ['sync-not-running', undefined],
     ['sync-not-running', syncState('dead', 'live')],
@@ -159,6 +176,7 @@ describe('a rollback', () => {
       { step: 'stop backup', outcome: 'was not running' },
       { step: 'stop link', outcome: 'was not running' },
       { step: 'lift fence', outcome: 'there was none' },
+      { step: 'restore settings', outcome: 'there were none' },
       { step: 'release target', outcome },
     ]);
     expect(await pair.target.client().dbsize()).toBe(keys);

@@ -15,7 +15,7 @@ import {
   targetServer,
 } from '../../servers/start.ts';
 import { createTlsFiles } from '../../servers/tls.ts';
-import { endpointOf, jobContext } from '../cutover/job-context.ts';
+import { endpointOf, jobContext, readSettings } from '../cutover/job-context.ts';
 
 type Config = NonNullable<StartOptions['config']>;
 type Request = JobRequestOf<'preflight'>;
@@ -234,13 +234,60 @@ describe('preflight of the source', () => {
       while (!(await writer.info('replication')).includes('repl_backlog_active:1')) await writer.ping();
       const report = await examine(pair);
       expect(findingOf(report, 'output-buffer-small')?.remedy).toMatch(
-        /^CONFIG SET client-output-buffer-limit "replica \d+ \d+ 0"$/,
+        /^Give `tune-source: true`, or CONFIG SET client-output-buffer-limit "replica \d+ \d+ 0"$/,
       );
-      expect(findingOf(report, 'backlog-small')?.remedy).toMatch(/^CONFIG SET repl-backlog-size \d+$/);
+      expect(findingOf(report, 'backlog-small')?.remedy).toMatch(
+        // At such a rate it may be more than the memory has room for.
+        /^(Give `tune-source: true`, or )?CONFIG SET repl-backlog-size \d+$/,
+      );
+      const tuned = await examine(pair, { tuneSource: true });
+      expect(findingOf(tuned, 'output-buffer')?.detail).toContain('tune-source sets 256 MiB hard');
     } finally {
       written.abort();
       await writing;
     }
+  });
+});
+
+describe('preflight of the settings of the source', () => {
+  it('says what tune-source would set and gain, and sets nothing', async () => {
+    await using pair = await startPair();
+    const before = await readSettings(pair.source);
+    const without = findingOf(await examine(pair), 'source-tuning');
+    expect(without).toMatchObject({ status: 'pass' });
+    expect(without?.detail).toMatch(
+      /^With tune-source the sync would set: rdbcompression from "yes" to "no" \(/,
+    );
+    expect(without?.detail).toMatch(
+      /repl-diskless-sync-delay from "5" to "0".* A copy may take .*, and with it /,
+    );
+    const wanted = findingOf(await examine(pair, { tuneSource: true }), 'source-tuning');
+    expect(wanted?.detail).toMatch(
+      /^The sync sets, and restores afterwards: .*client-output-buffer-limit from "slave /,
+    );
+    const limited = await examine(pair, { tuneSource: true, sourceBytesPerSecondMax: 1_000_000 });
+    expect(findingOf(limited, 'source-tuning')?.detail).toContain(
+      'rdbcompression stays: the copy is limited',
+    );
+    expect(await readSettings(pair.source)).toEqual(before);
+  });
+
+  it('warns that tune-source has no effect where CONFIG is denied, and only where it is wanted', async () => {
+    const user = ['default on nopass ~* &* +@all', 'mover on >hard ~* &* +@all -config +config|get'];
+    await using pair = await startPair({ source: { user } });
+    const mover = {
+      source: {
+        ...endpointOf(pair.source),
+        username: 'mover',
+        password: { from: 'env' as const, name: 'hard' },
+      },
+    };
+    const report = await examine(pair, { ...mover, tuneSource: true });
+    expect(findingOf(report, 'source-tuning-denied')).toMatchObject({ status: 'warn' });
+    expect(findingOf(await examine(pair, mover), 'source-tuning')).toMatchObject({ status: 'pass' });
+    expect(findingOf(report, 'lag-canaries')).toMatchObject({ status: 'pass' });
+    await pair.source.client().call('ACL', 'SETUSER', 'mover', '-publish');
+    expect(findingOf(await examine(pair, mover), 'lag-canaries-denied')).toMatchObject({ status: 'warn' });
   });
 });
 

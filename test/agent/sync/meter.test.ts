@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Meter } from '../../../src/agent/sync/meter.ts';
 import type { Clock } from '../../../src/core/clock.ts';
+import { RateLimit } from '../../../src/core/rate-limit.ts';
 
 const REPLID = 'a'.repeat(40);
 
@@ -72,6 +73,72 @@ describe('the progress of a sync', () => {
     meter.checkpoint = { replid: REPLID, offset: 200_000, db: 0 };
     meter.oldestPendingAtMs = undefined;
     expect(meter.progress()).toMatchObject({ stage: 'live', percent: 100, lagBytes: 0, lagMs: 0 });
+  });
+
+  it('never goes back, and is 100 percent only when all is copied', () => {
+    const { meter } = makeMeter();
+    meter.startCopy({ rdbBytes: undefined, expectedKeys: 10 });
+    meter.copiedKeys = 5;
+    expect(meter.progress().percent).toBe(50);
+    meter.expectKeys(20);
+    expect(meter.progress().percent).toBe(50);
+    meter.copiedKeys = 30;
+    expect(meter.progress().percent).toBeLessThan(100);
+    meter.startStream({ replid: REPLID, offset: 1, db: 0 });
+    expect(meter.progress().percent).toBe(100);
+    meter.stage = 'connecting';
+    expect(meter.progress().percent).toBe(100);
+  });
+
+  it('has the lag of a canary, unless it is behind by nothing and the canary is not in the stream', () => {
+    const { meter, pass } = makeMeter();
+    meter.startStream({ replid: REPLID, offset: 1_000, db: 0 });
+    const { text, sentAtMs } = meter.canaries.message();
+    meter.canaries.expect(sentAtMs);
+    meter.sourceOffset = 2_000;
+    pass(400);
+    expect(meter.progress()).toMatchObject({ lagBytes: 1_000, lagMs: 400 });
+    meter.checkpoint = { replid: REPLID, offset: 2_000, db: 0 };
+    expect(meter.progress()).toMatchObject({ lagBytes: 0, lagMs: 0 });
+    meter.canaries.seen(text, 2_000);
+    meter.checkpoint = { replid: REPLID, offset: 2_000, db: 0 };
+    expect(meter.progress()).toMatchObject({ lagBytes: 0, lagMs: 400 });
+  });
+
+  it('names the throttle where a limit makes the wait, and the side where it does not', async () => {
+    let nowMs = 0;
+    const clock: Clock = {
+      nowMs: () => nowMs,
+      sleep: async (durationMs) => {
+        await Promise.resolve();
+        nowMs += durationMs;
+      },
+    };
+    const source = new RateLimit({ perSecond: 1_000_000, clock });
+    const meter = new Meter(clock, { source });
+    meter.startCopy({ rdbBytes: 10_000_000, expectedKeys: 0 });
+    source.take(1_100_000);
+    await meter.waitForSource(source.ready(new AbortController().signal));
+    expect(meter.progress()).toMatchObject({
+      bottleneck: 'throttle',
+      notes: [expect.stringMatching(/at most .*B\/s/)],
+    });
+    await meter.waitForSource(clock.sleep(1000, new AbortController().signal));
+    expect(meter.progress().bottleneck).toBe('source');
+  });
+
+  it('says when it will have caught up, as long as it does', () => {
+    const { meter, pass } = makeMeter();
+    meter.startStream({ replid: REPLID, offset: 1_000, db: 0 });
+    meter.sourceOffset = 10_001_000;
+    pass(1_000);
+    expect(meter.progress()).not.toHaveProperty('etaMs');
+    meter.checkpoint = { replid: REPLID, offset: 2_001_000, db: 0 };
+    pass(1_000);
+    expect(meter.progress()).toMatchObject({ stage: 'catching-up', lagBytes: 8_000_000, etaMs: 4_000 });
+    meter.sourceOffset += 1_000_000;
+    pass(1_000);
+    expect(meter.progress()).not.toHaveProperty('etaMs');
   });
 
   it('keeps a bounded number of notes', () => {

@@ -18,6 +18,9 @@ export type SyncRunOptions = {
   readonly target: ServerPlace;
   readonly flushTarget?: boolean;
   readonly spoolBytesMax?: number;
+  readonly tuneSource?: boolean;
+  readonly sourceBytesPerSecondMax?: number;
+  readonly targetCommandsPerSecondMax?: number;
   /** The folder of the migration, which stays; without it the sync has one of its own. */
   readonly directory?: string;
   readonly migrationId?: string;
@@ -82,7 +85,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       },
       target: endpoint(target, tls?.targetPort),
       flushTarget: options.flushTarget ?? false,
-      ...(options.spoolBytesMax === undefined ? {} : { spoolBytesMax: options.spoolBytesMax }),
+      ...chosen(options),
     },
     context,
   );
@@ -127,5 +130,16 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       await stop().catch(() => {});
       if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
+  };
+}
+
+/** What the request says only when it is given. */
+function chosen(options: SyncRunOptions) {
+  const { spoolBytesMax, tuneSource, sourceBytesPerSecondMax, targetCommandsPerSecondMax } = options;
+  return {
+    ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }),
+    ...(tuneSource === undefined ? {} : { tuneSource }),
+    ...(sourceBytesPerSecondMax === undefined ? {} : { sourceBytesPerSecondMax }),
+    ...(targetCommandsPerSecondMax === undefined ? {} : { targetCommandsPerSecondMax }),
   };
 }

@@ -1,26 +1,39 @@
+import type { JobRequestOf } from '../../../contract/jobs.ts';
 import { formatBytes, formatDuration } from '../../../core/units.ts';
+import {
+  BACKLOG_BYTES_LEAST,
+  BACKLOG_SECONDS,
+  expectedBufferBytes,
+  expectedCopyMs,
+  planTuning,
+  roundUp,
+  type Tunable,
+  type TuningPlan,
+} from '../../tune/plan.ts';
+import { type OutputBufferLimit, parseOutputBufferLimit, type TunableSetting } from '../../tune/settings.ts';
 import { pass, type Ruling, warn } from '../ruling.ts';
 import { numberField } from '../server-facts.ts';
-import type { OutputBufferLimit, SourceFacts } from '../source-facts.ts';
+import type { SourceFacts } from '../source-facts.ts';
 
-/** What a copy reaches at least, for the estimate of how long the source has to buffer writes. */
-const COPY_BYTES_PER_SECOND = 50 * 1024 * 1024;
-/** How long a lost connection should be bridged by the backlog, so that no new full copy is needed. */
-const BACKLOG_SECONDS = 60;
-const SMALLEST_ADVISED_BYTES = 64 * 1024 * 1024;
+type Request = Pick<JobRequestOf<'preflight'>, 'tuneSource' | 'sourceBytesPerSecondMax'>;
+type ReplicationRule = (source: SourceFacts, request: Request) => Ruling;
 
-/** Whether the source holds its writes long enough for a copy, and for a lost connection. */
-export const REPLICATION_RULES: readonly ((source: SourceFacts) => Ruling)[] = [
+/** Whether the source holds its writes long enough for a copy, and for a lost connection; and what tuning it would do. */
+export const REPLICATION_RULES: readonly ReplicationRule[] = [
   judgeOutputBuffer,
   judgeBacklog,
+  judgeTuning,
+  judgeCanaries,
 ];
 
-function judgeOutputBuffer(source: SourceFacts): Ruling {
+function judgeOutputBuffer(source: SourceFacts, request: Request): Ruling {
   const title = 'Replica output buffer of the source';
-  const limit = source.outputBuffer;
-  const copySeconds = source.server.usedMemoryBytes / COPY_BYTES_PER_SECOND;
-  const expectedBytes = source.writeBytesPerSecond * copySeconds;
-  const expected = `A copy of ${formatBytes(source.server.usedMemoryBytes)} may take ${formatDuration(copySeconds * 1000)}, in which ${formatBytes(expectedBytes)} of writes come up (${formatBytes(source.writeBytesPerSecond)}/s)`;
+  const tunable = tunableOf(source, request);
+  const copyMs = expectedCopyMs(tunable);
+  const expectedBytes = expectedBufferBytes(tunable);
+  const expected = `A copy of ${formatBytes(source.server.usedMemoryBytes)} may take ${formatDuration(copyMs)}, in which ${formatBytes(expectedBytes)} of writes come up (${formatBytes(source.load.writeBytesPerSecond)}/s)`;
+  const name = 'client-output-buffer-limit';
+  const limit = parseOutputBufferLimit(source.tunables?.get(name));
   if (limit === undefined) {
     return warn('output-buffer-unknown', {
       title,
@@ -28,27 +41,103 @@ function judgeOutputBuffer(source: SourceFacts): Ruling {
       remedy: `Make sure that client-output-buffer-limit replica allows ${formatBytes(2 * expectedBytes)}.`,
     });
   }
+  const isEnough = (one: OutputBufferLimit) => !isExceeded(one, 2 * expectedBytes, copyMs / 1000);
   const detail = `${expected}; the limit is ${describeLimit(limit)}.`;
-  if (!isExceeded(limit, 2 * expectedBytes, copySeconds)) return pass('output-buffer', { title, detail });
-  const advisedBytes = roundUp(4 * expectedBytes);
+  if (isEnough(limit)) return pass('output-buffer', { title, detail });
+  const advisedBytes = roundUp(Math.max(4 * expectedBytes, BACKLOG_BYTES_LEAST));
+  const planned = plannedValue(planTuning(tunable), name);
+  const raised = parseOutputBufferLimit(planned);
+  const wouldDo = raised !== undefined && isEnough(raised);
+  if (wouldDo && isTuned(source, request)) {
+    return pass('output-buffer', { title, detail: `${detail} tune-source sets ${describeLimit(raised)}.` });
+  }
   return warn('output-buffer-small', {
     title,
     detail,
-    remedy: `CONFIG SET client-output-buffer-limit "replica ${advisedBytes} ${advisedBytes} 0"`,
+    remedy: `${wouldDo ? 'Give `tune-source: true`, or ' : ''}CONFIG SET client-output-buffer-limit "replica ${advisedBytes} ${advisedBytes} 0"`,
   });
 }
 
-function judgeBacklog(source: SourceFacts): Ruling {
+function judgeBacklog(source: SourceFacts, request: Request): Ruling {
   const title = 'Replication backlog of the source';
+  const { writeBytesPerSecond } = source.load;
   const backlogBytes = numberField(source.info, 'repl_backlog_size');
-  const neededBytes = source.writeBytesPerSecond * BACKLOG_SECONDS;
-  const detail = `${formatBytes(backlogBytes)}, with ${formatBytes(source.writeBytesPerSecond)}/s of writes.`;
+  const neededBytes = writeBytesPerSecond * BACKLOG_SECONDS;
+  const detail = `${formatBytes(backlogBytes)}, with ${formatBytes(writeBytesPerSecond)}/s of writes.`;
   if (backlogBytes >= neededBytes) return pass('backlog', { title, detail });
+  const planned = Number(plannedValue(planTuning(tunableOf(source, request)), 'repl-backlog-size') ?? 0);
+  const wouldDo = planned >= neededBytes;
+  if (wouldDo && isTuned(source, request)) {
+    return pass('backlog', { title, detail: `${detail} tune-source sets ${formatBytes(planned)}.` });
+  }
+  const bridgedMs = (1000 * backlogBytes) / writeBytesPerSecond;
   return warn('backlog-small', {
     title,
-    detail: `${detail} A connection that is lost for ${formatDuration((1000 * backlogBytes) / source.writeBytesPerSecond)} costs a new full copy.`,
-    remedy: `CONFIG SET repl-backlog-size ${roundUp(2 * neededBytes)}`,
+    detail: `${detail} A connection that is lost for ${formatDuration(bridgedMs)} costs a new full copy.`,
+    remedy: `${wouldDo ? 'Give `tune-source: true`, or ' : ''}CONFIG SET repl-backlog-size ${roundUp(Math.max(2 * neededBytes, BACKLOG_BYTES_LEAST))}`,
   });
+}
+
+/** Says what tune-source sets or would set, and what the copy gains by it. */
+function judgeTuning(source: SourceFacts, request: Request): Ruling {
+  const title = 'Settings of the source for the sync';
+  const isWanted = request.tuneSource ?? false;
+  const { tuning, tunables } = source;
+  if (tunables === undefined || tuning.state === 'denied') {
+    const why = tuning.state === 'denied' ? tuning.detail : 'CONFIG GET is denied.';
+    if (!isWanted) return pass('source-tuning', { title, detail: `They cannot be changed: ${why}` });
+    return warn('source-tuning-denied', {
+      title,
+      detail: `tune-source has no effect, the sync goes on without: ${why}`,
+      remedy: 'Allow the user `+config|get +config|set`, or leave out `tune-source`.',
+    });
+  }
+  const plan = planTuning(tunableOf(source, request));
+  const { settings, copyMs, tunedCopyMs } = plan;
+  if (settings.length === 0) {
+    const detail = `Nothing to set; a copy may take ${formatDuration(copyMs)}.${describeLeft(plan)}`;
+    return pass('source-tuning', { title, detail });
+  }
+  const changes = settings.map(
+    ({ name, before, set, reason }) => `${name} from "${before}" to "${set}" (${reason})`,
+  );
+  const sets = isWanted ? 'The sync sets, and restores afterwards:' : 'With tune-source the sync would set:';
+  const takes = isWanted
+    ? `A copy may then take ${formatDuration(tunedCopyMs)} instead of ${formatDuration(copyMs)}.`
+    : `A copy may take ${formatDuration(copyMs)}, and with it ${formatDuration(tunedCopyMs)}.`;
+  const detail = `${sets} ${changes.join('; ')}.${describeLeft(plan)} ${takes}`;
+  return pass('source-tuning', { title, detail });
+}
+
+function judgeCanaries({ canaries }: SourceFacts): Ruling {
+  const title = 'Lag in milliseconds';
+  if (canaries.state !== 'denied') {
+    return pass('lag-canaries', {
+      title,
+      detail: 'It is measured by a PUBLISH a second on `__valkey-migrate__` at the source.',
+    });
+  }
+  return warn('lag-canaries-denied', {
+    title,
+    detail: `It is counted from the arrival at the host only: ${canaries.detail}`,
+    remedy: 'Allow the user `+publish &__valkey-migrate__`.',
+  });
+}
+
+function tunableOf(source: SourceFacts, { sourceBytesPerSecondMax }: Request): Tunable {
+  return { values: source.tunables ?? new Map(), load: source.load, sourceBytesPerSecondMax };
+}
+
+function isTuned({ tuning }: SourceFacts, { tuneSource }: Request): boolean {
+  return (tuneSource ?? false) && tuning.state !== 'denied';
+}
+
+function plannedValue({ settings }: TuningPlan, name: TunableSetting): string | undefined {
+  return settings.find((setting) => setting.name === name)?.set;
+}
+
+function describeLeft({ left }: TuningPlan): string {
+  return left.map(({ name, reason }) => ` ${name} stays: ${reason}.`).join('');
 }
 
 function isExceeded(
@@ -65,9 +154,4 @@ function describeLimit({ hardBytes, softBytes, softSeconds }: OutputBufferLimit)
   const hard = hardBytes === 0 ? 'no hard limit' : `${formatBytes(hardBytes)} hard`;
   const soft = softBytes === 0 ? 'no soft limit' : `${formatBytes(softBytes)} for ${softSeconds} s`;
   return `${hard}, ${soft}`;
-}
-
-/** The next power of two, which is easier to read than a computed number. */
-function roundUp(bytes: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(bytes, SMALLEST_ADVISED_BYTES)));
 }
