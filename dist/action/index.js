@@ -69923,7 +69923,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(861);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2684);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
@@ -69979,7 +69979,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 861:
+/***/ 2684:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70006,7 +70006,10 @@ var contract_endpoint = __nccwpck_require__(584);
 var host_commands = __nccwpck_require__(5062);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
 var jobs = __nccwpck_require__(1657);
+// EXTERNAL MODULE: ./lib/src/core/units.js
+var units = __nccwpck_require__(8187);
 ;// CONCATENATED MODULE: ./lib/src/action/input-readers.js
+
 
 
 /** The text of an input that must be given. @throws input-missing */
@@ -70042,6 +70045,17 @@ function readCount(read, name, { least, most }) {
     if (!(count >= least && count <= most))
         throw malformed(name, text, `a whole number from ${least} to ${most}`);
     return count;
+}
+/** A number of bytes such as `50MB`, or undefined where nothing is given. @throws input-malformed */
+function readBytes(read, name, { least }) {
+    const text = read(name);
+    if (text === '')
+        return undefined;
+    const bytes = (0,units/* parseBytes */.z_)(text);
+    if (bytes === undefined || bytes < least) {
+        throw malformed(name, text, `a number of bytes such as 50MB or 20 MiB, at least ${least}`);
+    }
+    return bytes;
 }
 /** `host:port`, or undefined where nothing is given. @throws input-malformed */
 function readAddress(read, name) {
@@ -70079,7 +70093,37 @@ function contradictory(message) {
     return new errors/* MigrationError */.Py('input-contradictory', message);
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/sync-inputs.js
+
+
+const TARGET_COMMANDS_PER_SECOND_MOST = 1_000_000_000;
+/** Reads `tune-source`, `max-source-load` and `max-target-ops`. @throws input-missing, input-malformed */
+function readSyncInputs(read) {
+    const isLimited = read('max-target-ops') !== '';
+    const commands = { least: jobs/* TARGET_COMMANDS_PER_SECOND_LEAST */.Yq, most: TARGET_COMMANDS_PER_SECOND_MOST };
+    return {
+        tuneSource: readFlag(read, 'tune-source'),
+        ...optional('sourceBytesPerSecondMax', readBytes(read, 'max-source-load', { least: jobs/* SOURCE_BYTES_PER_SECOND_LEAST */.BR })),
+        ...optional('targetCommandsPerSecondMax', isLimited ? readCount(read, 'max-target-ops', commands) : undefined),
+    };
+}
+/** Refuses what only a sync knows, on a route that has none. @throws input-contradictory */
+function refuseSyncInputs(sync) {
+    for (const name of givenSyncInputs(sync)) {
+        throw contradictory(`\`${name}\` is given, but \`route\` is "native".`);
+    }
+}
+/** The names of those that are given. */
+function givenSyncInputs(sync) {
+    return [
+        ...(sync.tuneSource ? ['tune-source'] : []),
+        ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
+        ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
+    ];
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/inputs.js
+
 
 
 
@@ -70260,12 +70304,16 @@ function readCopy(read, common) {
     if (route === 'replica' && allowNativeRdbVersion) {
         throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
     }
+    const sync = readSyncInputs(read);
+    if (route === 'native')
+        refuseSyncInputs(sync);
     return {
         ...readServers(read, common),
         route,
         nativeSourceAddress,
         allowNativeRdbVersion,
         flushTarget: readFlag(read, 'flush-target'),
+        ...sync,
     };
 }
 function readCompare(read) {
@@ -70287,8 +70335,6 @@ function readGate(read) {
 
 // EXTERNAL MODULE: ./node_modules/@aws-sdk/client-elasticache/dist-cjs/index.js
 var dist_cjs = __nccwpck_require__(4827);
-// EXTERNAL MODULE: ./lib/src/core/units.js
-var units = __nccwpck_require__(8187);
 // EXTERNAL MODULE: ./lib/src/action/aws/aws-error.js
 var aws_error = __nccwpck_require__(9357);
 // EXTERNAL MODULE: ./lib/src/action/aws/poll.js
@@ -70896,7 +70942,7 @@ function progressLog(world) {
     };
 }
 function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }) {
-    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, etaMs, bottleneck } = progress;
+    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs, etaMs, bottleneck } = progress;
     const parts = [
         `${kind}: ${status === 'running' ? stage : status}`,
         percent === undefined ? undefined : `${percent.toFixed(0)} %`,
@@ -70904,6 +70950,7 @@ function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }) 
         keysPerSecond > 0 ? `${(0,units/* formatCount */.B4)(keysPerSecond)} keys/s` : undefined,
         bytesPerSecond > 0 ? `${(0,units/* formatBytes */.z3)(bytesPerSecond)}/s` : undefined,
         lagBytes === undefined ? undefined : `lag ${(0,units/* formatBytes */.z3)(lagBytes)}`,
+        lagMs === undefined ? undefined : `${(0,units/* formatDuration */.a3)(lagMs)} behind`,
         etaMs === undefined ? undefined : `${(0,units/* formatDuration */.a3)(etaMs)} left`,
         bottleneck === undefined ? undefined : `waits for the ${bottleneck}`,
         `after ${(0,units/* formatDuration */.a3)(updatedAtMs - startedAtMs)}`,
@@ -70948,8 +70995,14 @@ function snapshotName(migrationId, nowMs) {
 const cleanup = async (inputs, world, found) => {
     const host = await world.openHost(inputs);
     const { migrationId } = inputs;
-    const { removed } = await host.call({ command: 'remove', migrationId, repository: world.repository });
+    const { removed, notRestored } = await host.call({
+        command: 'remove',
+        migrationId,
+        repository: world.repository,
+    });
     found.part({ removed });
+    if (notRestored !== undefined)
+        found.warn(notRestored);
     found.outputs({ 'migration-status': 'none' });
 };
 
@@ -76353,6 +76406,13 @@ async function requireGate(gate, world, warn) {
     throw new errors/* MigrationError */.Py(code, finding.detail, { remedy: finding.remedy });
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/phases/source-tuning.js
+/** Says what is left of a tuning that nobody restores by himself, and what restores it. */
+function describeTuning({ sourceAddress, settings }) {
+    const changes = settings.map(({ name, before, set }) => `${name} "${set}" instead of "${before}"`);
+    return `The source ${sourceAddress} still has settings of a sync that died: ${changes.join(', ')}. start-migration or rollback restores them, after completion cleanup.`;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/target-endpoint.js
 
 
@@ -76465,6 +76525,7 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 
 
 
+
 /** Fences the source, drains, proves the two sides equal, hands over, and says where the target is. */
 const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -76481,6 +76542,9 @@ const completeMigration = async (inputs, world, found) => {
         await requireGate(inputs.gate, world, found.warn);
         await cutOver(setting);
         await host.call({ command: 'complete', ...identity });
+        const { tuning } = await host.call({ command: 'status', ...identity });
+        if (tuning !== undefined)
+            found.warn(describeTuning(tuning));
     }
     else {
         found.warn(`The migration was completed at ${new Date(migration.completedAtMs).toISOString()}; nothing was done now.`);
@@ -76597,6 +76661,7 @@ function cutoverOutputs({ verification, writePauseMs }) {
 
 
 
+
 /** Looks at everything that a migration needs before anything is changed, and chooses the route. */
 const preflight = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -76627,6 +76692,8 @@ async function examine({ inputs, world, host, target, canaryWrite, }) {
         allowNativeRdbVersion: inputs.allowNativeRdbVersion,
         canaryWrite,
         flushTarget: inputs.flushTarget,
+        tuneSource: inputs.tuneSource,
+        ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
     });
     if (outcome.error !== undefined)
         throw outcome.error;
@@ -76738,6 +76805,8 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
 
 
 
+
+
 /** Starts the migration, or adopts it, and waits until the target follows the source. */
 const start_migration_startMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -76756,6 +76825,9 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const route = running ?? (await chooseRoute(setting));
     found.route(route);
     found.outputs({ route });
+    const unused = route === 'native' ? givenSyncInputs(inputs) : [];
+    if (unused.length > 0)
+        found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
     const { adopted } = await openMigration(setting, route);
     try {
         if (route === 'native')
@@ -76808,7 +76880,14 @@ function openMigration({ inputs, world, host, endpoints }, route) {
     return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
 }
 async function startReplica({ inputs, world, found, host, endpoints }) {
-    const outcome = await runHostJobUntil({ inputs, world, host }, { kind: 'sync', ...endpoints, flushTarget: inputs.flushTarget }, { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) });
+    const outcome = await runHostJobUntil({ inputs, world, host }, {
+        kind: 'sync',
+        ...endpoints,
+        flushTarget: inputs.flushTarget,
+        tuneSource: inputs.tuneSource,
+        ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
+        ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
+    }, { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) });
     found.part({ sync: outcome.state, report: outcome.report });
     found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
     if (outcome.error !== undefined)
@@ -76895,6 +76974,8 @@ async function forgetUnstarted({ inputs, world, found, host }) {
 
 
 
+
+
 /** Says where the migration stands. */
 const status_status = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -76911,7 +76992,14 @@ const status_status = async (inputs, world, found) => {
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     const seen = await host.call({ command: 'status', ...identity });
-    found.part({ jobs: seen.jobs, ...(seen.migration === undefined ? {} : { migration: seen.migration }) });
+    found.part({
+        jobs: seen.jobs,
+        ...optional('migration', seen.migration),
+        ...optional('tuning', seen.tuning),
+    });
+    const isSyncing = seen.jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
+    if (seen.tuning !== undefined && !isSyncing)
+        found.warn(describeTuning(seen.tuning));
     found.outputs({ 'migration-status': migrationStatus(seen) });
     const { migration } = seen;
     if (migration === undefined)
@@ -77492,7 +77580,7 @@ function behind(job) {
 function lag({ progress: { lagBytes, lagMs } }) {
     if (lagBytes === undefined)
         return undefined;
-    return lagMs === undefined || lagBytes === 0
+    return lagMs === undefined || lagMs + lagBytes === 0
         ? (0,units/* formatBytes */.z3)(lagBytes)
         : `${(0,units/* formatBytes */.z3)(lagBytes)} (${(0,units/* formatDuration */.a3)(lagMs)})`;
 }
@@ -77939,12 +78027,16 @@ function failedChecks({ preflight }) {
 
 
 const JOBS_MAX = 20;
+const SETTINGS_MAX = 20;
 /** Where the migration stands: the record on the host, its jobs, and the target as AWS sees it. */
 function statusBody(view) {
     return {
         verdict: status_verdict(view),
         sections: [
-            { weight: 'main', blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? [])] },
+            {
+                weight: 'main',
+                blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+            },
             ...syncSections(syncOf(view), undefined),
             eventSection(view.nativeEvents),
         ],
@@ -77999,6 +78091,16 @@ function targetTable({ target }) {
             ['Engine', `${target.engine} ${target.engineVersion}`],
             ['Primary endpoint', target.primary === undefined ? undefined : code(target.primary)],
         ],
+    });
+}
+function tuningTable({ tuning }) {
+    if (tuning === undefined)
+        return undefined;
+    return table({
+        columns: leftColumns('Setting of the source', 'For the sync', 'Before'),
+        items: tuning.settings,
+        cells: ({ name, before, set }) => [code(name), code(set), code(before)],
+        maxRows: SETTINGS_MAX,
     });
 }
 function jobTable(jobs) {
@@ -79408,7 +79510,7 @@ __nccwpck_require__.d(__webpack_exports__, {
   Tb: () => (/* binding */ migrationIdSchema)
 });
 
-// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, hostCommandSchema, hostRequestSchema, migrationRecordSchema
+// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, hostCommandSchema, hostRequestSchema, migrationRecordSchema, sourceTuningSchema
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
@@ -79452,10 +79554,11 @@ const progressSchema = schemas/* strictObject */.rej({
     bytesPerSecond: schemas/* number */.aig(),
     /** Bytes of the source's stream that the target has not committed yet. */
     lagBytes: schemas/* number */.aig().optional(),
+    /** From sending a mark to the source until the target has committed everything before it. */
     lagMs: schemas/* number */.aig().optional(),
     etaMs: schemas/* number */.aig().optional(),
-    /** What the job waits for most. */
-    bottleneck: schemas/* enum */.k5n(['source', 'network', 'host', 'target']).optional(),
+    /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
+    bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
     /** Anything else that is worth a row, such as reconnects: a few words each. */
     notes: schemas/* array */.YOg(schemas/* string */.YjP().max(300)).max(20),
 });
@@ -79495,6 +79598,11 @@ const migrationRecordSchema = schemas/* strictObject */.rej({
     /** Set when the target has taken over. */
     completedAtMs: schemas/* number */.aig().optional(),
 });
+/** What a sync has changed at its source and not restored yet. */
+const sourceTuningSchema = schemas/* strictObject */.rej({
+    sourceAddress: schemas/* string */.YjP(),
+    settings: schemas/* array */.YOg(schemas/* strictObject */.rej({ name: schemas/* string */.YjP(), before: schemas/* string */.YjP(), set: schemas/* string */.YjP() })),
+});
 /** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
 const REPORT_PAGE_BYTES_MAX = 15_000;
 const ofMigration = { migrationId: migrationIdSchema, repository: schemas/* string */.YjP() };
@@ -79510,7 +79618,7 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         target: endpoint/* endpointSchema */.Jd,
     }),
     /** Starts a job, or adopts the running one of the same kind. */
-    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('start'), ...ofMigration, job: jobs/* jobRequestSchema */.Yq }),
+    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('start'), ...ofMigration, job: jobs/* jobRequestSchema */.F5 }),
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('status'), ...ofMigration }),
     /** Asks a job to end at its next safe point; answers at once. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('stop'), ...ofMigration, kind: jobs/* jobKindSchema */.bF }),
@@ -79542,7 +79650,11 @@ const hostReplySchemas = {
     }),
     open: schemas/* strictObject */.rej({ migration: migrationRecordSchema, adopted: schemas/* boolean */.zMY() }),
     start: schemas/* strictObject */.rej({ state: jobStateSchema, adopted: schemas/* boolean */.zMY() }),
-    status: schemas/* strictObject */.rej({ migration: migrationRecordSchema.optional(), jobs: schemas/* array */.YOg(jobStateSchema) }),
+    status: schemas/* strictObject */.rej({
+        migration: migrationRecordSchema.optional(),
+        jobs: schemas/* array */.YOg(jobStateSchema),
+        tuning: sourceTuningSchema.optional(),
+    }),
     stop: schemas/* strictObject */.rej({ state: jobStateSchema.optional() }),
     report: schemas/* strictObject */.rej({
         /** Size and checksum of the whole gzipped report. */
@@ -79553,7 +79665,11 @@ const hostReplySchemas = {
     }),
     complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema }),
     forget: schemas/* strictObject */.rej({ forgotten: schemas/* boolean */.zMY() }),
-    remove: schemas/* strictObject */.rej({ removed: schemas/* array */.YOg(schemas/* string */.YjP()) }),
+    remove: schemas/* strictObject */.rej({
+        removed: schemas/* array */.YOg(schemas/* string */.YjP()),
+        /** Why the source of a completed migration still has settings of its sync, with what they were. */
+        notRestored: schemas/* string */.YjP().optional(),
+    }),
 };
 /** What travels to the host: the command in its envelope. */
 const hostRequestSchema = schemas/* strictObject */.rej({ contractVersion: schemas/* int */.Whr(), command: schemas/* unknown */.L5J() });
@@ -79570,7 +79686,9 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Yq: () => (/* binding */ jobRequestSchema),
+/* harmony export */   BR: () => (/* binding */ SOURCE_BYTES_PER_SECOND_LEAST),
+/* harmony export */   F5: () => (/* binding */ jobRequestSchema),
+/* harmony export */   Yq: () => (/* binding */ TARGET_COMMANDS_PER_SECOND_LEAST),
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
@@ -79593,6 +79711,10 @@ const targetFactsSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .r
     /** From the parameter group; undefined when it could not be read. */
     databases: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().optional(),
 });
+/** A source that can write less would take its replica for dead sooner or later. */
+const SOURCE_BYTES_PER_SECOND_LEAST = 1_000_000;
+/** Below this even the bookkeeping of a sync would not get through. */
+const TARGET_COMMANDS_PER_SECOND_LEAST = 100;
 /** Looks at both servers and chooses a route; changes nothing but, when allowed, one canary key. */
 const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
     kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('preflight'),
@@ -79608,6 +79730,9 @@ const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject 
     canaryWrite: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
     /** The target may hold foreign keys, because they will be flushed. */
     flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    /** As in {@link syncRequestSchema}. */
+    tuneSource: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY().optional(),
+    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
 });
 /** BGSAVE at the source with proof that it completed. */
 const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
@@ -79622,6 +79747,12 @@ const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .r
     flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
     /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
     spoolBytesMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0).optional(),
+    /** Change settings of the source for the time of the sync. */
+    tuneSource: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY().optional(),
+    /** The most bytes per second that the copy takes from the source; its stream is never held back. */
+    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+    /** The most commands per second that the target gets, in the copy and in the stream. */
+    targetCommandsPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(TARGET_COMMANDS_PER_SECOND_LEAST).optional(),
 });
 /** Native route: waits until the target's replication link to the source is up and caught up. */
 const linkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
@@ -80181,6 +80312,11 @@ const ERROR_CODES = {
         remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
         retryable: false,
     },
+    'tuning-not-restored': {
+        when: 'Settings of the source that were changed with `tune-source` could not be set back.',
+        remedy: 'Make the source reachable, with `+config|get +config|set` for its user, and run the phase again; or set the values by hand that the message names.',
+        retryable: true,
+    },
     'source-shrunk': {
         when: 'The target can only be reconciled with a full copy, and the source holds far fewer keys than it: the source may have lost its data.',
         remedy: 'Check the source. If it is right as it is, run rollback with `flush-target: true`, then start-migration; else the target holds the newer data.',
@@ -80290,7 +80426,8 @@ function errorText(error) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   B4: () => (/* binding */ formatCount),
 /* harmony export */   a3: () => (/* binding */ formatDuration),
-/* harmony export */   z3: () => (/* binding */ formatBytes)
+/* harmony export */   z3: () => (/* binding */ formatBytes),
+/* harmony export */   z_: () => (/* binding */ parseBytes)
 /* harmony export */ });
 /** Bytes in words: `0 B`, `512 B`, `1.5 KiB`, `230 MiB`. */
 function formatBytes(bytes) {
@@ -80317,6 +80454,25 @@ function formatDuration(durationMs) {
 /** A count with thousands separators: `1,234,567`. */
 function formatCount(count) {
     return Math.round(count).toLocaleString('en-US');
+}
+const BYTES_PER_UNIT = new Map([
+    ['', 1],
+    ['b', 1],
+    ['kb', 1000],
+    ['mb', 1000 ** 2],
+    ['gb', 1000 ** 3],
+    ['kib', 1024],
+    ['mib', 1024 ** 2],
+    ['gib', 1024 ** 3],
+]);
+/** Reads a number of bytes as people write it: `1000000`, `50MB`, `1.5 GiB`; undefined for anything else. */
+function parseBytes(text) {
+    const match = /^(\d{1,15}(?:\.\d{1,3})?) ?([A-Za-z]{0,3})$/.exec(text);
+    const unit = BYTES_PER_UNIT.get(match?.[2]?.toLowerCase() ?? '');
+    if (match === null || unit === undefined)
+        return undefined;
+    const bytes = Math.round(Number(match[1]) * unit);
+    return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 
