@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net';
 import type { RateLimit } from '../../core/rate-limit.ts';
+import type { IncomingBytes } from './incoming-bytes.ts';
 import type { RdbFraming } from './replication.ts';
 
-/** A connection on which an RDB comes, of which `arrivedBytes` have been taken already. */
+/** A connection on which an RDB comes, of which what is pending has been taken already. */
 export type CopyLimit = {
   readonly socket: Socket;
+  readonly incoming: IncomingBytes;
   readonly framing: RdbFraming;
-  readonly arrivedBytes: number;
   readonly limit: RateLimit;
   readonly signal: AbortSignal;
 };
@@ -17,8 +18,8 @@ export type CopyLimit = {
  * The source writes on as the connection takes more, many times a second: it drops a replica only that takes nothing
  * for repl-timeout. What it writes for the stream meanwhile waits in its output buffer, as during any copy.
  */
-export function limitCopy({ socket, framing, arrivedBytes, limit, signal }: CopyLimit): Disposable {
-  const isOver = watchForEnd(framing, arrivedBytes);
+export function limitCopy({ socket, incoming, framing, limit, signal }: CopyLimit): Disposable {
+  const isOver = watchForEnd(framing, incoming.pendingBytes);
   const go = () => {
     socket.resume();
   };
@@ -30,10 +31,10 @@ export function limitCopy({ socket, framing, arrivedBytes, limit, signal }: Copy
     limit.ready(signal).then(go, go);
   };
   const release = () => {
-    socket.off('data', take);
+    incoming.watcher = undefined;
     go();
   };
-  socket.on('data', take);
+  incoming.watcher = take;
   return { [Symbol.dispose]: release };
 }
 

@@ -22,9 +22,13 @@ export class IncomingBytes {
   #wake: (() => void) | undefined;
   #arrivals = 0;
 
+  /** Sees each piece before it is taken; one at a time. */
+  watcher: ((piece: Buffer) => void) | undefined;
+
   /** Takes what has arrived. */
   push(piece: Buffer): void {
     this.#arrivals += 1;
+    this.watcher?.(piece);
     if (this.#receiver !== undefined) return this.#receiver.take(piece);
     this.#pending = Buffer.concat([this.#pending, piece]);
     this.#wake?.();

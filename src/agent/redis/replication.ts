@@ -187,7 +187,7 @@ function makeLink({ access, socket, incoming, start }: LinkParts): ReplicationLi
   return {
     start,
     readRdbFraming: async (signal) => parseFraming(access, await incoming.readLine(signal)),
-    limitCopy: (options) => limitCopy({ ...options, socket, arrivedBytes: incoming.pendingBytes }),
+    limitCopy: (options) => limitCopy({ ...options, socket, incoming }),
     pipeTo: (receiver) => incoming.pipeTo(receiver),
     acknowledge: (offset) => {
       if (socket.writable) socket.write(encodeCommands([['REPLCONF', 'ACK', String(offset)]]));
