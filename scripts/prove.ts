@@ -1,12 +1,24 @@
 import { parseArgs } from 'node:util';
+import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
+import { runMatrix } from '../test/matrix/matrix.ts';
 
 // npm run prove: the long forms of tests of which `npm test` runs a short one. Each prints the seed that repeats it.
-const USAGE = `Usage: npm run prove -- fuzz [--inputs 100000] [--seed N]`;
+const USAGE = `Usage: npm run prove -- WHAT
+
+  fuzz   [--inputs 100000] [--seed N]       damaged input for every reader
+  matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
+  faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: 'string' }, inputs: { type: 'string', default: '100000' } },
+  options: {
+    seed: { type: 'string' },
+    inputs: { type: 'string', default: '100000' },
+    servers: { type: 'string', default: '' },
+    faults: { type: 'string', default: '200' },
+    only: { type: 'string', default: '' },
+  },
 });
 const seed = values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed);
 const print = (line: string) => process.stdout.write(`${line}\n`);
@@ -15,6 +27,12 @@ try {
   switch (positionals[0]) {
     case 'fuzz':
       await fuzz({ inputs: Number(values.inputs), seed }, print);
+      break;
+    case 'matrix':
+      await runMatrix({ programs: values.servers.split(',').filter(Boolean), only: values.only }, print);
+      break;
+    case 'faults':
+      await runFaultSeries({ faults: Number(values.faults), seed, only: values.only }, print);
       break;
     default:
       throw new Error(USAGE);

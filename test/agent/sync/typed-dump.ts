@@ -91,7 +91,10 @@ async function readDatabase(reading: Reading): Promise<void> {
 
 async function readExpiry({ connection, isPrecise, isSettled }: Reading, key: Buffer): Promise<number> {
   if (isPrecise) return withoutPad(Number(await connection.call('PEXPIRETIME', key)), isSettled);
-  const [ttlMs, [seconds, microseconds]] = await Promise.all([connection.pttl(key), connection.time()]);
+  // In one transaction, so that nothing comes between the clock and what is left.
+  const replies = (await connection.multi().time().pttl(key).exec()) ?? [];
+  const [seconds, microseconds] = (replies[0]?.[1] ?? []) as unknown[];
+  const ttlMs = Number(replies[1]?.[1]);
   return ttlMs < 0 ? ttlMs : ttlMs + Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
