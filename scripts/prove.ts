@@ -2,13 +2,15 @@ import { parseArgs } from 'node:util';
 import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
 import { runMatrix } from '../test/matrix/matrix.ts';
+import { measureMemory } from '../test/memory/memory.ts';
 
 // npm run prove: the long forms of tests of which `npm test` runs a short one. Each prints the seed that repeats it.
 const USAGE = `Usage: npm run prove -- WHAT
 
   fuzz   [--inputs 100000] [--seed N]       damaged input for every reader
   matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
-  faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to`;
+  faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
+  memory [--only NAME]                      what the agent has resident with the largest values`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -33,6 +35,9 @@ try {
       break;
     case 'faults':
       await runFaultSeries({ faults: Number(values.faults), seed, only: values.only }, print);
+      break;
+    case 'memory':
+      await measureMemory({ only: values.only }, print);
       break;
     default:
       throw new Error(USAGE);
