@@ -65,7 +65,7 @@ export async function runFaults(run: FaultRun, print: (line: string) => void): P
       struck.push(...now);
       await sleep(random.below(PAUSE_MS_MAX));
       await expectNothingLost(world);
-      if (!isPersistent) await target.primary.client().save();
+      if (!isPersistent) await target.save();
     } catch (error) {
       const log = (await agent.log()).split('\n').slice(-25).join('\n');
       throw new Error(`The fault ${fault} (${now.join(', ')}) of the seed ${run.seed}: ${error}\n${log}`, {

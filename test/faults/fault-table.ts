@@ -70,7 +70,7 @@ async function failOverLaggingTarget({ target, random }: FaultWorld): Promise<vo
 
 async function restartSource({ source, load }: FaultWorld): Promise<void> {
   await load.pause();
-  await source.primary.client().save();
+  await source.save();
   await source.restart('SIGTERM');
   load.resume();
 }

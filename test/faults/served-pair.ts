@@ -11,6 +11,8 @@ export type ServedPair = AsyncDisposable & {
   readonly standby: RunningServer;
   /** Resolves when the standby has all that the primary has; nothing may be written meanwhile. */
   standbyCaughtUp(): Promise<void>;
+  /** Has the primary write what it holds to its disk. */
+  save(): Promise<void>;
   /** Ends the primary, as by a crash, and starts it again from what its disk has. */
   restart(signal: NodeJS.Signals): Promise<void>;
   /** Puts the standby in the place of the primary, which becomes the standby of the other. */
@@ -42,6 +44,7 @@ export async function startServedPair(
       return servers[1];
     },
     standbyCaughtUp: () => until(async () => (await offsetOf(servers[1])) === (await offsetOf(servers[0]))),
+    save: () => save(servers[0]),
     restart: async (signal) => {
       await servers[0].restart(signal);
     },
@@ -65,6 +68,19 @@ async function offsetOf(server: RunningServer): Promise<string> {
   const field = (name: string) => new RegExp(`^${name}:(.*)\r$`, 'm').exec(info)?.[1];
   if (field('role') === 'slave' && field('master_link_status') !== 'up') return `down ${server.port}`;
   return `${field('master_replid')} ${field('master_repl_offset')}`;
+}
+
+/** One may be under way already, for a replica or a rewritten log: then another one follows. */
+async function save(server: RunningServer): Promise<void> {
+  const client = server.client();
+  await until(async () => {
+    try {
+      return (await client.save()) === 'OK';
+    } catch (error) {
+      if (!/in progress/.test(String(error))) throw error;
+      return false;
+    }
+  });
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -71,7 +71,7 @@ export async function runCampaign({
     try {
       note(`rdb ${observeCut(observeRdb(LARGE_BEYOND_BYTES), rdb, random)}`);
       note(`copy ${await carrier.carry(rdb, random)}`);
-      note(`commands ${observeCut(observeCommands, damaged(corpus.streams), random)}`);
+      note(`commands ${observeCut(observeCommands(directory), damaged(corpus.streams), random)}`);
       note(`replies ${observeCut(observeReplies, damaged(corpus.replies), random)}`);
     } catch (error) {
       throw new Error(`The input ${index} of the seed ${seed} is not borne: ${error}`, { cause: error });
@@ -113,6 +113,7 @@ function makeCarrier(target: SwallowingTarget, directory: string) {
     const pieces = inRandomPieces(rdb, random);
     const hasHashFieldTtls = random.below(4) > 0;
     const wholeValueBytesMax = random.pick([LARGE_BEYOND_BYTES, 2 ** 21]);
+    const restoreBytesMax = random.pick([0, 100, 2 ** 29]);
     let ending: string;
     try {
       const carried = await carryRdb({
@@ -120,6 +121,7 @@ function makeCarrier(target: SwallowingTarget, directory: string) {
         writer: open,
         hasHashFieldTtls,
         wholeValueBytesMax,
+        restoreBytesMax,
         directory,
       });
       ending = carried.isComplete ? 'whole' : 'incomplete';

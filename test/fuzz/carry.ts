@@ -10,6 +10,8 @@ export type Carriage = {
   readonly hasHashFieldTtls: boolean;
   /** Values beyond it go by the way of large ones. */
   readonly wholeValueBytesMax: number;
+  /** Large collections beyond it go element by element. */
+  readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
   readonly directory: string;
 };
@@ -41,7 +43,7 @@ export async function carryRdb(carriage: Carriage): Promise<Carried> {
 }
 
 async function carryItems(
-  { writer, hasHashFieldTtls, directory }: Carriage,
+  { writer, hasHashFieldTtls, restoreBytesMax, directory }: Carriage,
   reader: RdbReader,
   more: () => Promise<void>,
   progress: { keys: number },
@@ -55,6 +57,7 @@ async function carryItems(
         await more();
         break;
       case 'database':
+        encoder.flush();
         writer.write(['SELECT', reader.db]);
         break;
       case 'key':
@@ -63,9 +66,18 @@ async function carryItems(
         break;
       case 'large':
         progress.keys += 1;
-        await writeLargeValue({ reader, more, writer, waitForTarget, hasHashFieldTtls, directory });
+        await writeLargeValue({
+          reader,
+          more,
+          writer,
+          waitForTarget,
+          hasHashFieldTtls,
+          restoreBytesMax,
+          directory,
+        });
         break;
       case 'end':
+        encoder.flush();
         return;
     }
     if (!writer.hasRoom) await writer.room();

@@ -1,7 +1,16 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeCorpus } from './corpus.ts';
 import { MADE_RDBS } from './made-rdbs.ts';
 import { type Observe, observeCommands, observeRdb } from './observe.ts';
+
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-cuts-'));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
 
 /** Every value is waited for; nearly every one is taken out as it comes. */
 const BOUNDS = [2 ** 21, 16];
@@ -20,12 +29,13 @@ describe.each(BOUNDS)('an RDB of which values beyond %i bytes come in pieces', (
 });
 
 it.each(makeCorpus().streams)('a command stream is read alike byte by byte and cut anywhere', (stream) => {
-  const whole = observeCommands([stream]);
+  const look = observeCommands(directory);
+  const whole = look([stream]);
   expect(whole).toMatchObject({ ending: 'whole' });
-  expectSameByteByByte(observeCommands, stream);
+  expectSameByteByByte(look, stream);
   for (let cut = 0; cut < stream.length; cut++) {
-    expectAlike(observeCommands([stream.subarray(0, cut), stream.subarray(cut)]), whole, cut);
-    const begun = observeCommands([stream.subarray(0, cut)]);
+    expectAlike(look([stream.subarray(0, cut), stream.subarray(cut)]), whole, cut);
+    const begun = look([stream.subarray(0, cut)]);
     expect(whole.items.slice(0, begun.items.length)).toEqual(begun.items);
   }
 });

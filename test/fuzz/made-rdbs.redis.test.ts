@@ -11,8 +11,9 @@ import { MADE_RDBS } from './made-rdbs.ts';
 
 /** What is large, and in which pieces it comes. */
 const WAYS = [
-  { name: 'whole', wholeValueBytesMax: 2 ** 21, pieceBytes: 2 ** 20 },
-  { name: 'as large values', wholeValueBytesMax: 16, pieceBytes: 7 },
+  { name: 'whole', wholeValueBytesMax: 2 ** 21, restoreBytesMax: 2 ** 29, pieceBytes: 2 ** 20 },
+  { name: 'as large values', wholeValueBytesMax: 16, restoreBytesMax: 2 ** 29, pieceBytes: 7 },
+  { name: 'element by element', wholeValueBytesMax: 16, restoreBytesMax: 0, pieceBytes: 7 },
 ];
 const TARGETS = [
   { name: 'the target of these tests', find: targetServer },

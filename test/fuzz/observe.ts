@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import path from 'node:path';
 import { CommandReader } from '../../src/agent/redis/command-reader.ts';
+import { HeldBytes } from '../../src/agent/redis/held-bytes.ts';
 import { RdbReader } from '../../src/agent/redis/rdb/reader.ts';
 import { ReplyScanner } from '../../src/agent/redis/reply-scanner.ts';
 import { isMigrationError } from '../../src/core/errors.ts';
@@ -80,23 +82,38 @@ function readItems(reading: RdbReading): 'whole' | 'incomplete' {
   }
 }
 
-/** Cuts a command stream into its commands. */
-export const observeCommands: Observe = (pieces) =>
-  observe((findings) => {
-    const reader = new CommandReader();
-    let pushed = 0;
-    for (const piece of pieces) {
-      reader.push(piece);
-      pushed += piece.length;
-      findings.windowBytes = Math.max(findings.windowBytes, reader.window.length);
-      while (reader.next()) {
-        const args = Array.from({ length: reader.argumentCount }, (_, index) => reader.argument(index));
-        findings.items.push(args.map((arg) => arg.toString('latin1')).join('\n'));
-        if (reader.consumed > pushed) throw new Crash('more was consumed than there was');
+/** Cuts a command stream into its commands; arguments beyond a few hundred bytes wait in the directory. */
+export function observeCommands(directory: string): Observe {
+  return (pieces) =>
+    observe((findings) => {
+      using reader = new CommandReader({
+        hold: () => new HeldBytes(path.join(directory, 'held')),
+        isTranslated: (name) => name.length % 2 === 1,
+        heldArgumentBytesMin: 200,
+        heldRestBytesMin: 400,
+      });
+      let pushed = 0;
+      for (const piece of pieces) {
+        reader.push(piece);
+        pushed += piece.length;
+        findings.windowBytes = Math.max(findings.windowBytes, reader.window.length);
+        while (reader.next()) {
+          findings.items.push(describeCommand(reader));
+          if (reader.consumed > pushed) throw new Crash('more was consumed than there was');
+        }
       }
-    }
-    return reader.consumed === pushed ? 'whole' : 'incomplete';
-  });
+      return reader.consumed === pushed ? 'whole' : 'incomplete';
+    });
+}
+
+/** Of a command that is only passed on, the arguments may be known together only. */
+function describeCommand(reader: CommandReader): string {
+  const name = reader.argumentCount === 0 ? '' : reader.text(0);
+  const isKnown = name.length % 2 === 1 || !reader.isHeld;
+  const known = isKnown ? reader.argumentCount : 1;
+  const args = Array.from({ length: known }, (_, index) => reader.argument(index).toString('latin1'));
+  return `${reader.consumed} ${reader.argumentCount > 0 ? args.join('\n') : ''}`;
+}
 
 /** Counts replies; the bytes of a reply that is not complete cannot be told from none. */
 export const observeReplies: Observe = (pieces) =>
