@@ -1,10 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openMigrationStore } from '../../src/agent/job/store.ts';
-import { AGENT } from '../host-agent.ts';
+import { endpointOf } from '../agent/cutover/job-context.ts';
+import { openHostAgent } from '../host-agent.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
 import type { MemoryCase } from './memory-cases.ts';
 
@@ -26,7 +23,7 @@ export async function canMeasure(): Promise<boolean> {
   return (await readPeakBytes(process.pid)) !== undefined;
 }
 
-/** Syncs the data of a case with the built agent, and reads what that had resident at most. */
+/** Syncs the data of a case with the built agent, started as on a host, and reads what that had resident at most. */
 export async function measurePeakMemory({ config, fill, stream }: MemoryCase): Promise<PeakMemory> {
   await using source = await startServer({
     server: await sourceServer(),
@@ -38,11 +35,14 @@ export async function measurePeakMemory({ config, fill, stream }: MemoryCase): P
   });
   await fill(source.client());
   const startedAtMs = Date.now();
-  await using agent = await startAgent(source, target);
-  await agent.live();
+  const ends = { source: endpointOf(source), target: endpointOf(target) };
+  await using agent = await openHostAgent(ends.source, ends.target);
+  await agent.start({ kind: 'sync', ...ends, flushTarget: false });
+  await agent.until('sync', ({ progress }) => progress.stage === 'live', LIMIT_MS);
   await stream?.({ source: source.client(), targetPid: target.pid });
-  await agent.caughtUp();
-  const peakBytes = (await readPeakBytes(agent.pid)) ?? Number.NaN;
+  await caughtUp(source, target);
+  const { pid } = agent.store.readProcess('sync')?.identity ?? { pid: 0 };
+  const peakBytes = (await readPeakBytes(pid)) ?? Number.NaN;
   return {
     peakBytes,
     durationMs: Date.now() - startedAtMs,
@@ -50,46 +50,17 @@ export async function measurePeakMemory({ config, fill, stream }: MemoryCase): P
   };
 }
 
-async function startAgent(source: RunningServer, target: RunningServer) {
-  const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-memory-'));
-  const store = openMigrationStore(path.join(directory, 'migrations/manual'));
-  const ends = ['--source', `127.0.0.1:${source.port}`, '--target', `127.0.0.1:${target.port}`];
-  const args = [AGENT, 'sync', '--state-directory', directory, ...ends];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let printed = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    printed = `${printed}${chunk}`.slice(-2_000);
-  });
-  const until = async (isReached: () => Promise<boolean>) => {
-    for (const startedAtMs = Date.now(); !(await isReached()); await sleep(POLL_MS)) {
-      if (child.exitCode !== null) throw new Error(`the agent ended: ${printed}`);
-      if (Date.now() - startedAtMs > LIMIT_MS) throw new Error(`not reached in ${LIMIT_MS} ms: ${printed}`);
-    }
-  };
+/** Resolves when the target has committed everything that the source has written until now. */
+async function caughtUp(source: RunningServer, target: RunningServer): Promise<void> {
+  const info = await source.client().info('replication');
+  const offset = Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1]);
   const reader = target.client();
-  return {
-    pid: child.pid ?? 0,
-    live: () => until(async () => store.readState('sync')?.progress.stage === 'live'),
-    caughtUp: async () => {
-      const info = await source.client().info('replication');
-      const offset = Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1]);
-      await until(async () => {
-        const claim = await reader.get('__valkey-migrate__');
-        return Number(/"offset":(\d+)/.exec(claim ?? '')?.[1] ?? -1) >= offset;
-      });
-    },
-    [Symbol.asyncDispose]: async () => {
-      await end(child);
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGKILL');
-  await ended;
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  for (;;) {
+    const claim = await reader.get('__valkey-migrate__');
+    if (Number(/"offset":(\d+)/.exec(claim ?? '')?.[1] ?? -1) >= offset) return;
+    await sleep(POLL_MS, undefined, { signal });
+  }
 }
 
 async function readPeakBytes(pid: number): Promise<number | undefined> {
