@@ -141,7 +141,8 @@ async function holdAndRestore(copy: LargeCopy, { key, expiry }: LargeKey): Promi
     const { bytes, isLast } = reader.takeRaw();
     held.push(bytes);
     if (hasElements(type) && held.size > restoreBytesMax)
-      return writeHeld(copy, { key, expiry, held, isLast });
+      // Awaited here: else what is held would be given back before it is read.
+      return await writeHeld(copy, { key, expiry, held, isLast });
     if (held.size > BULK_BYTES_MAX) throw tooLarge(held.size);
     if (isLast) break;
     await more();

@@ -12,9 +12,14 @@ export type TypedDump = { readonly keys: ReadonlyMap<string, DumpedKey>; readonl
 
 /**
  * Which counters of streams are compared: those that streams have from Redis 7.0 on; and how far a group has read, which
- * Redis sends its replicas from 7.4 on (before, it sends XCLAIM without ENTRIESREAD).
+ * Redis sends its replicas from 7.4 on (before, it sends XCLAIM without ENTRIESREAD). `isSettled`: the expiries must have
+ * lost the pad of the sync.
  */
-export type DumpOptions = { readonly isStreamCounted?: boolean; readonly isReadCounted?: boolean };
+export type DumpOptions = {
+  readonly isStreamCounted?: boolean;
+  readonly isReadCounted?: boolean;
+  readonly isSettled?: boolean;
+};
 
 /** Between PTTL and TIME of a server before 7.0, and the settling of what such a source sends as a duration. */
 const IMPRECISION_MS = 2_000;
@@ -28,7 +33,7 @@ const RESERVED = Buffer.from('__valkey-migrate__').toString('base64');
  */
 export async function readTypedDump(
   client: Redis,
-  { isStreamCounted = true, isReadCounted = isStreamCounted }: DumpOptions = {},
+  { isStreamCounted = true, isReadCounted = isStreamCounted, isSettled = false }: DumpOptions = {},
 ): Promise<TypedDump> {
   const dump = new Map<string, DumpedKey>();
   const keyspace = await client.info('keyspace');
@@ -47,6 +52,7 @@ export async function readTypedDump(
         isPrecise,
         isStreamCounted,
         isReadCounted,
+        isSettled,
       });
     } finally {
       connection.disconnect();
@@ -83,14 +89,21 @@ async function readDatabase(reading: Reading): Promise<void> {
   } while (cursor !== '0');
 }
 
-async function readExpiry({ connection, isPrecise }: Reading, key: Buffer): Promise<number> {
-  if (isPrecise) return unpadExpiry(Number(await connection.call('PEXPIRETIME', key)));
-  const [ttlMs, [seconds, microseconds]] = await Promise.all([connection.pttl(key), connection.time()]);
+async function readExpiry({ connection, isPrecise, isSettled }: Reading, key: Buffer): Promise<number> {
+  if (isPrecise) return withoutPad(Number(await connection.call('PEXPIRETIME', key)), isSettled);
+  // In one transaction, so that nothing comes between the clock and what is left.
+  const replies = (await connection.multi().time().pttl(key).exec()) ?? [];
+  const [seconds, microseconds] = (replies[0]?.[1] ?? []) as unknown[];
+  const ttlMs = Number(replies[1]?.[1]);
   return ttlMs < 0 ? ttlMs : ttlMs + Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
+function withoutPad(atMs: number, isSettled: boolean): number {
+  return isSettled ? atMs : unpadExpiry(atMs);
+}
+
 async function readValue(reading: Reading, key: Buffer, type: string): Promise<string> {
-  const { connection, hasFieldTtls } = reading;
+  const { connection, hasFieldTtls, isSettled } = reading;
   const call = (command: string, ...args: (string | Buffer)[]) => connection.callBuffer(command, ...args);
   switch (type) {
     case 'string':
@@ -108,7 +121,9 @@ async function readValue(reading: Reading, key: Buffer, type: string): Promise<s
         ? ((await call('HPEXPIRETIME', key, 'FIELDS', String(fields.length), ...fields)) as unknown[])
         : [];
       return encode(
-        sorted(pairs.map((pair, index) => encode([...pair, unpadExpiry(Number(ttls[index] ?? -1))]))),
+        sorted(
+          pairs.map((pair, index) => encode([...pair, withoutPad(Number(ttls[index] ?? -1), isSettled)])),
+        ),
       );
     }
     case 'stream':
@@ -177,9 +192,12 @@ function encode(value: unknown): string {
 }
 
 /** What differs between two dumps, key by key: empty when they are equal. */
-export function compareDumps(source: TypedDump, target: TypedDump): string[] {
+export function compareDumps(
+  source: TypedDump,
+  target: TypedDump,
+  { toleranceMs = source.isPrecise && target.isPrecise ? 0 : IMPRECISION_MS } = {},
+): string[] {
   const differences: string[] = [];
-  const toleranceMs = source.isPrecise && target.isPrecise ? 0 : IMPRECISION_MS;
   for (const [key, { value, expiresAtMs }] of source.keys) {
     const other = target.keys.get(key);
     if (other === undefined) differences.push(`missing: ${key}`);

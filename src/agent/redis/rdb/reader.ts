@@ -100,7 +100,7 @@ export class RdbReader extends RdbWindow {
       const layout = this.#opcodeLayout(first);
       if (layout === undefined) return this.#readKey(first);
       if (!this.#isInExtent) this.#extent.begin(layout, this.at + 1);
-      if (!this.#isExtentComplete()) return 'need-more';
+      if (!this.#isExtentComplete()) return this.#waitForWhole();
       const start = this.at + 1;
       this.at = this.#extent.position;
       const item = this.#takeOpcode(first, start, this.at);
@@ -129,10 +129,15 @@ export class RdbReader extends RdbWindow {
   /** Goes on with the extent under way; the place it has reached is kept while bytes are missing. */
   #isExtentComplete(): boolean {
     this.#isInExtent = !this.#extent.advance(this.window, this.end);
+    return !this.#isInExtent;
+  }
+
+  /** What is not taken as it comes must fit into the window. */
+  #waitForWhole(): 'need-more' {
     if (this.#extent.position - this.at > VALUE_BYTES_MAX) {
       throw this.#unsupported(`a value of more than ${VALUE_BYTES_MAX} bytes`);
     }
-    return !this.#isInExtent;
+    return 'need-more';
   }
 
   #takeOpcode(opcode: number, start: number, end: number): RdbItem | undefined {
@@ -190,7 +195,7 @@ export class RdbReader extends RdbWindow {
     const isComplete = this.#isExtentComplete();
     const isLarge =
       !isComplete && Math.max(this.#extent.position, this.end) - keyEnd > this.#wholeValueBytesMax;
-    if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return 'need-more';
+    if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return this.#waitForWhole();
     const item = this.#giveKey(keyStart, keyEnd, this.#extent.position);
     return isLarge ? this.#beginLarge(keyEnd) : item;
   }
@@ -256,10 +261,6 @@ export class RdbReader extends RdbWindow {
     this.at = sumAt + CHECKSUM_BYTES;
     this.#isEnded = true;
     return 'end';
-  }
-
-  protected override wantedBytes(): number {
-    return this.#isInExtent ? this.#extent.position - this.at : 0;
   }
 
   protected override onDrop(count: number): void {

@@ -104,11 +104,6 @@ export class RdbWindow {
     this.at = place;
   }
 
-  /** How many bytes from the next part on are known to be wanted together. */
-  protected wantedBytes(): number {
-    return 0;
-  }
-
   /** Told before the first `count` bytes leave the window, and all positions become smaller by as many. */
   protected onDrop(_count: number): void {}
 
@@ -116,7 +111,8 @@ export class RdbWindow {
   #makeRoom(bytes: number): void {
     const { at } = this;
     const pending = this.end - at;
-    const needed = Math.max(pending, Math.min(this.wantedBytes(), VALUE_BYTES_MAX)) + bytes;
+    // By what has come, not by what a length claims: a damaged one claims anything.
+    const needed = pending + bytes;
     this.onDrop(at);
     let size = this.window.length;
     if (size > WINDOW_KEPT_BYTES && needed < WINDOW_BYTES) size = WINDOW_BYTES;

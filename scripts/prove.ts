@@ -1,0 +1,51 @@
+import { parseArgs } from 'node:util';
+import { runFaultSeries } from '../test/faults/fault-series.ts';
+import { fuzz } from '../test/fuzz/fuzz.ts';
+import { runMatrix } from '../test/matrix/matrix.ts';
+import { measureMemory } from '../test/memory/memory.ts';
+
+// npm run prove: the long forms of tests of which `npm test` runs a short one. Each prints the seed that repeats it.
+const USAGE = `Usage: npm run prove -- WHAT
+
+  fuzz   [--inputs 100000] [--seed N]       damaged input for every reader
+  matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
+  faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
+  memory [--only NAME]                      what the agent has resident with the largest values`;
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seed: { type: 'string' },
+    inputs: { type: 'string', default: '100000' },
+    servers: { type: 'string', default: '' },
+    faults: { type: 'string', default: '200' },
+    only: { type: 'string', default: '' },
+  },
+});
+const seed = values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed);
+const print = (line: string) => process.stdout.write(`${line}\n`);
+
+try {
+  switch (positionals[0]) {
+    case 'fuzz':
+      await fuzz({ inputs: Number(values.inputs), seed }, print);
+      break;
+    case 'matrix':
+      await runMatrix({ programs: values.servers.split(',').filter(Boolean), only: values.only }, print);
+      break;
+    case 'faults':
+      await runFaultSeries({ faults: Number(values.faults), seed, only: values.only }, print);
+      break;
+    case 'memory':
+      await measureMemory({ only: values.only }, print);
+      break;
+    default:
+      throw new Error(USAGE);
+  }
+  print('It holds.');
+  // At once: a client of a server that was killed may go on trying to reach it.
+  process.exit(0);
+} catch (error) {
+  print(error instanceof Error ? `${error.stack}` : String(error));
+  process.exit(1);
+}

@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { type MigrationStore, openMigrationStore } from '../src/agent/job/store.ts';
+import type { Endpoint } from '../src/contract/endpoint.ts';
+import { type HostCommand, hostResponseSchema } from '../src/contract/host-commands.ts';
+import type { JobState } from '../src/contract/job-state.ts';
+import type { JobKind, JobRequest } from '../src/contract/jobs.ts';
+import { CONTRACT_VERSION } from '../src/contract/version.ts';
+import { systemClock } from '../src/core/clock.ts';
+
+/** The built agent. */
+export const AGENT = path.join(import.meta.dirname, '../dist/agent/index.js');
+
+const POLL_MS = 50;
+const STOP_LIMIT_MS = 20_000;
+const MIGRATION = { migrationId: 'proof', repository: 'example/shop' };
+
+/** The built agent on a host of its own, as the runner uses it: short commands, and jobs that outlive them. */
+export type HostAgent = AsyncDisposable & {
+  /** Starts a job. Throws the answer of the host when it refuses. */
+  start(job: JobRequest): Promise<void>;
+  /** Resolves when the job's state satisfies the condition; rejects when the job ends before, or the time is over. */
+  until(kind: JobKind, condition: (state: JobState) => boolean, limitMs?: number): Promise<JobState>;
+  /** Starts a job and waits for its end, which must be a good one. */
+  run(job: JobRequest): Promise<void>;
+  readonly store: MigrationStore;
+};
+
+const UNTIL_LIMIT_MS = 120_000;
+
+/** Opens a migration by the replica route between two servers. */
+export async function openHostAgent(source: Endpoint, target: Endpoint): Promise<HostAgent> {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-host-'));
+  const store = openMigrationStore(path.join(directory, 'migrations', MIGRATION.migrationId));
+  await ask(directory, { command: 'open', ...MIGRATION, route: 'replica', source, target });
+  const until: HostAgent['until'] = async (kind, condition, limitMs = UNTIL_LIMIT_MS) => {
+    const signal = AbortSignal.timeout(limitMs);
+    for (;;) {
+      const state = store.readState(kind);
+      if (state !== undefined && condition(state)) return state;
+      if (state !== undefined && state.status !== 'running') {
+        throw new Error(`The ${kind} job is ${state.status}: ${state.error?.code} ${state.error?.message}`);
+      }
+      await systemClock.sleep(POLL_MS, signal).catch(() => {
+        throw new Error(`The ${kind} job did not come to it in ${limitMs} ms: ${JSON.stringify(state)}`);
+      });
+    }
+  };
+  const start = (job: JobRequest) => ask(directory, { command: 'start', ...MIGRATION, job });
+  return {
+    store,
+    start,
+    until,
+    run: async (job) => {
+      await start(job);
+      await until(job.kind, ({ status }) => status === 'succeeded');
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (store.readState('sync')?.status === 'running') {
+        await ask(directory, { command: 'stop', ...MIGRATION, kind: 'sync' });
+        await until('sync', ({ status }) => status !== 'running', STOP_LIMIT_MS);
+      }
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One short command; throws what the host refuses it with. */
+async function ask(directory: string, command: HostCommand): Promise<void> {
+  const args = [AGENT, 'host', '--state-directory', directory, '--supervisor', 'process'];
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.end(JSON.stringify({ contractVersion: CONTRACT_VERSION, command }));
+  const parts: Buffer[] = [];
+  for await (const part of child.stdout) parts.push(part);
+  const response = hostResponseSchema.parse(JSON.parse(Buffer.concat(parts).toString()));
+  if (!response.ok) throw new Error(`${command.command}: ${response.error.code} ${response.error.message}`);
+}
