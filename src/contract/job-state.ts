@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ERROR_CODES, type ErrorCode } from '../core/error-codes.ts';
 import { jobKindSchema } from './jobs.ts';
+import { skippedSchema } from './skipped.ts';
 
 /** An error as it crosses the border; the code is one of the table in core. */
 export const errorRecordSchema = z.strictObject({
@@ -39,6 +40,8 @@ export const progressSchema = z.strictObject({
   etaMs: z.number().optional(),
   /** What the job waits for most. */
   bottleneck: z.enum(['source', 'network', 'host', 'target']).optional(),
+  /** What a sync has left out so far; not there as long as it is nothing. */
+  skipped: z.array(skippedSchema).optional(),
   /** Anything else that is worth a row, such as reconnects: a few words each. */
   notes: z.array(z.string().max(300)).max(20),
 });

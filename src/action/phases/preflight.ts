@@ -59,6 +59,7 @@ export async function examine({
       allowNativeRdbVersion: inputs.allowNativeRdbVersion,
       canaryWrite,
       flushTarget: inputs.flushTarget,
+      hashFieldTtl: inputs.hashFieldTtl,
     },
   );
   if (outcome.error !== undefined) throw outcome.error;

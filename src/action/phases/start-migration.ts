@@ -111,7 +111,13 @@ function openMigration(
 async function startReplica({ inputs, world, found, host, endpoints }: Setting): Promise<void> {
   const outcome = await runHostJobUntil(
     { inputs, world, host },
-    { kind: 'sync', ...endpoints, flushTarget: inputs.flushTarget },
+    {
+      kind: 'sync',
+      ...endpoints,
+      flushTarget: inputs.flushTarget,
+      hashFieldTtl: inputs.hashFieldTtl,
+      keyDisplay: inputs.keyDisplay,
+    },
     { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
   );
   found.part({ sync: outcome.state, report: outcome.report });

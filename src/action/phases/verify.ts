@@ -31,6 +31,7 @@ export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
       maxDifferences: inputs.maxDifferences,
       ttlToleranceMs: inputs.ttlToleranceMs,
       keyDisplay: inputs.keyDisplay,
+      hashFieldTtl: inputs.hashFieldTtl,
     },
   );
   found.part({ report: outcome.report });

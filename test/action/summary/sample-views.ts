@@ -88,7 +88,16 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       copyDurationMs: 31_000,
       appliedCommands: 0,
       reconnects: 3,
-      skipped: [{ what: 'product:graph', reason: 'value of module `ReJSON-RL`', count: 12 }],
+      skipped: [
+        {
+          what: 'keys',
+          reason: 'module ReJSON-RL',
+          count: 12,
+          sample: ['db0 product:`graph`', 'db3 cart|1'],
+        },
+        { what: 'commands', reason: 'module command JSON.SET', count: 1, sample: [] },
+        { what: 'keys', reason: 'hash-field-ttl', count: 7, sample: ['db0 sessions'] },
+      ],
     },
   },
   'start-migration-refused': {
@@ -219,6 +228,7 @@ export function verifyReport(total: number, listed = total): VerifyReport {
     passed: total === 0,
     startedAtMs: START_MS,
     finishedAtMs: START_MS + 8400,
+    skipped: [],
     sourceAddress: '10.0.4.17:6379',
     targetAddress: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',
     keysCompared: 200_123,

@@ -6,7 +6,8 @@ import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { HeldBytes, type Part } from '../../../src/agent/redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
-import { findTranslation } from '../../../src/agent/sync/translate.ts';
+import { findTranslation, LEFT_OUT } from '../../../src/agent/sync/translate.ts';
+import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 
 const directory = mkdtempSync(path.join(os.tmpdir(), 'valkey-migrate-translate-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -15,22 +16,34 @@ const NOW_MS = 1_700_000_000_000;
 const PADDED_NOW_MS = EXPIRY_PAD_MS + NOW_MS;
 const LATER = '1800000000000';
 const PADDED_LATER_MS = EXPIRY_PAD_MS + 1_800_000_000_000;
-const HASH_FIELD_COMMANDS = ['HSETEX', 'HGETEX', 'MSETEX', 'HPEXPIREAT'];
+const HASH_FIELD_COMMANDS = ['HSETEX', 'HGETEX', 'HGETDEL', 'MSETEX', 'HPEXPIREAT', 'HPERSIST'];
 const HELLO_REDIS_74 = Buffer.from('000568656c6c6f0c00a804ebb69f1ebe43', 'hex');
 const HELLO_VALKEY = Buffer.from('000568656c6c6f0b000aad620598abc983', 'hex');
 
+type Form = { hashFieldTtl?: HashFieldTtl; skipped?: string[] };
+
 /** The same, whether its large arguments are in memory or on disk. */
-function translate(command: Command, newer: readonly string[] = []): Buffer {
-  const translated = translateWith(command, { newer, heldArgumentBytesMin: 1_000 });
-  expect(translateWith(command, { newer, heldArgumentBytesMin: 16 })).toEqual(translated);
+function translate(
+  command: Command,
+  newer: readonly string[] = [],
+  form: Form = {},
+): Buffer | typeof LEFT_OUT {
+  const translated = translateWith(command, { ...form, newer, heldArgumentBytesMin: 1_000 });
+  const { hashFieldTtl = 'refuse' } = form;
+  expect(translateWith(command, { hashFieldTtl, newer, heldArgumentBytesMin: 16 })).toEqual(translated);
   return translated;
 }
 
 /** The command as it is sent to a target that knows the given commands beyond those of Valkey 8. */
 function translateWith(
   command: Command,
-  { newer, heldArgumentBytesMin }: { newer: readonly string[]; heldArgumentBytesMin: number },
-): Buffer {
+  {
+    newer,
+    heldArgumentBytesMin,
+    hashFieldTtl = 'refuse',
+    skipped = [],
+  }: Form & { newer: readonly string[]; heldArgumentBytesMin: number },
+): Buffer | typeof LEFT_OUT {
   const encoded = encodeCommands([command]);
   using reader = new CommandReader({
     hold: () => new HeldBytes(path.join(directory, 'held')),
@@ -40,8 +53,15 @@ function translateWith(
   reader.push(encoded);
   expect(reader.next()).toBe(true);
   const commands = { has: (name: string) => !HASH_FIELD_COMMANDS.includes(name) || newer.includes(name) };
-  const context = { commands, hasHashFieldTtls: false, nowMs: () => NOW_MS };
+  const context = {
+    commands,
+    hasHashFieldTtls: false,
+    hashFieldTtl,
+    nowMs: () => NOW_MS,
+    skip: (what: string, reason: string, key: Buffer) => skipped.push(`${what} ${reason} ${key}`),
+  };
   const translated = findTranslation(reader.text(0).toUpperCase())?.(reader, context);
+  if (translated === LEFT_OUT) return LEFT_OUT;
   return Buffer.concat((translated ?? reader.parts()).map(bytesOf));
 }
 

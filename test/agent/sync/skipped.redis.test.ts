@@ -1,0 +1,188 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SKIP_LIST_FILE } from '../../../src/agent/sync/skips.ts';
+import type { VerifyReport } from '../../../src/contract/reports.ts';
+import { findServer, type RunningServer, startServer, targetServer } from '../../servers/start.ts';
+import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
+import { type SyncRun, startSync } from './sync-run.ts';
+
+/** Redis 8 has a module of its own, vector sets: what other modules do looks the same from here. */
+describe('keys of a module', () => {
+  let source: RunningServer;
+  let target: RunningServer;
+  let client: Redis;
+
+  beforeAll(async () => {
+    const redis8 = await findServer({ kind: 'redis', version: '8.0' });
+    source = await startServer({ server: redis8, config: { 'repl-diskless-sync-delay': '0' } });
+    target = await startServer({ server: await targetServer() });
+    client = source.client();
+  });
+
+  beforeEach(async () => {
+    await client.flushall();
+    await target.client().flushall();
+  });
+
+  afterAll(async () => {
+    await source[Symbol.asyncDispose]();
+    await target[Symbol.asyncDispose]();
+  });
+
+  it('are left out of the copy, counted and listed, and everything else is carried', async () => {
+    await fillVectorSet(client, 'small', 3);
+    await fillVectorSet(client, 'large', LARGE_VECTORS);
+    await fillVectorSet(source.client(3), 'elsewhere', 1);
+    await client.expire('small', 3600);
+    await client.mset('a', '1', 'b', '2');
+    await source.client(3).set('c', '3');
+    await using sync = await startSync({ source, target });
+    const { skipped } = await sync.until(({ stage }) => stage === 'live');
+    expect(skipped).toEqual([
+      { what: 'keys', reason: 'module vectorset', count: 3, sample: expect.any(Array) },
+    ]);
+    expect(skipped?.[0]?.sample.toSorted()).toEqual(['db0 large', 'db0 small', 'db3 elsewhere']);
+    expect((await readList(sync)).map(({ db, key }) => `db${db} ${key}`).sort()).toEqual([
+      'db0 large',
+      'db0 small',
+      'db3 elsewhere',
+    ]);
+    expect(await target.client().exists('small', 'large', 'a', 'b')).toBe(2);
+    await expectSame({ skippedKeys: 3 });
+    expect((await sync.stop()).skipped).toEqual(skipped);
+  });
+
+  it('do not let the two sides diverge when commands of the stream name them', async () => {
+    const names = ['v1', 'v2', 'v3', 'v4', 'v5', 'v6', 'v7', 'gone', 'moved'];
+    for (const name of names) await fillVectorSet(client, name, 1);
+    await client.mset({ p1: '1', p2: '2', p3: '3', p4: '4', p5: '5', p6: '6', plain: 'x' });
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    // Of a module onto an ordinary key, the other way round, and onto nothing.
+    await client.rename('v1', 'p1');
+    await client.rename('p2', 'v2');
+    await client.rename('v3', 'fresh');
+    await client.renamenx('v4', 'also fresh');
+    await client.rename('plain', 'plain renamed');
+    await client.set('v5', 'an ordinary value', 'XX');
+    await client.set('v6', 'one that expires', 'PX', 3_600_000, 'XX');
+    await client.copy('p3', 'v7', 'REPLACE');
+    await client.restore('p4', 0, await client.dumpBuffer('p1'), 'REPLACE');
+    await client.move('moved', 5);
+    await client.unlink('gone', 'p5');
+    await client.multi().set('in', '1').rename('p4', 'p6').set('one', '2').exec();
+    await client.call('VADD', 'new', 'FP32', VECTOR, 'element', 'NOQUANT', 'M', 4);
+    await client.call('VREM', 'new', 'element');
+    await client.call('VADD', 'newer', 'FP32', VECTOR, 'element', 'NOQUANT', 'M', 4);
+    await sync.caughtUp();
+    expect(await target.client().keys('*')).toHaveLength(9);
+    await expectSame({ skippedKeys: 6 });
+    const { skipped, reconnects } = await sync.stop();
+    expect(reconnects).toBe(0);
+    expect(skipped.map(({ what, reason, count }) => `${count} ${what} ${reason}`)).toEqual([
+      '10 keys module vectorset',
+      '2 commands module command VADD',
+      '1 commands module command VREM',
+    ]);
+  });
+
+  it('are known after a restart: what they are named in is applied, and counted on', async () => {
+    await fillVectorSet(client, 'v', 1);
+    await client.mset('p', '1', 'q', '2');
+    const first = await startSync({ source, target });
+    await first.until(({ stage }) => stage === 'live');
+    await client.call('VADD', 'v', 'FP32', VECTOR, 'another', 'NOQUANT', 'M', 4);
+    await first.caughtUp();
+    await first.stop();
+    await client.rename('v', 'p');
+    await client.rename('p', 'q');
+    await client.call('VADD', 'q', 'FP32', VECTOR, 'a third', 'NOQUANT', 'M', 4);
+    await using second = await startSync({ source, target });
+    await second.until(({ stage }) => stage === 'live');
+    await second.caughtUp();
+    expect(await target.client().exists('p', 'q')).toBe(0);
+    await expectSame({ skippedKeys: 1 });
+    const report = await second.stop();
+    expect(report.copiedKeys).toBe(0);
+    expect(report.skipped.map(({ what, count }) => `${count} ${what}`)).toEqual(['1 keys', '2 commands']);
+    await first[Symbol.asyncDispose]();
+  });
+
+  it('may come into being while the sync runs, on a source that had none', async () => {
+    await client.mset('p', '1', 'q', '2');
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    expect(sync.progress()?.skipped).toBeUndefined();
+    await client
+      .multi()
+      .set('p', '2')
+      .call('VADD', 'v', 'FP32', VECTOR, 'e', 'NOQUANT', 'M', 4)
+      .rename('v', 'q')
+      .exec();
+    await client.call('VADD', 'w', 'FP32', VECTOR, 'e', 'NOQUANT', 'M', 4);
+    await sync.caughtUp();
+    await expectSame({ skippedKeys: 2 });
+    expect((await sync.stop()).skipped).toMatchObject([
+      { what: 'commands', count: 2, sample: ['db0 v', 'db0 w'] },
+    ]);
+  });
+
+  it('need no right to ask the source for its commands', async () => {
+    await fillVectorSet(client, 'v', 1);
+    await client.call('ACL', 'SETUSER', 'least', 'on', '>secret', '+psync', '+replconf', '+ping');
+    const sourceUser = { username: 'least', password: 'secret' };
+    await using sync = await startSync({ source, target, sourceUser });
+    await sync.until(({ stage }) => stage === 'live');
+    await client.call('VADD', 'v', 'FP32', VECTOR, 'another', 'NOQUANT', 'M', 4);
+    await client.set('after', '1');
+    await sync.caughtUp();
+    expect(await target.client().get('after')).toBe('1');
+    await expectSame({ skippedKeys: 1 });
+  });
+
+  it('are a difference to a verification when the target has something in their place', async () => {
+    await fillVectorSet(client, 'v', 1);
+    await target.client().set('v', 'what was there before');
+    const report = await verifyPair({ source, target });
+    expect(differenceLines(report)).toEqual([
+      '0 v vectorset type: vectorset at the source, string at the target',
+    ]);
+    expect(report.skipped).toEqual([]);
+    expect(report.passed).toBe(false);
+  });
+
+  async function expectSame({ skippedKeys }: { skippedKeys: number }): Promise<void> {
+    const report: VerifyReport = await verifyPair({ source, target });
+    expect(differenceLines(report)).toEqual([]);
+    expect(report.skipped).toMatchObject([{ what: 'keys', reason: 'module vectorset', count: skippedKeys }]);
+    const keys = report.byDatabase.reduce((sum, { sourceKeys }) => sum + sourceKeys, 0);
+    expect(report.keysCompared).toBe(keys - skippedKeys);
+  }
+});
+
+/** Makes a value of more than the 2 MiB that are waited for. */
+const LARGE_VECTORS = 6000;
+const DIMENSIONS = 100;
+const VECTOR = Buffer.alloc(4 * DIMENSIONS);
+VECTOR.writeFloatLE(1);
+
+async function fillVectorSet(client: Redis, key: string, count: number): Promise<void> {
+  const pipeline = client.pipeline();
+  const vector = Buffer.alloc(DIMENSIONS * 4);
+  for (let element = 0; element < count; element++) {
+    vector.writeFloatLE(element + 1, 4 * (element % DIMENSIONS));
+    const bytes = Buffer.from(vector);
+    pipeline.call('VADD', key, 'FP32', bytes, `element ${element}`, 'NOQUANT', 'M', 4, 'EF', 4);
+  }
+  await pipeline.exec();
+}
+
+async function readList({ directory }: SyncRun): Promise<{ db: number; key: string; reason: string }[]> {
+  const text = await readFile(path.join(directory, SKIP_LIST_FILE), 'utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
