@@ -225,10 +225,10 @@ function expireFieldsAt(
 
 /** Only the expiry of fields is what these commands change: fields that have expired the source deletes by HDEL. */
 function leaveOutFieldTtl(
-  [name, key]: Arguments,
+  [, key]: Arguments,
   { commands, hashFieldTtl, skip }: TranslationContext,
 ): typeof LEFT_OUT | undefined {
-  if (hashFieldTtl === 'refuse' || key === undefined || commands.has(upper(name))) return undefined;
+  if (hashFieldTtl === 'refuse' || key === undefined || commands.has('HPEXPIREAT')) return undefined;
   skip('commands', HASH_FIELD_TTL, key);
   return LEFT_OUT;
 }
