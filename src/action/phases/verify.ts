@@ -45,6 +45,7 @@ export function verificationOutputs(report: VerifyReport): Outputs {
   return {
     'keys-compared': String(report.keysCompared),
     differences: String(report.differences.total),
+    skipped: String(report.skipped.reduce((sum, { count }) => sum + count, 0)),
     'verification-id': report.verificationId,
   };
 }

@@ -1,6 +1,16 @@
 import { HASH_FIELD_TTL, notAgreedTo, type Skipped, type SkippedCount } from '../../contract/skipped.ts';
 import { formatCount } from '../../core/units.ts';
-import { type Block, code, leftColumns, paragraph, prose, type Span, span, table } from './markdown.ts';
+import {
+  type Block,
+  code,
+  joined,
+  leftColumns,
+  paragraph,
+  prose,
+  type Span,
+  span,
+  table,
+} from './markdown.ts';
 
 const ROWS_MAX = 50;
 
@@ -27,7 +37,7 @@ export function skippedBlocks(skipped: readonly Skipped[] | undefined): Block[] 
         reason === HASH_FIELD_TTL ? 'expiry times of hash fields, which the target does not know' : reason,
       ),
       formatCount(count),
-      sample.length === 0 ? '' : code(sample.join(', ')),
+      joined(sample.map(code), ', '),
     ],
     maxRows: ROWS_MAX,
   });

@@ -61,6 +61,7 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     snapshot: { name: 'valkey-migrate-sessions-20260314', status: 'creating' },
   },
   'start-migration-passed': { ...SAMPLE_HEAD, phase: 'start-migration', sync: syncState('live') },
+  'start-migration-passed-skipped': { ...SAMPLE_HEAD, phase: 'start-migration', sync: skippingSync() },
   'start-migration-native-passed': {
     ...SAMPLE_HEAD,
     route: 'native',
@@ -136,6 +137,14 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     jobs: [],
   },
   'verify-passed': { ...SAMPLE_HEAD, phase: 'verify', report: verifyReport(0) },
+  'verify-passed-skipped': {
+    ...SAMPLE_HEAD,
+    phase: 'verify',
+    report: {
+      ...verifyReport(0),
+      skipped: [{ what: 'keys', reason: 'module vectorset', count: 1200, sample: ['db0 9f86d081884c7d65'] }],
+    },
+  },
   'verify-failed': {
     ...failedHead('verification-different', '4 differences were found, 0 are allowed.'),
     phase: 'verify',
@@ -210,6 +219,15 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     phase: 'cleanup',
   },
 };
+
+/** A live sync that left out expiry times of hash fields, as it was told to. */
+function skippingSync(): JobState {
+  const state = syncState('live');
+  const skipped = [
+    { what: 'keys' as const, reason: 'hash-field-ttl', count: 7, sample: ['db0 sessions', 'db1 carts'] },
+  ];
+  return { ...state, progress: { ...state.progress, skipped } };
+}
 
 /** A verification with `total` differences, of which `listed` are listed by name. */
 export function verifyReport(total: number, listed = total): VerifyReport {
