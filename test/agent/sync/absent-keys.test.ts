@@ -5,7 +5,11 @@ import { careForAbsentKeys, RENAME_IF_THERE } from '../../../src/agent/sync/abse
 import { isExpected } from '../../../src/agent/sync/refusal.ts';
 
 function careFor(command: Command) {
-  const reader = new CommandReader();
+  using reader = new CommandReader({
+    hold: () => {
+      throw new Error('nothing here is large');
+    },
+  });
   reader.push(encodeCommands([command]));
   expect(reader.next()).toBe(true);
   return careForAbsentKeys(reader.text(0).toUpperCase(), reader, 4);
