@@ -1,9 +1,13 @@
 import { z } from 'zod';
 
 /** The most reasons that are told apart; what comes after them shares one row. */
-export const SKIPPED_REASONS_MAX = 40;
+export const SKIPPED_REASONS_MAX = 20;
+/** The same for a progress, which many a poll must carry. */
+export const SKIPPED_REASONS_IN_PROGRESS_MAX = 8;
 /** The most names of keys that are given for one reason; the host keeps a longer list. */
-export const SKIPPED_SAMPLE_MAX = 5;
+export const SKIPPED_SAMPLE_MAX = 3;
+/** The most characters of such a name. */
+export const SKIPPED_NAME_LENGTH_MAX = 80;
 
 /** How much of something was left out. */
 export const skippedCountSchema = z.strictObject({

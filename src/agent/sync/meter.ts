@@ -38,7 +38,7 @@ export class Meter {
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
   /** What is left out; undefined until the target has been looked at. */
-  skips: { report(): Skipped[] } | undefined;
+  skips: { report(): Skipped[]; brief(): Skipped[] } | undefined;
   /** Whether the connection to the source is being made anew, while the target goes on with what has arrived. */
   isSourceLost = false;
   /** What waits on the disk of the host; undefined before there was a connection. */
@@ -152,7 +152,7 @@ export class Meter {
   }
 
   #skipped(): { skipped?: Skipped[] } {
-    const skipped = this.skips?.report() ?? [];
+    const skipped = this.skips?.brief() ?? [];
     return skipped.length === 0 ? {} : { skipped };
   }
 

@@ -17,7 +17,7 @@ const VECTOR_SET_COMMANDS: ReadonlySet<string> = new Set(['VADD', 'VREM', 'VSETA
  *
  * Where it may not be asked, or does not say, the names tell: {@link NAME_OF_MODULE}, {@link VECTOR_SET_COMMANDS}.
  *
- * @throws the codes of {@link Client.call} but source-permission-denied
+ * @throws the codes of a connection to the source
  */
 export async function readModuleCommands(source: Client): Promise<ModuleCommands> {
   return moduleCommands(await listCommands(source));
@@ -47,7 +47,8 @@ async function listCommands(source: Client): Promise<unknown> {
   try {
     return await source.call('COMMAND');
   } catch (error) {
-    if (isMigrationError(error) && error.code === 'source-permission-denied') return undefined;
+    // Denied, or renamed away as some providers do.
+    if (isMigrationError(error) && /-(permission-denied|protocol-error)$/.test(error.code)) return undefined;
     throw error;
   }
 }

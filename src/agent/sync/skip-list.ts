@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { SKIPPED_SAMPLE_MAX } from '../../contract/skipped.ts';
+import { SKIPPED_NAME_LENGTH_MAX, SKIPPED_SAMPLE_MAX } from '../../contract/skipped.ts';
 
 /** One key that was left out, with its name as it may be shown. */
 export type SkippedKey = { readonly db: number; readonly key: string; readonly reason: string };
@@ -73,12 +73,18 @@ export class SkipList {
       const { db, key, reason }: Partial<SkippedKey> = JSON.parse(line);
       if (db === undefined || key === undefined || reason === undefined) continue;
       const names = sample.get(reason) ?? [];
-      const name = `db${db} ${key}`;
+      const name = sampleName({ db, key });
       if (names.length < SKIPPED_SAMPLE_MAX && !names.includes(name)) names.push(name);
       sample.set(reason, names);
     }
     return sample;
   }
+}
+
+/** `db0 name`, cut. */
+export function sampleName({ db, key }: Pick<SkippedKey, 'db' | 'key'>): string {
+  const isCut = key.length > SKIPPED_NAME_LENGTH_MAX;
+  return `db${db} ${isCut ? `${key.slice(0, SKIPPED_NAME_LENGTH_MAX)}…` : key}`;
 }
 
 function readHead(path: string): string {

@@ -2,13 +2,14 @@ import path from 'node:path';
 import type { KeyDisplay } from '../../contract/jobs.ts';
 import {
   HASH_FIELD_TTL,
+  SKIPPED_REASONS_IN_PROGRESS_MAX,
   SKIPPED_REASONS_MAX,
   SKIPPED_SAMPLE_MAX,
   type Skipped,
   type SkippedCount,
 } from '../../contract/skipped.ts';
 import { displayName } from '../redis/key-display.ts';
-import { SkipList } from './skip-list.ts';
+import { SkipList, sampleName } from './skip-list.ts';
 
 /** Something that is left out; `key` where it is about one. */
 export type Skip = {
@@ -88,10 +89,32 @@ export class Skips {
     }));
   }
 
+  /** The same in few rows, for a progress: the greatest, and the others together. */
+  brief(): Skipped[] {
+    const rows = this.report();
+    if (rows.length <= SKIPPED_REASONS_IN_PROGRESS_MAX) return rows;
+    const isAgreed = ({ reason }: Skipped) => reason === HASH_FIELD_TTL;
+    const sorted = rows
+      .filter((row) => !isAgreed(row) && row.reason !== OTHERS)
+      .sort((a, b) => b.count - a.count);
+    const agreed = rows.filter(isAgreed);
+    const kept = sorted.slice(0, SKIPPED_REASONS_IN_PROGRESS_MAX - ROWS_OF_OTHERS - agreed.length);
+    const brief = [...agreed, ...kept];
+    const others = new Map<SkippedCount['what'], number>();
+    for (const { what, count, reason } of rows) {
+      const isKept = brief.some((row) => row.what === what && row.reason === reason);
+      if (!isKept) others.set(what, (others.get(what) ?? 0) + count);
+    }
+    return [
+      ...brief,
+      ...Array.from(others, ([what, count]) => ({ what, reason: OTHERS, count, sample: [] })),
+    ];
+  }
+
   #rowOf({ what, reason }: Skip): Row {
     const known = this.#rows.get(idOf({ what, reason }));
     if (known !== undefined) return known;
-    const isRoom = this.#rows.size < SKIPPED_REASONS_MAX - ROWS_OF_OTHERS;
+    const isRoom = reason === HASH_FIELD_TTL || this.#rows.size < SKIPPED_REASONS_MAX - ROWS_OF_OTHERS;
     const row: Row = { what, reason: isRoom ? reason : OTHERS, count: 0 };
     const shared = this.#rows.get(idOf(row));
     if (shared !== undefined) return shared;
@@ -107,7 +130,7 @@ export class Skips {
     }
     const key = displayName(name, this.#keyDisplay);
     const sample = this.#sample.get(reason) ?? [];
-    if (sample.length < SKIPPED_SAMPLE_MAX) this.#sample.set(reason, [...sample, `db${db} ${key}`]);
+    if (sample.length < SKIPPED_SAMPLE_MAX) this.#sample.set(reason, [...sample, sampleName({ db, key })]);
     this.#list.add({ db, key, reason });
   }
 }

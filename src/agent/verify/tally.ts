@@ -5,7 +5,12 @@ import {
   type DifferenceKind,
   type VerifyReport,
 } from '../../contract/reports.ts';
-import { SKIPPED_REASONS_MAX, SKIPPED_SAMPLE_MAX, type Skipped } from '../../contract/skipped.ts';
+import {
+  SKIPPED_NAME_LENGTH_MAX,
+  SKIPPED_REASONS_MAX,
+  SKIPPED_SAMPLE_MAX,
+  type Skipped,
+} from '../../contract/skipped.ts';
 import { displayName } from '../redis/key-display.ts';
 import type { Verdict } from './recheck.ts';
 
@@ -70,7 +75,9 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
       sample: [],
     }));
     row.count += 1;
-    if (row.sample.length < SKIPPED_SAMPLE_MAX) row.sample.push(`db${db} ${displayName(key, keyDisplay)}`);
+    if (row.sample.length < SKIPPED_SAMPLE_MAX) {
+      row.sample.push(`db${db} ${displayName(key, keyDisplay).slice(0, SKIPPED_NAME_LENGTH_MAX)}`);
+    }
   };
   return {
     get keysCompared() {
