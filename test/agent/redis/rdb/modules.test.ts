@@ -45,6 +45,33 @@ describe.each(FILES)('the value of a module: $name', ({ module, value }) => {
   });
 });
 
+it('the value of a module does not have to fit into memory', () => {
+  const value = moduleValue('ReJSON-RL', moduleString(40 * 1024 * 1024));
+  const reader = new RdbReader();
+  let isPassing = false;
+  let passed = 0;
+  const items: string[] = [];
+  for (const chunk of chunks(makeRdb(Buffer.concat([Buffer.of(7), string('key'), value])), 64 * 1024)) {
+    reader.push(chunk);
+    for (;;) {
+      if (isPassing) {
+        const { bytes, isLast } = reader.takeRaw();
+        passed += bytes.length;
+        isPassing = !isLast;
+        if (isPassing) break;
+      }
+      const item = reader.next();
+      if (item === 'need-more') break;
+      items.push(item === 'large' ? `${item} of ${reader.moduleName}` : item);
+      isPassing = item === 'large';
+      if (item === 'end') break;
+    }
+    expect(reader.window.length).toBeLessThanOrEqual(8 * 1024 * 1024);
+  }
+  expect(items).toEqual(['large of ReJSON-RL', 'end']);
+  expect(passed).toBe(value.length);
+});
+
 describe('what a module remembers beside its keys', () => {
   const aux = (content: Buffer) =>
     Buffer.concat([Buffer.of(OPCODE.moduleAux), moduleValue('ft_index0', Buffer.concat([WHEN, content]))]);
