@@ -35,6 +35,13 @@ export type AbsentKeyCare = {
 /** The name under which a RENAME is written that may find no key; refusal.ts lets it pass. */
 export const RENAME_IF_THERE = 'RENAME (if there)';
 
+/** Whether {@link careForAbsentKeys} wants to see all arguments of the command, by its name in capitals. */
+export function isCaredFor(name: string): boolean {
+  return CARED_FOR.has(name);
+}
+
+const CARED_FOR: ReadonlySet<string> = new Set(['RENAME', 'RENAMENX', 'COPY', 'SET', 'MSETEX']);
+
 /** What the current command needs; undefined for nothing, as for almost all. `db`: where it is run. */
 export function careForAbsentKeys(
   name: string,

@@ -7,7 +7,7 @@ import { HeldBytes, type Part } from '../redis/held-bytes.ts';
 import type { Journal } from '../redis/journal.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
-import { type AbsentKeyCare, careForAbsentKeys } from './absent-keys.ts';
+import { type AbsentKeyCare, careForAbsentKeys, isCaredFor } from './absent-keys.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import type { TargetForm } from './payload.ts';
@@ -104,7 +104,10 @@ export class StreamApplier {
     this.#options = options;
     this.#reader = new CommandReader({
       hold: () => new HeldBytes(path.join(options.directory, 'held')),
-      isTranslated: (name) => findTranslation(name.toUpperCase()) !== undefined,
+      isTranslated: (spelling) => {
+        const name = spelling.toUpperCase();
+        return findTranslation(name) !== undefined || isCaredFor(name);
+      },
     });
     this.#committed = options.start;
     this.#translation = {
@@ -224,7 +227,8 @@ export class StreamApplier {
   /** A command of a module: what it changes is not on the target. */
   #leaveOut(name: string, keyIndex: number): undefined {
     const reader = this.#reader;
-    const isKeyKnown = keyIndex > 0 && keyIndex < reader.argumentCount;
+    // Of a large command no more than the first argument is kept apart.
+    const isKeyKnown = keyIndex > 0 && keyIndex < reader.argumentCount && (keyIndex === 1 || !reader.isHeld);
     this.#options.skips.add({
       what: 'commands',
       reason: `module command ${name.slice(0, 40)}`,

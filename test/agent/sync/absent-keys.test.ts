@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
-import { careForAbsentKeys, RENAME_IF_THERE } from '../../../src/agent/sync/absent-keys.ts';
+import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../../../src/agent/sync/absent-keys.ts';
 import { isExpected } from '../../../src/agent/sync/refusal.ts';
 
 function careFor(command: Command) {
@@ -9,6 +9,7 @@ function careFor(command: Command) {
     hold: () => {
       throw new Error('nothing here is large');
     },
+    isTranslated: isCaredFor,
   });
   reader.push(encodeCommands([command]));
   expect(reader.next()).toBe(true);
@@ -40,6 +41,7 @@ describe('a command of the stream that may name a key which the target does not 
     ['makes each first', ['MSETEX', '2', 'a', '1', 'b', 'XX', 'XX', 'EX', '5'], ['SET a  NX', 'SET b  NX']],
   ])('%s: %j', (_, command, expected) => {
     expect(before(command)).toEqual(expected);
+    expect(isCaredFor(String(command[0]).toUpperCase())).toBe(true);
   });
 
   it.each<[Command]>([

@@ -2,10 +2,13 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { OPCODE } from '../../../src/agent/redis/rdb/layouts.ts';
 import { SKIP_LIST_FILE } from '../../../src/agent/sync/skips.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
 import { findServer, type RunningServer, startServer, targetServer } from '../../servers/start.ts';
+import { makeRdb, moduleString, moduleValue, string } from '../redis/rdb/rdb-items.ts';
 import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
+import { startScriptedSource } from './scripted-source.ts';
 import { type SyncRun, startSync } from './sync-run.ts';
 
 /** Redis 8 has a module of its own, vector sets: what other modules do looks the same from here. */
@@ -162,6 +165,78 @@ describe('keys of a module', () => {
   }
 });
 
+describe('data of modules that no server at hand has', () => {
+  it('is left out, with their commands and indexes, and the rest is carried', async () => {
+    await using target = await startServer({ server: await targetServer() });
+    const index = moduleValue('ft_index0', Buffer.concat([WRITTEN_BEFORE, moduleString(100)]));
+    const empty = moduleValue('timeserie', WRITTEN_BEFORE);
+    const document = moduleValue('ReJSON-RL', moduleString(3 * 1024 * 1024));
+    const filter = moduleValue('MBbloom--', moduleString(10));
+    await using source = await startScriptedSource(
+      makeRdb(
+        Buffer.concat([Buffer.of(OPCODE.moduleAux), index]),
+        Buffer.concat([Buffer.of(OPCODE.moduleAux), empty]),
+        Buffer.concat([Buffer.of(7), string('document'), document]),
+        Buffer.concat([Buffer.of(7), string('filter'), filter]),
+        Buffer.concat([Buffer.of(0), string('plain'), string('value')]),
+        Buffer.concat([Buffer.of(7), string('another'), document]),
+      ),
+    );
+    const client = target.client();
+    await using sync = await startSync({ source: { ...source, client: () => client }, target });
+    await sync.until(({ stage }) => stage === 'live');
+    source.send([
+      ['SELECT', '0'],
+      ['JSON.SET', 'document', '$', '{"a":1}'],
+      ['FT.CREATE', 'index', 'SCHEMA', 'a', 'TEXT'],
+      ['MULTI'],
+      ['BF.ADD', 'filter', 'element'],
+      ['RENAME', 'document', 'plain'],
+      ['INCR', 'counter'],
+      ['EXEC'],
+      ['set', 'last', '1'],
+    ]);
+    while ((await client.exists('last')) === 0) await sync.until(() => true);
+    expect((await client.keys('*')).sort()).toEqual(['__valkey-migrate__', 'counter', 'last']);
+    const { skipped, copiedKeys } = await sync.stop();
+    expect(copiedKeys).toBe(1);
+    expect(skipped.map(({ what, reason, count }) => `${count} ${what} ${reason}`)).toEqual([
+      '1 module-data module ft_index0',
+      '2 keys module ReJSON-RL',
+      '1 keys module MBbloom--',
+      '1 commands module command JSON.SET',
+      '1 commands module command FT.CREATE',
+      '1 commands module command BF.ADD',
+    ]);
+  });
+
+  it('is none that an unknown command may stand for: it stops the sync before it is applied', async () => {
+    await using target = await startServer({ server: await targetServer() });
+    await using source = await startScriptedSource(makeRdb());
+    const client = target.client();
+    await using sync = await startSync({ source: { ...source, client: () => client }, target });
+    await sync.until(({ stage }) => stage === 'live');
+    source.send([['SELECT', '0'], ['MULTI'], ['SET', 'k', 'v'], ['FROBNICATE', 'k'], ['EXEC']]);
+    await expect(sync.ended).rejects.toMatchObject({
+      code: 'target-refused-command',
+      message: expect.stringContaining('FROBNICATE'),
+    });
+    expect(await client.exists('k')).toBe(0);
+  });
+
+  it('of a version that is not known is refused by the head of the RDB', async () => {
+    await using target = await startServer({ server: await targetServer() });
+    const rdb = makeRdb();
+    rdb.write('REDIS0013');
+    await using source = await startScriptedSource(rdb);
+    const client = target.client();
+    await using sync = await startSync({ source: { ...source, client: () => client }, target });
+    await expect(sync.ended).rejects.toMatchObject({ code: 'source-version-unsupported' });
+  });
+});
+
+/** What modules write first among what they remember beside their keys: that it came before these. */
+const WRITTEN_BEFORE = Buffer.of(0x02, 0x01);
 /** Makes a value of more than the 2 MiB that are waited for. */
 const LARGE_VECTORS = 6000;
 const DIMENSIONS = 100;

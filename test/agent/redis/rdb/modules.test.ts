@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Crc64 } from '../../../../src/agent/redis/rdb/crc64.ts';
 import { toPlainHash } from '../../../../src/agent/redis/rdb/hash-field-ttl.ts';
+import { OPCODE } from '../../../../src/agent/redis/rdb/layouts.ts';
 import { RdbReader } from '../../../../src/agent/redis/rdb/reader.ts';
-import { moduleId, readRdb } from './rdb-items.ts';
+import { makeRdb, moduleString, moduleValue, readRdb, string } from './rdb-items.ts';
 
-const OPCODE = { moduleAux: 247, selectDb: 254, expireTimeMs: 252, end: 255 };
 /** One of each item that a module can write: integers of every width, a float, a double, strings of every kind. */
 const EVERY_ITEM = Buffer.concat([
   Buffer.of(0x01, 0x05),
@@ -148,30 +147,6 @@ describe('a hash without the expiry of its fields', () => {
 
 /** When it was written, as every module says first: before the keys. */
 const WHEN = Buffer.of(0x02, 0x01);
-
-function moduleValue(name: string, items: Buffer): Buffer {
-  return Buffer.concat([Buffer.of(0x81), moduleId(name), items, Buffer.of(0)]);
-}
-
-function moduleString(bytes: number): Buffer {
-  const head = Buffer.alloc(6, 0x80);
-  head[0] = 0x05;
-  head.writeUInt32BE(bytes, 2);
-  return Buffer.concat([head, Buffer.alloc(bytes, 1)]);
-}
-
-function string(text: string): Buffer {
-  return Buffer.concat([Buffer.of(text.length), Buffer.from(text)]);
-}
-
-function makeRdb(...items: Buffer[]): Buffer {
-  const body = Buffer.concat([Buffer.from('REDIS0012'), ...items, Buffer.of(OPCODE.end)]);
-  const sum = new Crc64();
-  sum.update(body, 0, body.length);
-  const checksum = Buffer.alloc(8);
-  sum.writeTo(checksum, 0);
-  return Buffer.concat([body, checksum]);
-}
 
 function* chunks(bytes: Buffer, size: number): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);

@@ -1,4 +1,5 @@
-import { TYPE_MODULE } from '../../../../src/agent/redis/rdb/layouts.ts';
+import { Crc64 } from '../../../../src/agent/redis/rdb/crc64.ts';
+import { OPCODE, TYPE_MODULE } from '../../../../src/agent/redis/rdb/layouts.ts';
 import { RdbReader } from '../../../../src/agent/redis/rdb/reader.ts';
 
 /** One key as the reader saw it. */
@@ -79,4 +80,32 @@ export function moduleId(name: string): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64BE(id << 10n);
   return bytes;
+}
+
+/** The value of a module, with its id and end around what it wrote. */
+export function moduleValue(name: string, items: Buffer): Buffer {
+  return Buffer.concat([Buffer.of(0x81), moduleId(name), items, Buffer.of(0)]);
+}
+
+/** One string among the items of a module. */
+export function moduleString(bytes: number): Buffer {
+  const head = Buffer.alloc(6, 0x80);
+  head[0] = 0x05;
+  head.writeUInt32BE(bytes, 2);
+  return Buffer.concat([head, Buffer.alloc(bytes, 1)]);
+}
+
+/** A short string. */
+export function string(text: string): Buffer {
+  return Buffer.concat([Buffer.of(text.length), Buffer.from(text)]);
+}
+
+/** An RDB of Redis 7.4 or 8 with these items. */
+export function makeRdb(...items: Buffer[]): Buffer {
+  const body = Buffer.concat([Buffer.from('REDIS0012'), ...items, Buffer.of(OPCODE.end)]);
+  const sum = new Crc64();
+  sum.update(body, 0, body.length);
+  const checksum = Buffer.alloc(8);
+  sum.writeTo(checksum, 0);
+  return Buffer.concat([body, checksum]);
 }
