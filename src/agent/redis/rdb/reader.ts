@@ -12,6 +12,7 @@ import {
   TYPE_REDIS_HASH_LISTPACK_EX,
   VALKEY_LAYOUTS,
 } from './layouts.ts';
+import { MAGIC_BYTES, readFamily } from './magic.ts';
 import { malformedRdb } from './malformed.ts';
 import { moduleName } from './module-name.ts';
 import { decodeString, type LengthCursor, plainStringStart, readLength, skipString } from './string.ts';
@@ -54,7 +55,6 @@ export type RdbItem =
 
 /** Values up to this size, serialised, are waited for and given whole. */
 export const WHOLE_VALUE_BYTES_MAX = 2 * 1024 * 1024;
-const MAGIC_BYTES = 9;
 const CHECKSUM_BYTES = 8;
 
 /**
@@ -132,12 +132,7 @@ export class RdbReader extends RdbWindow {
 
   #readMagic(): boolean {
     if (this.end < MAGIC_BYTES) return false;
-    const magic = this.window.toString('latin1', 0, MAGIC_BYTES);
-    if (!/^(REDIS\d{4}|VALKEY\d{3})$/.test(magic)) throw malformedRdb('it does not begin as an RDB');
-    this.#family = magic.startsWith('VALKEY') ? 'valkey' : 'redis';
-    const version = Number(magic.replace(/^\D+/, ''));
-    // Later versions have types of which the extent is not known: better now than at the first of them.
-    if (version > VERSION_MAX[this.#family]) throw versionUnsupported(magic);
+    this.#family = readFamily(this.window.toString('latin1', 0, MAGIC_BYTES));
     this.#layouts = this.#family === 'valkey' ? VALKEY_LAYOUTS : REDIS_LAYOUTS;
     this.at = MAGIC_BYTES;
     return true;
@@ -317,13 +312,4 @@ const DATABASE_MAX = 2 ** 31 - 1;
 const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_REDIS_HASH_LISTPACK_EX]);
 /** The opcode, the id of the module, one number that says when it was written, and the end: nothing else. */
 const MODULE_DATA_EMPTY_BYTES = 1 + 9 + 2 + 1;
-/** The greatest versions of which every type is known: Redis up to 8.4, Valkey up to 9.1. */
-const VERSION_MAX = { redis: 12, valkey: 80 } as const;
 const NOTHING: Layout = [];
-
-function versionUnsupported(magic: string): MigrationError {
-  return new MigrationError(
-    'source-version-unsupported',
-    `The source sent an RDB that begins with ${magic}; the latest versions that this program reads are REDIS${String(VERSION_MAX.redis).padStart(4, '0')} and VALKEY${String(VERSION_MAX.valkey).padStart(3, '0')}.`,
-  );
-}
