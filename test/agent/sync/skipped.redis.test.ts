@@ -212,18 +212,25 @@ describe('data of modules that no server at hand has', () => {
     await using sync = await startSync({ source: { ...source, client: () => client }, target });
     await sync.until(({ stage }) => stage === 'live');
     source.send([
+      ['SELECT', '5'],
+      ['SET', 'third', 'value'],
       ['SELECT', '0'],
+      ['SET', 'second', 'value'],
+      ['SET', 'third', 'value'],
       ['JSON.SET', 'document', '$', '{"a":1}'],
       ['FT.CREATE', 'index', 'SCHEMA', 'a', 'TEXT'],
       ['MULTI'],
       ['BF.ADD', 'filter', 'element'],
       ['RENAME', 'document', 'plain'],
+      ['COPY', 'another', 'second', 'REPLACE'],
+      ['COPY', 'filter', 'third', 'DB', '5', 'REPLACE'],
       ['INCR', 'counter'],
       ['EXEC'],
       ['set', 'last', '1'],
     ]);
     while ((await client.exists('last')) === 0) await sync.until(() => true);
-    expect((await client.keys('*')).sort()).toEqual(['__valkey-migrate__', 'counter', 'last']);
+    expect((await client.keys('*')).sort()).toEqual(['__valkey-migrate__', 'counter', 'last', 'third']);
+    expect(await target.client(5).dbsize()).toBe(0);
     const { skipped, copiedKeys } = await sync.stop();
     expect(copiedKeys).toBe(1);
     expect(skipped.map(({ what, reason, count }) => `${count} ${what} ${reason}`)).toEqual([
