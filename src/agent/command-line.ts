@@ -43,7 +43,8 @@ Other options:
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
   --hash-field-ttl refuse|keep-values   for targets before Valkey 9 (default: refuse)
 
-Exit status: 0 done and good, 1 done and not good (different, findings that fail), 2 could not be done.
+Exit status: 0 done and good, 1 done and not good (different, keys skipped,
+findings that fail), 2 could not be done.
 Progress goes to stderr, the report as JSON to stdout.
 `;
 
