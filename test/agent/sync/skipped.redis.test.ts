@@ -114,6 +114,26 @@ describe('keys of a module', () => {
     await first[Symbol.asyncDispose]();
   });
 
+  it('are counted anew when the target is reconciled, and what they have taken the place of goes', async () => {
+    await fillVectorSet(client, 'v', 1);
+    await client.mset('p', '1', 'q', '2');
+    const first = await startSync({ source, target });
+    await first.until(({ stage }) => stage === 'live');
+    await first.stop();
+    await client.rename('v', 'p');
+    await fillVectorSet(client, 'w', 1);
+    // More than the backlog of the source holds, so that nothing can be resumed.
+    for (let index = 0; index < 30; index++) await client.set('large', Buffer.alloc(64 * 1024, index));
+    await using second = await startSync({ source, target });
+    await second.until(({ stage }) => stage === 'live');
+    await second.caughtUp();
+    expect(await target.client().exists('p', 'q', 'large')).toBe(2);
+    await expectSame({ skippedKeys: 2 });
+    const report = await second.stop();
+    expect(report).toMatchObject({ reconciles: 1, skipped: [{ what: 'keys', count: 2 }] });
+    await first[Symbol.asyncDispose]();
+  });
+
   it('may come into being while the sync runs, on a source that had none', async () => {
     await client.mset('p', '1', 'q', '2');
     await using sync = await startSync({ source, target });
