@@ -4,6 +4,7 @@ import { type Endpoint, parseSecretReference, type SecretReference } from '../co
 import type { Route } from '../contract/finding.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
 import { type KeyDisplay, keyDisplaySchema } from '../contract/jobs.ts';
+import { type HashFieldTtl, hashFieldTtlSchema } from '../contract/skipped.ts';
 import { MigrationError } from '../core/errors.ts';
 import {
   contradictory,
@@ -67,6 +68,7 @@ export type CompareInputs = {
   readonly maxDifferences: number;
   readonly ttlToleranceMs: number;
   readonly keyDisplay: KeyDisplay;
+  readonly hashFieldTtl: HashFieldTtl;
 };
 
 /** The environment that guards the cutover. */
@@ -76,19 +78,22 @@ export type GateInputs = {
   readonly githubToken: string;
 };
 
-type CopyInputs = ServerInputs & RouteInputs & SyncInputs & { readonly flushTarget: boolean };
+type CopyInputs = ServerInputs &
+  RouteInputs &
+  SyncInputs & { readonly flushTarget: boolean; readonly hashFieldTtl: HashFieldTtl };
 
 /** The inputs of one run, by phase: what a phase does not read is not in its type. */
 export type Inputs = CommonInputs &
   (
     | ({ phase: 'preflight'; canaryWrite: boolean; gate: GateInputs } & CopyInputs)
     | ({ phase: 'backup'; backupSource: boolean; snapshotTarget: boolean } & ServerInputs)
-    | ({ phase: 'start-migration' } & CopyInputs)
+    | ({ phase: 'start-migration'; keyDisplay: KeyDisplay } & CopyInputs)
     | { phase: 'status' }
     | ({ phase: 'verify' } & ServerInputs & CompareInputs)
     | ({
         phase: 'complete-migration';
         gate: GateInputs;
+        allowSkipped: boolean;
         maxVerificationAgeMs: number;
         maxWritePauseMs: number;
       } & ServerInputs &
@@ -142,7 +147,7 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
       return { phase, ...common, ...readServers(read, common), backupSource, snapshotTarget };
     }
     case 'start-migration':
-      return { phase, ...common, ...readCopy(read, common) };
+      return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
     case 'verify':
       return { phase, ...common, ...readServers(read, common), ...readCompare(read) };
     case 'complete-migration':
@@ -152,6 +157,7 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
         ...readServers(read, common),
         ...readCompare(read),
         gate: readGate(read),
+        allowSkipped: readFlag(read, 'allow-skipped'),
         maxVerificationAgeMs:
           readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
         maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
@@ -292,6 +298,7 @@ function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
     allowNativeRdbVersion,
     flushTarget: readFlag(read, 'flush-target'),
     ...sync,
+    hashFieldTtl: readHashFieldTtl(read),
   };
 }
 
@@ -299,8 +306,17 @@ function readCompare(read: ReadInput): CompareInputs {
   return {
     maxDifferences: readCount(read, 'max-differences', { least: 0, most: 1_000_000_000 }),
     ttlToleranceMs: readCount(read, 'ttl-tolerance-ms', { least: 0, most: 86_400_000 }),
-    keyDisplay: readChoice(read, 'key-display', keyDisplaySchema.options),
+    keyDisplay: readKeyDisplay(read),
+    hashFieldTtl: readHashFieldTtl(read),
   };
+}
+
+function readKeyDisplay(read: ReadInput): KeyDisplay {
+  return readChoice(read, 'key-display', keyDisplaySchema.options);
+}
+
+function readHashFieldTtl(read: ReadInput): HashFieldTtl {
+  return readChoice(read, 'hash-field-ttl', hashFieldTtlSchema.options);
 }
 
 function readGate(read: ReadInput): GateInputs {

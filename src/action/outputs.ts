@@ -10,6 +10,7 @@ export const OUTPUT_NAMES = [
   'lag-bytes',
   'keys-compared',
   'differences',
+  'skipped',
   'verification-id',
   'snapshot-name',
   'write-pause-ms',

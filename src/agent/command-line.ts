@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import type { z } from 'zod';
 import { type Endpoint, parseAddress, parseSecretReference, type Side } from '../contract/endpoint.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
 import {
@@ -10,6 +11,7 @@ import {
   SOURCE_BYTES_PER_SECOND_LEAST,
   TARGET_COMMANDS_PER_SECOND_LEAST,
 } from '../contract/jobs.ts';
+import { hashFieldTtlSchema } from '../contract/skipped.ts';
 import { errorText, MigrationError } from '../core/errors.ts';
 import { parseBytes } from '../core/units.ts';
 import type { Supervisor } from './job/spawn.ts';
@@ -45,8 +47,10 @@ Other options:
   --route auto|native|replica                     --canary-write
   --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
+  --hash-field-ttl refuse|keep-values   for targets before Valkey 9 (default: refuse)
 
-Exit status: 0 done and good, 1 done and not good (different, findings that fail), 2 could not be done.
+Exit status: 0 done and good, 1 done and not good (different, keys skipped,
+findings that fail), 2 could not be done.
 Progress goes to stderr, the report as JSON to stdout.
 `;
 
@@ -76,6 +80,7 @@ const OPTIONS = {
   'max-differences': { type: 'string', default: '0' },
   'ttl-tolerance-ms': { type: 'string', default: '1000' },
   'key-display': { type: 'string', default: 'shown' },
+  'hash-field-ttl': { type: 'string', default: 'refuse' },
   count: { type: 'string', default: '100' },
 } as const;
 
@@ -141,6 +146,8 @@ function parse(argv: readonly string[]) {
 function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, region: string): JobRequest {
   const pair = { source: endpoint('source', values, region), target: endpoint('target', values, region) };
   const flushTarget = values['flush-target'];
+  const keyDisplay = choice(values, 'key-display', keyDisplaySchema);
+  const hashFieldTtl = choice(values, 'hash-field-ttl', hashFieldTtlSchema);
   if (verb === 'sync') {
     const spoolBytesMax =
       values['spool-max-bytes'] === undefined ? undefined : count(values, 'spool-max-bytes');
@@ -148,6 +155,8 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
       kind: 'sync',
       ...pair,
       flushTarget,
+      hashFieldTtl,
+      keyDisplay,
       ...(spoolBytesMax === undefined ? {} : { spoolBytesMax }),
       tuneSource: values['tune-source'],
       ...sourceLimit(values),
@@ -155,28 +164,27 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
     };
   }
   if (verb === 'preflight') {
-    const route = preflightRequestSchema.shape.route.safeParse(values.route);
-    if (!route.success) throw malformed('--route', values.route, 'auto, native or replica');
+    const route = choice(values, 'route', preflightRequestSchema.shape.route);
     const canaryWrite = values['canary-write'];
     return {
       kind: 'preflight',
       ...pair,
-      route: route.data,
+      route,
       flushTarget,
+      hashFieldTtl,
       canaryWrite,
       allowNativeRdbVersion: false,
       tuneSource: values['tune-source'],
       ...sourceLimit(values),
     };
   }
-  const keyDisplay = keyDisplaySchema.safeParse(values['key-display']);
-  if (!keyDisplay.success) throw malformed('--key-display', values['key-display'], 'shown, hashed or hidden');
   return {
     kind: 'verify',
     ...pair,
     maxDifferences: count(values, 'max-differences'),
     ttlToleranceMs: count(values, 'ttl-tolerance-ms'),
-    keyDisplay: keyDisplay.data,
+    keyDisplay,
+    hashFieldTtl,
   };
 }
 
@@ -245,6 +253,17 @@ function jobKind(text: string | undefined): JobKind {
   const parsed = jobKindSchema.safeParse(text);
   if (!parsed.success) throw malformed('the kind of job', text ?? '', jobKindSchema.options.join(', '));
   return parsed.data;
+}
+
+/** One of the words that a schema knows. */
+function choice<Word extends string>(
+  values: Options,
+  name: 'route' | 'key-display' | 'hash-field-ttl',
+  schema: z.ZodType<Word> & { readonly options: readonly Word[] },
+): Word {
+  const parsed = schema.safeParse(values[name]);
+  if (parsed.success) return parsed.data;
+  throw malformed(`--${name}`, values[name], schema.options.join(', '));
 }
 
 type CountOption = 'spool-max-bytes' | 'max-target-ops' | 'max-differences' | 'ttl-tolerance-ms' | 'count';

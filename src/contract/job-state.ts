@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ERROR_CODES, type ErrorCode } from '../core/error-codes.ts';
 import { jobKindSchema } from './jobs.ts';
+import { SKIPPED_REASONS_IN_PROGRESS_MAX, skippedSchema } from './skipped.ts';
 
 /** An error as it crosses the border; the code is one of the table in core. */
 export const errorRecordSchema = z.strictObject({
@@ -40,6 +41,8 @@ export const progressSchema = z.strictObject({
   etaMs: z.number().optional(),
   /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
   bottleneck: z.enum(['source', 'host', 'target', 'throttle']).optional(),
+  /** What a sync has left out so far; not there as long as it is nothing. */
+  skipped: z.array(skippedSchema).max(SKIPPED_REASONS_IN_PROGRESS_MAX).optional(),
   /** Anything else that is worth a row, such as reconnects: a few words each. */
   notes: z.array(z.string().max(300)).max(20),
 });

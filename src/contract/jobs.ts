@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { endpointSchema } from './endpoint.ts';
 import { routeSchema } from './finding.ts';
+import { hashFieldTtlSchema } from './skipped.ts';
 
 const pair = { source: endpointSchema, target: endpointSchema };
 
@@ -41,6 +42,8 @@ export const preflightRequestSchema = z.strictObject({
   /** As in {@link syncRequestSchema}. */
   tuneSource: z.boolean().optional(),
   sourceBytesPerSecondMax: z.int().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+  /** Default `refuse`. */
+  hashFieldTtl: hashFieldTtlSchema.optional(),
 });
 
 /** BGSAVE at the source with proof that it completed. */
@@ -50,11 +53,20 @@ export const backupRequestSchema = z.strictObject({
   timeoutMs: z.int().positive(),
 });
 
+/** How the report shows the names of keys. */
+export const keyDisplaySchema = z.enum(['shown', 'hashed', 'hidden']);
+/** See {@link keyDisplaySchema}. */
+export type KeyDisplay = z.infer<typeof keyDisplaySchema>;
+
 /** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
 export const syncRequestSchema = z.strictObject({
   kind: z.literal('sync'),
   ...pair,
   flushTarget: z.boolean(),
+  /** Default `refuse`. */
+  hashFieldTtl: hashFieldTtlSchema.optional(),
+  /** How the names of keys that were left out are shown, also in the list on the host; default `hashed`. */
+  keyDisplay: keyDisplaySchema.optional(),
   /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
   spoolBytesMax: z.int().min(0).optional(),
   /** Change settings of the source for the time of the sync. */
@@ -73,11 +85,6 @@ export const linkRequestSchema = z.strictObject({
   waitMs: z.int().min(0),
 });
 
-/** How the report shows the names of keys. */
-export const keyDisplaySchema = z.enum(['shown', 'hashed', 'hidden']);
-/** See {@link keyDisplaySchema}. */
-export type KeyDisplay = z.infer<typeof keyDisplaySchema>;
-
 /** Compares all keys of both sides, in both directions. */
 export const verifyRequestSchema = z.strictObject({
   kind: z.literal('verify'),
@@ -87,6 +94,8 @@ export const verifyRequestSchema = z.strictObject({
   /** How far the expiry times of a key may be apart. */
   ttlToleranceMs: z.int().min(0),
   keyDisplay: keyDisplaySchema,
+  /** With `keep-values` a target without the expiry times of hash fields is not different for it; default `refuse`. */
+  hashFieldTtl: hashFieldTtlSchema.optional(),
 });
 
 /** Fence, drain, prove, hand over. On the native route the promotion itself is left to the action. */
@@ -97,6 +106,10 @@ export const cutoverRequestSchema = z.strictObject({
   maxDifferences: z.int().min(0),
   ttlToleranceMs: z.int().min(0),
   keyDisplay: keyDisplaySchema,
+  /** As of `verify`. */
+  hashFieldTtl: hashFieldTtlSchema.optional(),
+  /** Go on although something was left out that nobody has agreed to; default false. */
+  allowSkipped: z.boolean().optional(),
   maxVerificationAgeMs: z.int().positive(),
   /** The budget of fence, drain and proof together; over it the fence is lifted again. */
   maxWritePauseMs: z.int().positive(),

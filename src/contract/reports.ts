@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { findingSchema, routeSchema, routeVerdictSchema } from './finding.ts';
+import { skippedSchema } from './skipped.ts';
 
 /** A server as preflight found it. */
 export const serverFactsSchema = z.strictObject({
@@ -65,8 +66,8 @@ export const syncReportSchema = z.strictObject({
   reconciles: z.number().optional(),
   /** Keys that were removed from the target then, because the source had them no more. */
   removedKeys: z.number().optional(),
-  /** Keys and commands that could not be carried, with the reason. */
-  skipped: z.array(z.strictObject({ what: z.string(), reason: z.string(), count: z.number() })),
+  /** What could not be carried, since the data was copied. */
+  skipped: z.array(skippedSchema),
 });
 /** See {@link syncReportSchema}. */
 export type SyncReport = z.infer<typeof syncReportSchema>;
@@ -128,6 +129,8 @@ export const verifyReportSchema = z.strictObject({
   keysCompared: z.number(),
   /** Keys that changed while they were compared and settled equal, or expired on one side first. */
   inFlight: z.number(),
+  /** Keys that were not compared, or not in all, because the target cannot hold them; neither equal nor different. */
+  skipped: z.array(skippedSchema),
   byDatabase: z.array(
     z.strictObject({
       db: z.int(),

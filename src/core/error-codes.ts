@@ -251,8 +251,8 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'source-version-unsupported': {
-    when: 'The source is older than Redis 5.0 or of a kind that is not served.',
-    remedy: 'Use Redis 5.0 to 8.x or Valkey as the source.',
+    when: 'The source is older than Redis 5.0, or so new that the format of its data is not known.',
+    remedy: 'Use Redis 5.0 to 8.4 or Valkey as the source.',
     retryable: false,
   },
   'source-cluster-unsupported': {
@@ -261,8 +261,8 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'source-modules-unsupported': {
-    when: 'The source holds data of a module that the target does not have.',
-    remedy: 'Remove the keys of the module, or move them by the means of the module.',
+    when: 'The source holds data of a module that the target does not have, which would end the online migration of ElastiCache.',
+    remedy: 'Use `route: replica`, which leaves it out and lists it, or remove the keys of the module.',
     retryable: false,
   },
   'source-data-unsupported': {
@@ -421,6 +421,12 @@ export const ERROR_CODES = {
   'verification-different': {
     when: 'The verification found more differences than `max-differences` allows.',
     remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
+    retryable: false,
+  },
+  'data-skipped': {
+    when: 'The sync or the verification left something out that the target cannot hold, such as the keys of a module.',
+    remedy:
+      'Look at what was left out. To hand over without it, give `allow-skipped: true`; else remove it at the source or move it by other means, and verify again.',
     retryable: false,
   },
   'verification-incomplete': {

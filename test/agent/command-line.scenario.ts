@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
+import { findServer, type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
 
 const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
 
@@ -50,6 +50,15 @@ describe('the agent from a shell', () => {
     expect(unknown.status).toBe(2);
     expect(unknown.stderr).toContain('source-unreachable');
     await target.client().del('key');
+  });
+
+  it('ends a verification with 1 when keys were skipped: they are not proved equal', async () => {
+    await using redis8 = await startServer({ server: await findServer({ kind: 'redis', version: '8.0' }) });
+    await redis8.client().call('VADD', 'vectors', 'VALUES', 3, 1, 2, 3, 'element');
+    const endpoints = ['--source', `127.0.0.1:${redis8.port}`, '--target', `127.0.0.1:${target.port}`];
+    const { status, stdout } = await agent('verify', ...endpoints);
+    expect(status).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ passed: true, skipped: [{ sample: ['db0 vectors'] }] });
   });
 
   it('measures the way to a server', async () => {

@@ -48,7 +48,7 @@ async function carryItems(
   more: () => Promise<void>,
   progress: { keys: number },
 ): Promise<void> {
-  const encoder = new CopyEncoder(writer, { hasHashFieldTtls });
+  const encoder = new CopyEncoder(writer, { hasHashFieldTtls, hashFieldTtl: 'refuse' });
   const waitForTarget = (wait: Promise<void>) => wait;
   for (;;) {
     const item = reader.next();
@@ -72,6 +72,7 @@ async function carryItems(
           writer,
           waitForTarget,
           hasHashFieldTtls,
+          hashFieldTtl: 'refuse',
           restoreBytesMax,
           directory,
         });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { findServer } from '../servers/start.ts';
 import { startGithubStub } from '../simulator/github-stub.ts';
 import { openStage, type PhaseChanges, readSettings, type Stage } from './stage.ts';
 
@@ -52,6 +53,65 @@ describe('complete-migration', () => {
     expect((await stage.run('rollback', { inputs: { 'flush-target': 'true' } })).exitCode).toBe(0);
     expect((await stage.run('start-migration')).exitCode).toBe(0);
     await expectRefusal(stage, 'verification-missing');
+  });
+
+  it('refuses to hand over without the keys of a module, unless it is told to', async () => {
+    const redis8 = await findServer({ kind: 'redis', version: '8.0' });
+    await using stage = await openStage({ source: redis8 });
+    const source = stage.source.client();
+    await source.mset('a', '1', 'b', '2');
+    await source.call('VADD', 'vectors', 'VALUES', 3, 1, 2, 3, 'element');
+    const started = await stage.run('start-migration');
+    expect({ exitCode: started.exitCode, log: started.log }).toMatchObject({ exitCode: 0 });
+    expect(started.summary).toContain('⚠️ Left out: 1 key.');
+    expect(started.summary).toContain('There are keys that no other server can take');
+    await source.call('VADD', 'vectors', 'VALUES', 3, 3, 2, 1, 'another element');
+
+    const verified = await stage.run('verify', { inputs: { 'key-display': 'shown' } });
+    expect(verified).toMatchObject({ exitCode: 0, outputs: { differences: '0', skipped: '1' } });
+    expect(verified.summary).toContain(
+      '**Equal.** 2 keys compared in both directions, 0 differences; ⚠️ 1 key skipped.',
+    );
+    expect(verified.summary).toContain('| keys | module vectorset | 1 | `db0 vectors` |');
+    const refused = await expectRefusal(stage, 'data-skipped');
+    expect(refused.summary).toContain('1 keys (module vectorset)');
+
+    const allowed = await stage.run('complete-migration', { inputs: { 'allow-skipped': 'true' } });
+    expect({ exitCode: allowed.exitCode, log: allowed.log }).toMatchObject({ exitCode: 0 });
+    expect(allowed.outputs.skipped).toBe('1');
+    expect(allowed.summary).toContain('1 key left out');
+    expect(await stage.group.node.client().exists('a', 'b', 'vectors')).toBe(2);
+  });
+
+  it('refuses when a key of a module came up after the verification', async () => {
+    const redis8 = await findServer({ kind: 'redis', version: '8.0' });
+    await using stage = await openStage({ source: redis8 });
+    await stage.source.client().set('a', '1');
+    expect((await stage.run('start-migration')).exitCode).toBe(0);
+    expect((await stage.run('verify')).exitCode).toBe(0);
+    await stage.source.client().call('VADD', 'vectors', 'VALUES', 3, 1, 2, 3, 'element');
+    await expectRefusal(stage, 'data-skipped');
+  });
+
+  it('needs the input for hash fields that expire in every phase, and asks no more than that', async () => {
+    const [source, target] = await Promise.all([
+      findServer({ kind: 'redis', version: '8.0' }),
+      findServer({ kind: 'valkey', version: '8' }),
+    ]);
+    await using stage = await openStage({ source, target });
+    await stage.source.client().hset('h', 'f', 'v');
+    await stage.source.client().call('HPEXPIRE', 'h', 3_600_000, 'FIELDS', 1, 'f');
+    const refused = await stage.run('start-migration');
+    expect(refused.outputs['error-code']).toBe('source-data-unsupported');
+    expect(refused.summary).toContain('hash-field-ttl: keep-values');
+    const inputs = { 'hash-field-ttl': 'keep-values' };
+    expect((await stage.run('start-migration', { inputs })).exitCode).toBe(0);
+    expect((await stage.run('verify')).outputs['error-code']).toBe('verification-different');
+    expect((await stage.run('verify', { inputs })).outputs).toMatchObject({ differences: '0', skipped: '1' });
+    await expectRefusal(stage, 'verification-different');
+    const completed = await stage.run('complete-migration', { inputs });
+    expect({ exitCode: completed.exitCode, log: completed.log }).toMatchObject({ exitCode: 0 });
+    expect(await stage.group.node.client().hgetall('h')).toEqual({ f: 'v' });
   });
 
   it('refuses a gate that stands open, and goes through one with reviewers', async () => {

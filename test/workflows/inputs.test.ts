@@ -26,6 +26,8 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     'allow-native-rdb-version': 'preflight and start-migration only',
     'backup-source': 'backup only',
     'snapshot-target': 'backup only',
+    'hash-field-ttl': 'preflight to complete-migration only',
+    'allow-skipped': 'complete-migration only',
     'max-differences': 'verify and complete-migration only',
     'ttl-tolerance-ms': 'verify and complete-migration only',
     'key-display': 'verify and complete-migration only',

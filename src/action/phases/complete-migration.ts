@@ -64,7 +64,8 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
 async function cutOver(setting: Setting): Promise<void> {
   const { inputs, world, found, host, target, migration } = setting;
   const { source, target: endpoint, route } = migration;
-  const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+  const { maxDifferences, ttlToleranceMs, keyDisplay, hashFieldTtl } = inputs;
+  const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
   // Run again after its proof, the job answers with that proof as long as the fence has stood since.
   // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
   const outcome = await runHostJob(
@@ -77,6 +78,8 @@ async function cutOver(setting: Setting): Promise<void> {
       maxDifferences,
       ttlToleranceMs,
       keyDisplay,
+      hashFieldTtl,
+      allowSkipped,
       maxVerificationAgeMs,
       maxWritePauseMs,
     },

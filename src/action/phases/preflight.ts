@@ -62,6 +62,7 @@ export async function examine({
       flushTarget: inputs.flushTarget,
       tuneSource: inputs.tuneSource,
       ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
+      hashFieldTtl: inputs.hashFieldTtl,
     },
   );
   if (outcome.error !== undefined) throw outcome.error;

@@ -122,6 +122,8 @@ async function startReplica({ inputs, world, found, host, endpoints }: Setting):
       tuneSource: inputs.tuneSource,
       ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
       ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
+      hashFieldTtl: inputs.hashFieldTtl,
+      keyDisplay: inputs.keyDisplay,
     },
     { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
   );

@@ -31,6 +31,7 @@ export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
       maxDifferences: inputs.maxDifferences,
       ttlToleranceMs: inputs.ttlToleranceMs,
       keyDisplay: inputs.keyDisplay,
+      hashFieldTtl: inputs.hashFieldTtl,
     },
   );
   found.part({ report: outcome.report });
@@ -44,6 +45,7 @@ export function verificationOutputs(report: VerifyReport): Outputs {
   return {
     'keys-compared': String(report.keysCompared),
     differences: String(report.differences.total),
+    skipped: String(report.skipped.reduce((sum, { count }) => sum + count, 0)),
     'verification-id': report.verificationId,
   };
 }

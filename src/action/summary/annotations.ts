@@ -1,7 +1,9 @@
 import type { PreflightReport, VerifyReport } from '../../contract/reports.ts';
+import type { SkippedCount } from '../../contract/skipped.ts';
 import type { ErrorRecord } from '../../core/errors.ts';
 import { formatCount } from '../../core/units.ts';
 import { plainLine } from './foreign-text.ts';
+import { skippedCounts } from './skipped.ts';
 import { DIFFERENCE_KIND_WORDS } from './verify.ts';
 import type { PhaseView } from './views.ts';
 
@@ -38,13 +40,19 @@ function ofPhase(view: PhaseView): Annotation[] {
     case 'preflight':
       return view.report === undefined ? [] : ofFindings(view.report);
     case 'start-migration':
-      return view.preflight === undefined ? [] : ofFindings(view.preflight);
+      return [
+        ...(view.preflight === undefined ? [] : ofFindings(view.preflight)),
+        ...ofSkipped(view.report?.skipped ?? view.sync?.progress.skipped),
+      ];
     case 'verify':
-      return view.report === undefined ? [] : ofDifferences(view.report);
+      return view.report === undefined
+        ? []
+        : [...ofDifferences(view.report), ...ofSkipped(view.report.skipped)];
     case 'complete-migration': {
       const primary = view.result === 'passed' ? view.endpoints?.primary : undefined;
       return [
         ...(view.report === undefined ? [] : ofDifferences(view.report.verification)),
+        ...ofSkipped(view.report?.verification.skipped),
         ...(primary === undefined ? [] : [annotation('notice', 'New primary endpoint', primary)]),
       ];
     }
@@ -80,6 +88,13 @@ function ofDifferences(report: VerifyReport): Annotation[] {
       ),
     );
   return [annotation(level, 'Source and target differ', sum), ...first];
+}
+
+function ofSkipped(skipped: readonly SkippedCount[] | undefined): Annotation[] {
+  const counts = skippedCounts(skipped);
+  if (skipped === undefined || counts === undefined) return [];
+  const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
+  return [annotation('warning', 'Not carried over', `${counts} (${reasons}). The summary says more.`)];
 }
 
 function bounded(all: readonly Annotation[], level: Annotation['level']): Annotation[] {

@@ -2,6 +2,7 @@ import type { CutoverReport } from '../../contract/reports.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
 import type { PhaseBody, Section } from './document.ts';
 import { type Block, code, details, facts, heading, instant, list, type Span, span } from './markdown.ts';
+import { skippedCounts } from './skipped.ts';
 import { eventSection } from './sync-progress.ts';
 import { verificationSections, verificationVerdict } from './verify.ts';
 import type { CompleteMigrationView } from './views.ts';
@@ -30,7 +31,9 @@ function verdict({ result, report }: CompleteMigrationView): Span | undefined {
     verification.differences.total === 0
       ? `${formatCount(verification.keysCompared)} keys proved equal`
       : `${formatCount(verification.keysCompared)} keys compared, ${formatCount(verification.differences.total)} differences allowed`;
-  return span`**The target has taken over.** ${proof}; writes paused for ${formatDuration(report.writePauseMs)}.`;
+  const left = skippedCounts(verification.skipped);
+  const without = left === undefined ? '' : `, ${left} left out`;
+  return span`**The target has taken over.** ${proof}${without}; writes paused for ${formatDuration(report.writePauseMs)}.`;
 }
 
 /** A proof that passed must not read like a cutover that passed. */
@@ -82,6 +85,7 @@ function proofTable(report: CutoverReport): Block {
       ['Offset at target', targetOffset(report)],
       ['Keys verified', formatCount(verification.keysCompared)],
       ['Differences', formatCount(verification.differences.total)],
+      ['Left out', skippedCounts(verification.skipped)],
     ],
   });
 }
@@ -105,7 +109,7 @@ function targetOffset({ sourceOffset, targetOffset }: CutoverReport): string {
 
 function proofSections({ verification }: CutoverReport): Section[] {
   const sections = verificationSections(verification);
-  if (verification.differences.total > 0) return sections;
+  if (verification.differences.total + verification.skipped.length > 0) return sections;
   const blocks = sections.flatMap((section) => section.blocks);
   return [{ weight: 'detail', blocks: [details('The verification behind the fence', blocks)] }];
 }

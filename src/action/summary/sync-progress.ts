@@ -18,6 +18,7 @@ import {
   strong,
   table,
 } from './markdown.ts';
+import { skippedBlocks, skippedCounts } from './skipped.ts';
 import type { NativeEvent } from './views.ts';
 
 const ENDINGS = {
@@ -28,7 +29,6 @@ const ENDINGS = {
   dead: 'died',
 } as const;
 const NOTES_MAX = 20;
-const SKIPPED_MAX = 50;
 const EVENTS_MAX = 50;
 
 /** Where the copy stands, in one sentence with its numbers: of a sync, or of the link of the native route. */
@@ -44,7 +44,9 @@ export function syncVerdict(job: JobState): Span {
   }
   if (progress.stage === 'live') {
     const copied = job.kind === 'link' ? 'The' : `${keys} keys copied; the`;
-    return span`**Live.** ${copied} target follows the source and is ${behind(job)}.`;
+    const left = skippedCounts(progress.skipped);
+    const without = left === undefined ? '' : ` ⚠️ Left out: ${left}.`;
+    return span`**Live.** ${copied} target follows the source and is ${behind(job)}.${without}`;
   }
   const parts = [
     progress.percent === undefined ? undefined : `${Math.floor(progress.percent)}%`,
@@ -58,7 +60,8 @@ export function syncVerdict(job: JobState): Span {
 
 /** The table and the charts of a sync, and what it could not carry. */
 export function syncSections(job: JobState | undefined, report: SyncReport | undefined): Section[] {
-  const sections: Section[] = [{ weight: 'main', blocks: [skippedBlock(report)] }];
+  const skipped = report?.skipped ?? job?.progress.skipped;
+  const sections: Section[] = [{ weight: 'main', blocks: skippedBlocks(skipped) }];
   if (job !== undefined) {
     sections.push(
       { weight: 'main', blocks: [progressTable(job)] },
@@ -153,16 +156,6 @@ function series(job: JobState, value: 'percent' | 'lagBytes'): { atMs: number; y
   return job.series.flatMap((point) => {
     const y = point[value];
     return y === undefined ? [] : [{ atMs: point.atMs, y }];
-  });
-}
-
-function skippedBlock(report: SyncReport | undefined): Block | undefined {
-  if (report === undefined || report.skipped.length === 0) return undefined;
-  return table({
-    columns: [...leftColumns('⚠️ Not carried over', 'Reason'), { title: 'Count', align: 'right' }],
-    items: report.skipped,
-    cells: ({ what, reason, count }) => [code(what), prose(reason), formatCount(count)],
-    maxRows: SKIPPED_MAX,
   });
 }
 

@@ -15,6 +15,7 @@ import {
   span,
   table,
 } from './markdown.ts';
+import { skippedBlocks, skippedCounts } from './skipped.ts';
 import type { VerifyView } from './views.ts';
 
 const DATABASES_MAX = 64;
@@ -47,7 +48,10 @@ export function verificationVerdict(report: VerifyReport): Span {
   const { total } = report.differences;
   const scope =
     report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
-  const counts = `${formatCount(report.keysCompared)} keys compared ${scope}, ${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}`;
+  const left = skippedCounts(report.skipped);
+  const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
+  const differences = `${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
+  const counts = `${formatCount(report.keysCompared)} keys compared ${scope}, ${differences}`;
   if (total === 0)
     return report.passed ? span`**Equal.** ${counts}.` : span`**Not proved.** ${counts} so far.`;
   const allowed = `${formatCount(report.maxDifferences)} allowed`;
@@ -59,6 +63,7 @@ export function verificationVerdict(report: VerifyReport): Span {
 /** The sections of a verification, also for the one that a cutover ends with. */
 export function verificationSections(report: VerifyReport): Section[] {
   return [
+    { weight: 'main', blocks: skippedBlocks(report.skipped) },
     { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
     { weight: 'main', blocks: listedDifferences(report) },
     { weight: 'detail', blocks: [typeDetails(report)] },

@@ -11,7 +11,7 @@ import { compareAll } from '../verify/compare.ts';
 import { correctExpiries } from './correct-expiries.ts';
 import { drain } from './drain.ts';
 import { assertFenceHeld, FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
-import { assertMayCutOver } from './preconditions.ts';
+import { assertMayCutOver, assertNothingSkipped } from './preconditions.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
@@ -25,7 +25,7 @@ const LIFT_DELAYS_MS = [200, 1000, 3000];
  * Until the proof is complete every failure lifts the fence and leaves the sync running. From then on the fence
  * stays, whatever happens, until a rollback. On the native route the promotion itself is the action's.
  *
- * @throws verification-missing, verification-stale, verification-different, sync-not-running, sync-behind,
+ * @throws verification-missing, verification-stale, verification-different, data-skipped, sync-not-running, sync-behind,
  * fence-denied, write-pause-exceeded, and the codes of connections to both sides
  */
 export const runCutover: Job<'cutover'> = async (request, context) => {
@@ -160,6 +160,12 @@ async function drainAndProve(
   if (!verification.passed) {
     context.leaveReport(report);
     throw proofFailed(verification);
+  }
+  try {
+    assertNothingSkipped(verification.skipped, request, 'Behind the fence the verification');
+  } catch (error) {
+    context.leaveReport(report);
+    throw error;
   }
   await assertFenceHeld(sourceClient);
   return report;

@@ -1,7 +1,8 @@
 import { formatAddress } from '../../contract/endpoint.ts';
 import type { JobRequestOf } from '../../contract/jobs.ts';
+import { notAgreedTo, type SkippedCount } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
-import { formatDuration } from '../../core/units.ts';
+import { formatCount, formatDuration } from '../../core/units.ts';
 import type { JobContext } from '../job/context.ts';
 import type { Client } from '../redis/client.ts';
 import { readServerInfo } from '../redis/server-info.ts';
@@ -17,10 +18,11 @@ export type Precondition = {
 /**
  * Refuses a cutover that must not begin; nothing has been changed yet.
  *
- * @throws verification-missing, verification-different, verification-stale, sync-not-running, sync-behind
+ * @throws verification-missing, verification-different, verification-stale, data-skipped, sync-not-running, sync-behind
  */
 export async function assertMayCutOver(precondition: Precondition): Promise<void> {
   await assertVerified(precondition);
+  await assertNothingLeftOut(precondition);
   if (precondition.request.route === 'replica') await assertSyncLive(precondition);
   else await assertLinkUp(precondition);
 }
@@ -44,6 +46,7 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
       `The last verification found ${report.differences.total} differences, more than ${report.maxDifferences}.`,
     );
   }
+  assertNothingSkipped(report.skipped, request, 'The last verification');
   const ageMs = context.clock.nowMs() - report.finishedAtMs;
   if (ageMs <= request.maxVerificationAgeMs) return;
   throw new MigrationError(
@@ -51,6 +54,35 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
     `The last verification ended ${formatDuration(ageMs)} ago; at most ${formatDuration(request.maxVerificationAgeMs)} are allowed.`,
   );
 }
+
+/** The sync also knows of what is no key: indexes of modules, and commands that were meant for them. */
+async function assertNothingLeftOut({ request, context }: Precondition): Promise<void> {
+  const sync = await context.siblings.state('sync');
+  if (sync === undefined || request.route !== 'replica') return;
+  assertNothingSkipped(sync.progress.skipped ?? [], request, 'The sync');
+}
+
+/**
+ * Refuses a cutover without data that nobody has agreed to lose.
+ *
+ * @throws data-skipped
+ */
+export function assertNothingSkipped(
+  skipped: readonly SkippedCount[],
+  { allowSkipped = false }: Pick<JobRequestOf<'cutover'>, 'allowSkipped'>,
+  who: string,
+): void {
+  const rows = notAgreedTo(skipped);
+  if (rows.length === 0 || allowSkipped) return;
+  const shown = rows
+    .slice(0, ROWS_SHOWN_MAX)
+    .map(({ what, reason, count }) => `${formatCount(count)} ${SKIPPED_WORDS[what]} (${reason})`);
+  const more = rows.length > shown.length ? ' and more' : '';
+  throw new MigrationError('data-skipped', `${who} left out ${shown.join(', ')}${more}.`);
+}
+
+const ROWS_SHOWN_MAX = 5;
+const SKIPPED_WORDS = { keys: 'keys', commands: 'commands', 'module-data': 'data sets' } as const;
 
 async function assertSyncLive({ context }: Precondition): Promise<void> {
   const sync = await context.siblings.state('sync');

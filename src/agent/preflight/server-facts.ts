@@ -1,7 +1,7 @@
 import type { ServerFacts } from '../../contract/reports.ts';
 import { isMigrationError } from '../../core/errors.ts';
 import type { Client } from '../redis/client.ts';
-import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { countFieldExpiries, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { measureLatency } from './latency.ts';
 
 /** Enough for a median that one slow answer does not move. */
@@ -59,22 +59,18 @@ export function numberField(info: ServerInfo, name: string): number {
   return Number.isFinite(value) ? value : 0;
 }
 
-/**
- * `db0:keys=1,expires=0,avg_ttl=0`, with `subexpiry=1` from Redis 7.4 on and `keys_with_volatile_items=1` from
- * Valkey 9 on: both count hashes with fields that expire.
- */
+/** `db0:keys=1,expires=0,avg_ttl=0` and what later versions add. */
 function readDatabases({ fields }: ServerInfo): DatabaseFacts[] {
   const databases: DatabaseFacts[] = [];
   for (const [name, value] of fields) {
     const db = /^db(\d+)$/.exec(name)?.[1];
     if (db === undefined) continue;
     const counts = new Map(value.split(',').map((part): [string, string] => split(part)));
-    const fieldExpiries = counts.get('subexpiry') ?? counts.get('keys_with_volatile_items');
     databases.push({
       db: Number(db),
       keys: Number(counts.get('keys') ?? 0),
       expires: Number(counts.get('expires') ?? 0),
-      fieldExpiries: fieldExpiries === undefined ? undefined : Number(fieldExpiries),
+      fieldExpiries: countFieldExpiries(value),
     });
   }
   return databases;

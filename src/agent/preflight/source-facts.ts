@@ -31,7 +31,11 @@ export type SourceFacts = CommonFacts & {
   readonly fence: Permission;
   /** Names of modules; undefined where MODULE LIST is denied. */
   readonly modules: readonly string[] | undefined;
-  readonly sample: { readonly keys: number; readonly moduleTypes: readonly string[] };
+  /** What a look at some of the keys found. */
+  readonly sample: {
+    readonly keys: number;
+    readonly moduleTypes: readonly { readonly type: string; readonly keys: number }[];
+  };
   readonly load: SourceLoad;
   /** The settings that a sync may change; undefined where CONFIG is denied. */
   readonly tunables: SettingValues | undefined;
@@ -134,7 +138,7 @@ async function readModules(client: Client): Promise<readonly string[] | undefine
 }
 
 async function sampleTypes(access: Access, { databases }: CommonFacts): Promise<SourceFacts['sample']> {
-  const moduleTypes = new Set<string>();
+  const moduleTypes = new Map<string, number>();
   let keys = 0;
   const share = Math.max(SCAN_COUNT, Math.floor(SAMPLE_KEYS_MAX / Math.max(1, databases.length)));
   for (const { db } of databases) {
@@ -142,9 +146,11 @@ async function sampleTypes(access: Access, { databases }: CommonFacts): Promise<
     await using client = await openClient(access, { db });
     const types = await sampleDatabase(client, share);
     keys += types.length;
-    for (const type of types) if (!CORE_TYPES.has(type)) moduleTypes.add(type);
+    for (const type of types) {
+      if (!CORE_TYPES.has(type)) moduleTypes.set(type, (moduleTypes.get(type) ?? 0) + 1);
+    }
   }
-  return { keys, moduleTypes: [...moduleTypes].sort() };
+  return { keys, moduleTypes: Array.from(moduleTypes, ([type, count]) => ({ type, keys: count })) };
 }
 
 async function sampleDatabase(client: Client, keysMax: number): Promise<string[]> {

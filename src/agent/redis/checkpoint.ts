@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type Checkpoint, checkpointSchema } from '../../contract/reports.ts';
+import { type SkippedCount, skippedCountSchema } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Client } from './client.ts';
 import { EXPIRY_PAD_MS } from './expiry-pad.ts';
@@ -14,6 +15,8 @@ const claimSchema = z.strictObject({
   hostId: z.string(),
   state: z.enum(['copying', 'reconciling', 'live', 'settling']),
   checkpoint: checkpointSchema.optional(),
+  /** What the data lacks that the source had up to the checkpoint. */
+  skipped: z.array(skippedCountSchema).optional(),
 });
 
 /**
@@ -33,6 +36,7 @@ export type Claim = {
   readonly hostId: string;
   readonly state: 'copying' | 'reconciling' | 'live' | 'settling';
   readonly checkpoint?: Checkpoint | undefined;
+  readonly skipped?: readonly SkippedCount[] | undefined;
 };
 
 /**

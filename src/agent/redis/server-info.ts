@@ -33,6 +33,21 @@ export function isVersionAtLeast(version: string, major: number, minor: number):
   return actualMajor > major || (actualMajor === major && actualMinor >= minor);
 }
 
+/** Whether the data of such a source can be read: later versions of Redis have types that are not known. */
+export function isSourceServed({ kind, version }: Pick<ServerInfo, 'kind' | 'version'>): boolean {
+  if (kind === 'valkey') return true;
+  return isVersionAtLeast(version, 5, 0) && !isVersionAtLeast(version, 8, 5);
+}
+
+/**
+ * How many hashes of `keys=3,expires=0,...` have fields that expire: `subexpiry` from Redis 7.4 on,
+ * `keys_with_volatile_items` from Valkey 9 on; undefined where the server does not count them.
+ */
+export function countFieldExpiries(keyspace: string): number | undefined {
+  const count = /\b(?:subexpiry|keys_with_volatile_items)=(\d+)/.exec(keyspace)?.[1];
+  return count === undefined ? undefined : Number(count);
+}
+
 /** All keys that INFO counts, over all databases: `db0:keys=3,expires=0,...`. */
 export function countKeys(fields: ReadonlyMap<string, string>): number {
   let keys = 0;

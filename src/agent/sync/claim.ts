@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../../contract/reports.ts';
+import type { SkippedCount } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { type Claim, encodeClaim, readClaim } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
@@ -13,7 +14,12 @@ export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
  * be emptied or not.
  */
 export type StartPlan =
-  | { readonly kind: 'resume'; readonly checkpoint: Checkpoint }
+  | {
+      readonly kind: 'resume';
+      readonly checkpoint: Checkpoint;
+      /** What was left out up to there. */
+      readonly skipped: readonly SkippedCount[];
+    }
   | { readonly kind: 'reconcile' }
   | { readonly kind: 'copy'; readonly mustFlush: boolean };
 
@@ -52,8 +58,8 @@ export function planStart(
   const { claim, keys, functionLibraries } = content;
   if (claim !== undefined) {
     if (!isHeldBy(claim, holder)) throw conflict(claim, address);
-    const { state, checkpoint } = claim;
-    if (state === 'live' && checkpoint !== undefined) return { kind: 'resume', checkpoint };
+    const { state, checkpoint, skipped = [] } = claim;
+    if (state === 'live' && checkpoint !== undefined) return { kind: 'resume', checkpoint, skipped };
     return state === 'reconciling' ? { kind: 'reconcile' } : { kind: 'copy', mustFlush: true };
   }
   const isEmpty = keys === 0 && functionLibraries === 0;

@@ -1,11 +1,15 @@
+import { HASH_FIELD_TTL, type HashFieldTtl } from '../../contract/skipped.ts';
 import type { Journal } from '../redis/journal.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
+import { TYPE_MODULE } from '../redis/rdb/layouts.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
 import type { RdbFraming } from '../redis/replication.ts';
 import { CopyEncoder } from './copy-encoder.ts';
-import { writeLargeValue } from './large-value.ts';
+import { passOver, writeLargeValue } from './large-value.ts';
 import type { Meter } from './meter.ts';
+import { isExpiringHash } from './payload.ts';
+import type { Skips } from './skips.ts';
 import type { TargetWriter } from './target-writer.ts';
 
 /** While the source is slower than the target, less than this is kept back to be written with what comes next. */
@@ -19,6 +23,8 @@ export type Copy = {
   readonly hasHashFieldTtls: boolean;
   /** Collections that are larger, serialised, are not restored at once. */
   readonly restoreBytesMax: number;
+  readonly hashFieldTtl: HashFieldTtl;
+  readonly skips: Skips;
   /** Where bytes may be held on disk. */
   readonly directory: string;
   /** Told of every key of the RDB; the range holds for the call. */
@@ -32,7 +38,7 @@ export type Copy = {
  *
  * Returns the database that the stream starts in: one that comes from a replica does not begin with SELECT.
  *
- * @throws source-protocol-error, source-data-unsupported, source-modules-unsupported, what the link or the writer
+ * @throws source-protocol-error, source-data-unsupported, source-version-unsupported, what the link or the writer
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
@@ -54,11 +60,16 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         await more();
         continue;
       case 'large':
+        if (isLeftOut(reader, copy)) {
+          await passOver({ reader, more });
+          break;
+        }
         meter.copiedKeys += 1;
         onKey?.(reader.db, reader.key);
         await writeLargeValue({ ...copy, reader, more, waitForTarget });
         break;
       case 'key': {
+        if (isLeftOut(reader, copy)) break;
         meter.copiedKeys += 1;
         onKey?.(reader.db, reader.key);
         const large = encoder.write(reader);
@@ -81,6 +92,9 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         // Scripts of Redis up to 6.2, which clients call by their hash.
         if (reader.auxName === 'lua') writer.write(['SCRIPT', 'LOAD', reader.text]);
         break;
+      case 'module-data':
+        copy.skips.add({ what: 'module-data', reason: `module ${reader.moduleName}` });
+        break;
       case 'end':
         encoder.flush();
         meter.copiedBytes = reader.consumed;
@@ -89,6 +103,17 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
     }
     if (!writer.hasRoom) await meter.waitForTarget(writer.room());
   }
+}
+
+/** Whether the key is not carried at all; also takes note of one that is carried without the expiry of its fields. */
+function isLeftOut(reader: RdbReader, { skips, hasHashFieldTtls }: Copy): boolean {
+  const { type, db, key } = reader;
+  const isOfModule = type === TYPE_MODULE;
+  if (!isOfModule && (hasHashFieldTtls || !isExpiringHash(type))) return false;
+  const name = key.bytes.subarray(key.start, key.end);
+  const reason = isOfModule ? `module ${reader.moduleName}` : HASH_FIELD_TTL;
+  skips.add({ what: 'keys', reason, key: { db, name } });
+  return isOfModule;
 }
 
 async function loadFunction(writer: TargetWriter, code: Buffer): Promise<void> {

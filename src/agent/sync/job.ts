@@ -8,6 +8,7 @@ import { openTuning } from '../tune/source-tuning.ts';
 import { CopyBudget } from './copy-budget.ts';
 import { HistoryLost } from './feeding.ts';
 import { Meter, type SyncLimits } from './meter.ts';
+import { moduleCommands } from './module-commands.ts';
 import { isPassing, Patience } from './patience.ts';
 import { publishCanaries } from './publish-canaries.ts';
 import { runSession, type SyncWorld } from './session.ts';
@@ -23,7 +24,7 @@ const REPORT_MS = 250;
  *
  * @throws sync-lost when a connection stays lost, or after too many full copies; route-replica-denied, target-not-empty, migration-conflict,
  *   target-read-only, target-refused-command, target-memory-too-small, target-databases-too-few,
- *   source-data-unsupported, source-modules-unsupported, source-version-unsupported, source-cluster-unsupported,
+ *   source-data-unsupported, source-version-unsupported, source-cluster-unsupported,
  *   input-contradictory, spool-full, spool-failed, and the codes of a connection that cannot be made in the beginning
  */
 export const runSync: Job<'sync'> = async (request, context) => {
@@ -52,6 +53,9 @@ export const runSync: Job<'sync'> = async (request, context) => {
       target,
       tuning,
       flushTarget: request.flushTarget,
+      hashFieldTtl: request.hashFieldTtl ?? 'refuse',
+      keyDisplay: request.keyDisplay ?? 'hashed',
+      moduleCommands: moduleCommands(undefined),
       holder: { migrationId, repository, hostId },
       meter,
       context,
@@ -129,6 +133,6 @@ function makeReport(meter: Meter): SyncReport {
     appliedCommands: meter.appliedCommands,
     reconnects: meter.reconnects,
     ...(meter.reconciles === 0 ? {} : { reconciles: meter.reconciles, removedKeys: meter.removedKeys }),
-    skipped: [],
+    skipped: meter.skips?.report() ?? [],
   };
 }

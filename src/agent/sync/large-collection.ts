@@ -1,3 +1,4 @@
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import { padBigExpiry } from '../redis/expiry-pad.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
@@ -18,6 +19,7 @@ type CollectionCopy = {
   readonly writer: TargetWriter;
   readonly waitForTarget: WaitForTarget;
   readonly hasHashFieldTtls: boolean;
+  readonly hashFieldTtl: HashFieldTtl;
 };
 /** `atMs` is padded. */
 type FieldExpiry = { readonly field: Buffer; readonly atMs: bigint };
@@ -93,7 +95,8 @@ export async function writeElements(
   const shape = SHAPES.get(type);
   if (shape === undefined) throw new Error(`no shape for the type ${type}`);
   const { command, argumentsPerElement, writeOne } = shape;
-  if (shape.hasFieldExpiries && !copy.hasHashFieldTtls) throw hashFieldTtlsUnsupported();
+  const isLosingExpiries = shape.hasFieldExpiries && !copy.hasHashFieldTtls;
+  if (isLosingExpiries && copy.hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
   const isRelative = type === TYPE_REDIS_HASH_METADATA;
   const firstExpiryMs = isRelative ? (await whole(copy, () => values.takeBytes(8))).readBigInt64LE() : 0n;
   const count = await length(copy);
@@ -112,6 +115,7 @@ async function flush(copy: Elements): Promise<void> {
   const { elements, expiries, key } = copy;
   await elements.flush();
   for (const { field, atMs } of expiries.splice(0)) {
+    if (!copy.hasHashFieldTtls) continue;
     await write(copy, ['HPEXPIREAT', key, String(atMs), 'FIELDS', 1, field]);
   }
 }

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import { padExpiry } from '../redis/expiry-pad.ts';
 import { HeldBytes } from '../redis/held-bytes.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
@@ -21,6 +22,7 @@ export type LargeCopy = {
   /** Counts the time that a promise takes as waiting for the target. */
   readonly waitForTarget: WaitForTarget;
   readonly hasHashFieldTtls: boolean;
+  readonly hashFieldTtl: HashFieldTtl;
   /** Collections that are larger, serialised, are not restored at once. */
   readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
@@ -49,7 +51,7 @@ const STRING_TYPE = 0;
 export async function writeLargeValue(copy: LargeCopy): Promise<void> {
   const { reader, more } = copy;
   const { type } = reader;
-  if (reader.db === 0 && isReserved(reader.key)) return skip(copy);
+  if (reader.db === 0 && isReserved(reader.key)) return passOver(copy);
   const expiry = reader.expireAtMs === -1 ? undefined : integerText(padExpiry(reader.expireAtMs));
   const key = reader.key.bytes;
   if (hasFieldExpiries(type)) return writeElements({ ...copy, values: reader }, { type, key, expiry });
@@ -76,7 +78,8 @@ export async function writeLargeValue(copy: LargeCopy): Promise<void> {
 /** `expiry`: padded, in milliseconds; undefined for none. */
 type LargeKey = { readonly key: Buffer; readonly expiry: string | undefined };
 
-async function skip({ reader, more }: LargeCopy): Promise<void> {
+/** Lets the large value that the reader stands before go by, as it comes. */
+export async function passOver({ reader, more }: Pick<LargeCopy, 'reader' | 'more'>): Promise<void> {
   while (!reader.takeRaw().isLast) await more();
 }
 

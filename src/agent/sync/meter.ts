@@ -1,5 +1,6 @@
 import type { Progress } from '../../contract/job-state.ts';
 import type { Checkpoint } from '../../contract/reports.ts';
+import type { Skipped } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { RateLimit } from '../../core/rate-limit.ts';
 import { formatBytes, formatCount } from '../../core/units.ts';
@@ -39,6 +40,8 @@ export class Meter {
   sourceOffset = 0;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
+  /** What is left out; undefined until the target has been looked at. */
+  skips: { report(): Skipped[]; brief(): Skipped[] } | undefined;
   /** Whether the connection to the source is being made anew, while the target goes on with what has arrived. */
   isSourceLost = false;
   /** What waits on the disk of the host; undefined before there was a connection. */
@@ -166,8 +169,14 @@ export class Meter {
       ...this.#rates,
       ...(isStreaming ? { lagBytes: this.lagBytes, lagMs: this.#lagMs() } : {}),
       ...this.#bottleneck(),
+      ...this.#skipped(),
       notes: this.#allNotes(),
     };
+  }
+
+  #skipped(): { skipped?: Skipped[] } {
+    const skipped = this.skips?.brief() ?? [];
+    return skipped.length === 0 ? {} : { skipped };
   }
 
   #allNotes(): string[] {

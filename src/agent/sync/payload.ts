@@ -1,3 +1,4 @@
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { HeldBytes, Part } from '../redis/held-bytes.ts';
 import {
@@ -7,18 +8,22 @@ import {
   VALKEY_FOOTER_VERSION,
   withFooter,
 } from '../redis/rdb/footer.ts';
-import { toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
+import { toPlainHash, toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
 import {
-  TYPE_MODULE,
   TYPE_REDIS_HASH_LISTPACK_EX,
   TYPE_REDIS_HASH_METADATA,
   TYPE_VALKEY_HASH_2,
   VALUE_LAYOUTS,
 } from '../redis/rdb/layouts.ts';
-import { moduleName, moduleUnsupported } from '../redis/rdb/module-name.ts';
+
+const TYPE_HASH = 4;
 
 /** What decides which form of a value the target takes. */
-export type TargetForm = { readonly hasHashFieldTtls: boolean };
+export type TargetForm = {
+  readonly hasHashFieldTtls: boolean;
+  /** What becomes of the expiry times of hash fields where it has none. */
+  readonly hashFieldTtl: HashFieldTtl;
+};
 
 /** A value for RESTORE without its footer: `bytes[start, end)` behind the byte `type`. */
 export type Value = {
@@ -32,7 +37,7 @@ export type Value = {
 
 /**
  * The value in a form that the target takes: types that all servers share as they are, hashes of which fields expire
- * in the layout of Valkey 9 where the target has it, with padded expiry times.
+ * in the layout of Valkey 9 where the target has it, with padded expiry times, else as plain ones where that is wanted.
  *
  * @throws source-data-unsupported
  */
@@ -42,7 +47,7 @@ export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm)
     case TYPE_VALKEY_HASH_2:
     case TYPE_REDIS_HASH_METADATA:
     case TYPE_REDIS_HASH_LISTPACK_EX: {
-      if (!target.hasHashFieldTtls) throw hashFieldTtlsUnsupported();
+      if (!target.hasHashFieldTtls) return withoutFieldTtls(value, target);
       const converted = toValkeyHash(value);
       const whole = { bytes: converted, start: 0, end: converted.length };
       return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };
@@ -52,16 +57,28 @@ export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm)
   }
 }
 
+function withoutFieldTtls(value: Omit<Value, 'version'>, { hashFieldTtl }: TargetForm): Value {
+  if (hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
+  const bytes = toPlainHash(value);
+  return { type: TYPE_HASH, bytes, start: 0, end: bytes.length, version: FOOTER_VERSION };
+}
+
+/** Whether the value is a hash of which fields expire. */
+export function isExpiringHash(type: number): boolean {
+  return (
+    type === TYPE_VALKEY_HASH_2 || type === TYPE_REDIS_HASH_METADATA || type === TYPE_REDIS_HASH_LISTPACK_EX
+  );
+}
+
 /**
  * A DUMP payload of the source as one that the target takes.
  *
- * @throws source-data-unsupported, source-modules-unsupported for types that the target cannot hold
+ * @throws source-data-unsupported for types that the target cannot hold
  */
 export function toTargetPayload(payload: Buffer, target: TargetForm): Buffer {
   const type = payload[0];
   if (type === undefined || payload.length <= FOOTER_BYTES) return payload;
   const footerAt = payload.length - FOOTER_BYTES;
-  if (type === TYPE_MODULE) throw moduleUnsupported(moduleName(payload, 1));
   const isOfValkey = payload.readUInt16LE(footerAt) >= VALKEY_FOOTER_VERSION;
   const isShared = VALUE_LAYOUTS.has(type);
   const isHashWithTtls = isOfValkey
@@ -83,11 +100,11 @@ export function toTargetPayload(payload: Buffer, target: TargetForm): Buffer {
  * The same for a payload on disk: only its footer is made anew. What must be converted is read into memory, since it
  * is small unless a user has configured it otherwise.
  *
- * @throws source-data-unsupported, source-modules-unsupported, spool-failed
+ * @throws source-data-unsupported, spool-failed
  */
 export function toTargetParts(held: HeldBytes, target: TargetForm): readonly Part[] {
   const [type = 0] = held.read(0, 1);
-  if (type === TYPE_MODULE || !VALUE_LAYOUTS.has(type)) return [toTargetPayload(held.read(), target)];
+  if (!VALUE_LAYOUTS.has(type)) return [toTargetPayload(held.read(), target)];
   const footerAt = held.size - FOOTER_BYTES;
   const footer = footerOf(held.pieces(0, footerAt), FOOTER_VERSION);
   return [{ held, start: 0, end: footerAt }, footer];
@@ -98,6 +115,9 @@ export function hashFieldTtlsUnsupported(): MigrationError {
   return new MigrationError(
     'source-data-unsupported',
     'The source holds hashes of which single fields expire, which Valkey knows from version 9 on only.',
-    { remedy: 'Choose a target of Valkey 9, or remove these expiries at the source by HPERSIST.' },
+    {
+      remedy:
+        'Choose a target of Valkey 9, or remove these expiries at the source by HPERSIST, or give `hash-field-ttl: keep-values` to go on without them.',
+    },
   );
 }

@@ -16,6 +16,7 @@ import { copyDataSet } from './copy.ts';
 import { ExtraKeys } from './extra-keys.ts';
 import type { TargetFacts } from './servers.ts';
 import type { SyncWorld } from './session.ts';
+import type { Skips } from './skips.ts';
 import type { FeedStart } from './source-feed.ts';
 import type { TargetWriter } from './target-writer.ts';
 
@@ -26,6 +27,7 @@ export type Reaching = {
   readonly facts: TargetFacts;
   readonly plan: StartPlan;
   readonly begun: FeedStart;
+  readonly skips: Skips;
   /** Undefined when the source does not say. */
   readonly sourceKeys: number | undefined;
   readonly writer: TargetWriter;
@@ -90,8 +92,9 @@ async function reconcile(reaching: FullReaching): Promise<Checkpoint> {
 }
 
 async function carry(reaching: FullReaching, extraKeys: ExtraKeys | undefined): Promise<number> {
-  const { world, facts, begun, writer, signal, sourceKeys } = reaching;
+  const { world, facts, skips, begun, writer, signal, sourceKeys } = reaching;
   const { meter, context } = world;
+  skips.clear();
   const framing = await begun.framing;
   const rdbBytes = framing.kind === 'length' ? framing.bytes : undefined;
   meter.startCopy({ rdbBytes, expectedKeys: sourceKeys ?? 0 });
@@ -101,6 +104,8 @@ async function carry(reaching: FullReaching, extraKeys: ExtraKeys | undefined): 
     writer,
     hasHashFieldTtls: facts.hasHashFieldTtls,
     restoreBytesMax: facts.restoreBytesMax,
+    hashFieldTtl: world.hashFieldTtl,
+    skips,
     directory: path.join(context.directory, SPOOL_FOLDER),
     ...(extraKeys === undefined ? {} : { onKey: (db, key) => extraKeys.keep(db, key) }),
     meter,
@@ -110,12 +115,13 @@ async function carry(reaching: FullReaching, extraKeys: ExtraKeys | undefined): 
 }
 
 /** The data stands in the target: from here on it is a matter of the stream. */
-async function goLive({ world, begun, writer }: FullReaching, streamDb: number): Promise<Checkpoint> {
+async function goLive({ world, skips, begun, writer }: FullReaching, streamDb: number): Promise<Checkpoint> {
   const { holder, meter } = world;
   const { replid, offset } = begun;
   const start = { replid, offset, db: streamDb };
   writer.write(['SELECT', 0]);
-  writer.write(['SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'live', checkpoint: start })]);
+  const claim = encodeClaim({ ...holder, state: 'live', checkpoint: start, ...skips.forClaim() });
+  writer.write(['SET', RESERVED_KEY, claim]);
   await meter.waitForTarget(writer.settle());
   // Without it a source that sent its RDB without a file keeps its stream back; lost ones are made good every second.
   begun.stream.beginStream(start);

@@ -1,6 +1,7 @@
 import { MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { toServerError } from '../redis/server-error.ts';
+import { RENAME_IF_THERE } from './absent-keys.ts';
 
 /** A refusal of the target; `isApplied`: the rest of its transaction was carried out all the same. */
 export type Refusal = { readonly command: string; readonly text: string; readonly isApplied: boolean };
@@ -8,6 +9,11 @@ export type Refusal = { readonly command: string; readonly text: string; readonl
 /** What a server in passing trouble answers, as after a failover: the connection is given up and made anew. */
 const PASSING = /^-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY |NOREPLICAS|UNBLOCKED)/;
 const OF_THE_CONNECTION = /^-(NOAUTH|WRONGPASS|NOPERM)|^-ERR (max number of clients|operation not permitted)/;
+
+/** Whether the command was written although it may fail in this way, which then is as it should be. */
+export function isExpected({ command, text }: Pick<Refusal, 'command' | 'text'>): boolean {
+  return command === RENAME_IF_THERE && text.startsWith('-ERR no such key');
+}
 
 /** Names what a refusal means. The text goes into the message without the arguments that some refusals repeat. */
 export function refusalError(access: Access, { command, text, isApplied }: Refusal): MigrationError {

@@ -1,7 +1,9 @@
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
-import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { countFieldExpiries, isSourceServed, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { type ModuleCommands, readModuleCommands } from './module-commands.ts';
+import { hashFieldTtlsUnsupported, type TargetForm } from './payload.ts';
 import { holdsHashFieldTtls, readTargetCommands, type TargetCommands } from './target-commands.ts';
 
 /** What a sync must know of its target. */
@@ -53,19 +55,35 @@ function restoreBytesMax(memoryBytes: number): number {
     : RESTORE_BYTES_MAX;
 }
 
+/** What a sync knows of its source. */
+export type SourceFacts = {
+  /** Undefined where INFO is refused. */
+  readonly info: ServerInfo | undefined;
+  readonly moduleCommands: ModuleCommands;
+};
+
 /**
- * Looks at the source, as far as its user may; undefined when INFO is refused, which replicating does not need.
+ * Looks at the source, as far as its user may: replicating needs neither INFO nor COMMAND.
  *
- * @throws input-contradictory when it is the target, source-version-unsupported, source-cluster-unsupported, and the
- *   codes of {@link openClient}
+ * @throws input-contradictory when it is the target, source-version-unsupported, source-cluster-unsupported,
+ *   source-data-unsupported for expiry times of hash fields that the target cannot hold, and the codes of
+ *   {@link openClient}
  */
 export async function inspectSource(
   access: Access,
-  target: { readonly runId: string | undefined; readonly address: string },
-): Promise<ServerInfo | undefined> {
+  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
+): Promise<SourceFacts> {
   await using source = await openClient(access);
   const info = await readInfoIfAllowed(source);
-  if (info === undefined) return undefined;
+  if (info !== undefined) judgeSource(access, info, target);
+  return { info, moduleCommands: await readModuleCommands(source) };
+}
+
+function judgeSource(
+  access: Access,
+  info: ServerInfo,
+  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
+): void {
   const runId = info.fields.get('run_id');
   if (runId !== undefined && runId === target.runId) {
     throw new MigrationError(
@@ -73,7 +91,7 @@ export async function inspectSource(
       `The source ${access.address} and the target ${target.address} are the same server.`,
     );
   }
-  if (info.kind === 'redis' && !isVersionAtLeast(info.version, 5, 0)) {
+  if (!isSourceServed(info)) {
     throw new MigrationError(
       'source-version-unsupported',
       `The source ${access.address} is Redis ${info.version}.`,
@@ -85,7 +103,12 @@ export async function inspectSource(
       `The source ${access.address} is in cluster mode.`,
     );
   }
-  return info;
+  const isLosingFieldTtls = !target.hasHashFieldTtls && target.hashFieldTtl === 'refuse';
+  if (isLosingFieldTtls && hasExpiringFields(info)) throw hashFieldTtlsUnsupported();
+}
+
+function hasExpiringFields({ fields }: ServerInfo): boolean {
+  return [...fields].some(([name, value]) => /^db\d+$/.test(name) && (countFieldExpiries(value) ?? 0) > 0);
 }
 
 async function readInfoIfAllowed(source: Client): Promise<ServerInfo | undefined> {

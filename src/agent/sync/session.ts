@@ -1,3 +1,5 @@
+import type { KeyDisplay } from '../../contract/jobs.ts';
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import { retry } from '../../core/retry.ts';
 import type { JobContext } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
@@ -9,8 +11,10 @@ import type { Tuning } from '../tune/source-tuning.ts';
 import { type Holder, markForReconcile, planStart, readTargetContent, type StartPlan } from './claim.ts';
 import type { CopyBudget } from './copy-budget.ts';
 import type { Meter } from './meter.ts';
+import type { ModuleCommands } from './module-commands.ts';
 import { reachStream } from './reach-stream.ts';
 import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
+import { Skips } from './skips.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
 import { StreamApplier } from './stream-applier.ts';
 import { TargetWriter, type WriteFailure } from './target-writer.ts';
@@ -21,6 +25,11 @@ export type SyncWorld = {
   readonly target: Access;
   readonly tuning: Tuning;
   readonly flushTarget: boolean;
+  readonly hashFieldTtl: HashFieldTtl;
+  /** How the names of what is left out are shown. */
+  readonly keyDisplay: KeyDisplay;
+  /** As the last look at the source told. */
+  moduleCommands: ModuleCommands;
   readonly holder: Holder;
   readonly meter: Meter;
   readonly context: JobContext;
@@ -49,11 +58,15 @@ export async function runSession(world: SyncWorld): Promise<void> {
   const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
   const plan = await prepareTarget(target, world);
   if (plan.kind !== 'resume') await world.tuning.beforeCopy();
+  const { directory } = world.context;
+  const counts = plan.kind === 'resume' ? plan.skipped : [];
+  const skips = new Skips({ directory, keyDisplay: world.keyDisplay, counts });
+  meter.skips = skips;
   meter.stage = 'waiting';
   const begun = plan.kind === 'resume' ? await feed.resume(plan.checkpoint) : await feed.begin();
   const info = begun.kind === 'full' ? (source ?? (await lookAtSource(world, facts))) : undefined;
   const sourceKeys = info === undefined ? undefined : countKeys(info.fields);
-  await syncFrom(begun, { world, target, facts, plan, sourceKeys });
+  await syncFrom(begun, { world, target, facts, plan, skips, sourceKeys });
 }
 
 type Prepared = {
@@ -61,6 +74,7 @@ type Prepared = {
   target: Client;
   facts: TargetFacts;
   plan: StartPlan;
+  skips: Skips;
   sourceKeys: number | undefined;
 };
 
@@ -92,7 +106,8 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     const start = await reachStream({ ...prepared, begun, writer, signal });
     await world.tuning.atStream();
     meter.startStream(start);
-    applier = new StreamApplier({ ...world, ...facts, ...context, link, writer, start, signal });
+    const stream = { link, writer, start, skips: prepared.skips, signal };
+    applier = new StreamApplier({ ...world, ...facts, ...context, ...stream });
     await applyUntilStopped(applier, world);
   } catch (error) {
     if (failure?.isDivergence) await markDiverged(world);
@@ -105,15 +120,16 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
 }
 
 /** Looks at the source before anything is changed; undefined when it does not say what it is. */
-function lookAtSource(
-  { source, target, context }: SyncWorld,
-  facts: TargetFacts,
-): Promise<ServerInfo | undefined> {
-  return retry(() => inspectSource(source, { runId: facts.runId, address: target.address }), {
+async function lookAtSource(world: SyncWorld, facts: TargetFacts): Promise<ServerInfo | undefined> {
+  const { source, target, hashFieldTtl, context } = world;
+  const form = { ...facts, hashFieldTtl, address: target.address };
+  const { info, moduleCommands } = await retry(() => inspectSource(source, form), {
     policy: SOURCE_NOT_READY_POLICY,
     clock: context.clock,
     signal: context.signal,
   });
+  world.moduleCommands = moduleCommands;
+  return info;
 }
 
 /** Reads the claim twice: what is found first may still be changed by an earlier writer, which is ended in between. */

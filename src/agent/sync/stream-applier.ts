@@ -5,12 +5,23 @@ import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
 import { CommandReader } from '../redis/command-reader.ts';
 import { HeldBytes, type Part } from '../redis/held-bytes.ts';
 import type { Journal } from '../redis/journal.ts';
+import { encodeCommands } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { type AbsentKeyCare, careForAbsentKeys, isCaredFor } from './absent-keys.ts';
 import { CANARY_CHANNEL } from './canaries.ts';
 import type { Meter } from './meter.ts';
+import type { ModuleCommands } from './module-commands.ts';
+import type { TargetForm } from './payload.ts';
+import type { Skips } from './skips.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
-import { findTranslation, refuseUnknown, type Translate, type TranslationContext } from './translate.ts';
+import {
+  findTranslation,
+  LEFT_OUT,
+  refuseUnknown,
+  type Translate,
+  type TranslationContext,
+} from './translate.ts';
 
 /** Where a stream comes from, and who is told how much of it is committed. */
 export type StreamLink = {
@@ -20,14 +31,15 @@ export type StreamLink = {
 };
 
 /** What a stream is applied with. `start` is where the target stands; the link gives the bytes from there on. */
-export type StreamOptions = {
+export type StreamOptions = TargetForm & {
   readonly link: StreamLink;
   readonly writer: TargetWriter;
   readonly start: Checkpoint;
   /** Who holds the target: written again with every checkpoint. */
   readonly holder: Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
   readonly commands: TargetCommands;
-  readonly hasHashFieldTtls: boolean;
+  readonly moduleCommands: ModuleCommands;
+  readonly skips: Skips;
   /** Where bytes may be held on disk. */
   readonly directory: string;
   readonly meter: Meter;
@@ -51,6 +63,8 @@ type KnownCommand = {
   readonly id: number;
   readonly role: CommandRole;
   readonly isKnown: boolean;
+  /** Of a module, whose data is not carried: where its key stands among the arguments, 0 for nowhere. */
+  readonly moduleKeyIndex: number | undefined;
   readonly translate: Translate | undefined;
 };
 
@@ -93,10 +107,17 @@ export class StreamApplier {
     this.#options = options;
     this.#reader = new CommandReader({
       hold: () => new HeldBytes(path.join(options.directory, 'held')),
-      isTranslated: (name) => findTranslation(name.toUpperCase()) !== undefined,
+      isTranslated: (spelling) => {
+        const name = spelling.toUpperCase();
+        return findTranslation(name) !== undefined || isCaredFor(name);
+      },
     });
     this.#committed = options.start;
-    this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
+    this.#translation = {
+      ...options,
+      nowMs: () => options.link.incoming.readArrivedAtMs,
+      skip: (what, reason, name) => options.skips.add({ what, reason, key: { db: this.#db, name } }),
+    };
     this.#db = options.start.db;
   }
 
@@ -199,9 +220,45 @@ export class StreamApplier {
     const reader = this.#reader;
     // The claim of this migration on its own target is nobody else's to write.
     if (this.#db === 0 && reader.argumentCount > 1 && reader.isArgument(1, RESERVED_KEY)) return undefined;
+    if (command.moduleKeyIndex !== undefined) return this.#leaveOut(command.name, command.moduleKeyIndex);
     const translated = command.translate?.(reader, this.#translation);
+    if (translated === LEFT_OUT) return undefined;
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
+    const care = this.#options.skips.hasModuleKeys
+      ? careForAbsentKeys(command.name, reader, this.#db)
+      : undefined;
+    if (care !== undefined) return this.#writeWithCare({ command, care, translated });
     return this.#write(command, translated);
+  }
+
+  /** A command of a module: what it changes is not on the target. */
+  #leaveOut(name: string, keyIndex: number): undefined {
+    const reader = this.#reader;
+    // Of a large command no more than the first argument is kept apart.
+    const isKeyKnown = keyIndex > 0 && keyIndex < reader.argumentCount && (keyIndex === 1 || !reader.isHeld);
+    this.#options.skips.add({
+      what: 'commands',
+      reason: `module command ${name.slice(0, 40)}`,
+      key: isKeyKnown ? { db: this.#db, name: reader.argument(keyIndex) } : undefined,
+    });
+  }
+
+  async #writeWithCare({
+    command,
+    care,
+    translated,
+  }: {
+    command: KnownCommand;
+    care: AbsentKeyCare;
+    translated: readonly Part[] | undefined;
+  }): Promise<void> {
+    const { writer } = this.#options;
+    this.#openBatch();
+    for (const before of care.before) {
+      await writer.writeParts(writer.names.id(String(before[0])), [encodeCommands([before])]);
+    }
+    const id = care.name === undefined ? command.id : writer.names.id(care.name);
+    await this.#write({ ...command, id }, translated);
   }
 
   #write(command: KnownCommand, translated: readonly Part[] | undefined): Promise<void> | undefined {
@@ -272,13 +329,13 @@ export class StreamApplier {
 
   /** Writes the checkpoint, and with it the end of the batch, unless something speaks against it. */
   #closeBatch(): void {
-    const { writer, holder, link } = this.#options;
+    const { writer, holder, link, skips } = this.#options;
     const isHeldBack = this.#isInTransaction || this.#isWritingLarge || this.#pending !== undefined;
     if (isHeldBack || this.#offset === this.#committed.offset) return;
     // The source may have gone on under another id, under which all offsets that were received exist.
     const replid = link.incoming.replid ?? this.#committed.replid;
     const checkpoint = { replid, offset: this.#offset, db: this.#db };
-    const claim = encodeClaim({ ...holder, state: 'live', checkpoint });
+    const claim = encodeClaim({ ...holder, state: 'live', checkpoint, ...skips.forClaim() });
     this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
     if (this.#isBatchOpen) writer.write(['EXEC']);
     this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
@@ -304,6 +361,7 @@ export class StreamApplier {
       id: this.#options.writer.names.id(name),
       role: ROLES.get(name) ?? 'data',
       isKnown: this.#options.commands.has(name),
+      moduleKeyIndex: this.#options.moduleCommands.keyIndex(name),
       translate: findTranslation(name),
     };
     if (this.#spellings.size < SPELLINGS_MAX) this.#spellings.set(spelling, command);

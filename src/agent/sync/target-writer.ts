@@ -9,7 +9,7 @@ import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { connectSocket, watchConnection } from '../redis/socket.ts';
 import { CommandNames } from './command-names.ts';
-import { refusalError } from './refusal.ts';
+import { isExpected, refusalError } from './refusal.ts';
 
 /** What is written at once. */
 const SLOT_BYTES = 256 * 1024;
@@ -303,6 +303,7 @@ export class TargetWriter implements AsyncDisposable {
   #refuse({ reply, element, text }: ScannedError): void {
     const number = element === undefined ? reply : reply - element.count + element.index;
     const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
+    if (isExpected({ command, text })) return;
     const isApplied = element !== undefined;
     this.#fail({ error: refusalError(this.#access, { command, text, isApplied }), isDivergence: isApplied });
   }

@@ -1,25 +1,42 @@
+import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { CommandReader } from '../redis/command-reader.ts';
 import { padExpiry } from '../redis/expiry-pad.ts';
 import { type Part, partBytes } from '../redis/held-bytes.ts';
 import { type Command, encodeArguments, encodeCommands } from '../redis/raw-connection.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
-import { hashFieldTtlsUnsupported, toTargetParts, toTargetPayload } from './payload.ts';
+import { TYPE_MODULE } from '../redis/rdb/layouts.ts';
+import { moduleName } from '../redis/rdb/module-name.ts';
+import {
+  hashFieldTtlsUnsupported,
+  isExpiringHash,
+  type TargetForm,
+  toTargetParts,
+  toTargetPayload,
+} from './payload.ts';
+import type { Skip } from './skips.ts';
 import type { TargetCommands } from './target-commands.ts';
 
 /** What a command of the stream is translated for. */
-export type TranslationContext = {
+export type TranslationContext = TargetForm & {
   readonly commands: TargetCommands;
-  readonly hasHashFieldTtls: boolean;
   /** The moment at which relative expiries begin to count: when the command arrived. */
   nowMs(): number;
+  /** Takes note of what the target does not get. */
+  skip(what: Skip['what'], reason: string, key: Buffer): void;
 };
+
+/** The translation of a command that the target does not get. */
+export const LEFT_OUT = 'left-out';
 
 /**
  * Returns the encoded command that takes its place, in pieces that hold until the next of the stream is read;
- * undefined when it goes as it is.
+ * undefined when it goes as it is, {@link LEFT_OUT} when it does not go at all.
  */
-export type Translate = (command: CommandReader, context: TranslationContext) => readonly Part[] | undefined;
+export type Translate = (
+  command: CommandReader,
+  context: TranslationContext,
+) => readonly Part[] | typeof LEFT_OUT | undefined;
 
 /** The arguments of a command, its name at index 0. */
 type Arguments = readonly Buffer[];
@@ -27,7 +44,7 @@ type Arguments = readonly Buffer[];
 type StandIns = Map<Buffer, readonly Part[]>;
 const NOTHING_HELD: StandIns = new Map();
 type RuleContext = TranslationContext & { readonly standIns: StandIns };
-type Rule = (args: Arguments, context: RuleContext) => Command | undefined;
+type Rule = (args: Arguments, context: RuleContext) => Command | typeof LEFT_OUT | undefined;
 
 /**
  * The translation of a command, by its name in capitals; undefined for those that always go as they are.
@@ -49,6 +66,7 @@ export function findTranslation(name: string): Translate | undefined {
       readArgument(command, index, standIns),
     );
     const translated = rule?.(args, { ...context, standIns });
+    if (translated === LEFT_OUT) return LEFT_OUT;
     if (translated !== undefined) return encode(translated, standIns);
     if (padded === undefined || !context.commands.has(name)) return undefined;
     return withPaddedOption(command, args, { ...context, layout: padded });
@@ -108,6 +126,9 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['HPEXPIRE', (args, context) => expireFieldsAt(args, 'PX', context)],
   ['HEXPIREAT', (args, context) => expireFieldsAt(args, 'EXAT', context)],
   ['HPEXPIREAT', (args, context) => expireFieldsAt(args, 'PXAT', context)],
+  ['HPERSIST', leaveOutFieldTtl],
+  ['HGETEX', leaveOutFieldTtl],
+  ['HGETDEL', deleteFields],
   ['RESTORE', restore],
   ['RESTORE-ASKING', restore],
   ['FUNCTION', restoreFunctions],
@@ -192,19 +213,46 @@ function expireAt(
 
 /** `HEXPIRE key number [condition] FIELDS n field*` and its kin. */
 function expireFieldsAt(
-  [, key, number, ...rest]: Arguments,
+  args: Arguments,
   unit: ExpiryUnit,
   context: TranslationContext,
-): Command | undefined {
-  if (!context.commands.has('HPEXPIREAT')) return undefined;
+): Command | typeof LEFT_OUT | undefined {
+  if (!context.commands.has('HPEXPIREAT')) return leaveOutFieldTtl(args, context);
+  const [, key, number, ...rest] = args;
   const atMs = readExpiry(number, unit, context);
   return key === undefined || atMs === undefined ? undefined : ['HPEXPIREAT', key, atMs, ...rest];
+}
+
+/** Only the expiry of fields is what these commands change: fields that have expired the source deletes by HDEL. */
+function leaveOutFieldTtl(
+  [, key]: Arguments,
+  { commands, hashFieldTtl, skip }: TranslationContext,
+): typeof LEFT_OUT | undefined {
+  if (hashFieldTtl === 'refuse' || key === undefined || commands.has('HPEXPIREAT')) return undefined;
+  skip('commands', HASH_FIELD_TTL, key);
+  return LEFT_OUT;
+}
+
+/** `HGETDEL key FIELDS n field*`: the answer is of no interest here. */
+function deleteFields(args: Arguments, { commands }: TranslationContext): Command | undefined {
+  const [, key, fields, count, ...names] = args;
+  if (commands.has('HGETDEL') || key === undefined || upper(fields) !== 'FIELDS') return undefined;
+  return ['HDEL', key, ...names.slice(0, Number(count))];
 }
 
 /** `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`: a footer for the target, a padded expiry. */
 function restore(args: Arguments, context: RuleContext): Command | undefined {
   const [, key, ttl, payload, ...options] = args;
   if (key === undefined || ttl === undefined || payload === undefined) return undefined;
+  const head = headOf(payload, context);
+  const type = head[0] ?? 0;
+  if (type === TYPE_MODULE) {
+    context.skip('keys', `module ${moduleName(head, 1)}`, key);
+    return ['UNLINK', key];
+  }
+  const isOfThisTarget = context.hasHashFieldTtls || !isExpiringHash(type);
+  const restored = toRestored(payload, context);
+  if (!isOfThisTarget) context.skip('keys', HASH_FIELD_TTL, key);
   const isAbsolute = options.some((option) => upper(option) === 'ABSTTL');
   const isExpiring = ttl.toString('latin1') !== '0';
   const atMs = isExpiring ? readExpiry(ttl, isAbsolute ? 'PXAT' : 'PX', context) : undefined;
@@ -212,11 +260,20 @@ function restore(args: Arguments, context: RuleContext): Command | undefined {
     'RESTORE',
     key,
     atMs ?? ttl,
-    toRestored(payload, context),
+    restored,
     ...options,
     ...(atMs === undefined || isAbsolute ? [] : ['ABSTTL']),
   ];
 }
+
+/** The type and, of a module, the id. */
+function headOf(payload: Buffer, { standIns }: RuleContext): Buffer {
+  const held = standIns.get(payload)?.[0];
+  const whole = held === undefined || Buffer.isBuffer(held) ? payload : held.held;
+  return Buffer.isBuffer(whole) ? whole.subarray(0, HEAD_BYTES) : whole.read(0, HEAD_BYTES);
+}
+
+const HEAD_BYTES = 10;
 
 function toRestored(payload: Buffer, context: RuleContext): Buffer {
   const held = context.standIns.get(payload)?.[0];
@@ -242,13 +299,17 @@ function restoreFunctions(args: Arguments, { standIns }: RuleContext): Command |
  * Redis 8 sends HINCRBYFLOAT on any hash as HSETEX with KEEPTTL; without an expiry it is HSET in other words, since
  * its conditions were met at the source.
  */
-function setFields(args: Arguments, { commands }: TranslationContext): Command | undefined {
+function setFields(
+  args: Arguments,
+  { commands, hashFieldTtl, skip }: TranslationContext,
+): Command | undefined {
   if (commands.has('HSETEX')) return undefined;
   const [, key, ...rest] = args;
   const fieldsAt = rest.findIndex((option) => upper(option) === 'FIELDS');
   if (key === undefined || fieldsAt === -1) throw refuseUnknown('HSETEX');
   const hasExpiry = rest.slice(0, fieldsAt).some((option) => /^[EP]X(AT)?$/.test(upper(option)));
-  if (hasExpiry) throw hashFieldTtlsUnsupported();
+  if (hasExpiry && hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
+  if (hasExpiry) skip('commands', HASH_FIELD_TTL, key);
   return ['HSET', key, ...rest.slice(fieldsAt + 2, fieldsAt + 2 + 2 * Number(rest[fieldsAt + 1]))];
 }
 

@@ -6,6 +6,7 @@ import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries } fr
 import { isSameBytes, type Pair } from './key-comparison.ts';
 import { forEachConcurrently } from './pool.ts';
 import type { Session } from './session.ts';
+import { skipReason } from './skip-reason.ts';
 
 /** What a batch of keys came to. */
 export type BatchResult = {
@@ -13,6 +14,8 @@ export type BatchResult = {
   readonly typeCounts: ReadonlyMap<string, number>;
   /** Keys that are not equal at first sight, as views into their chunk. */
   readonly suspects: readonly Buffer[];
+  /** Keys that the target cannot hold, or not in all. */
+  readonly skipped: readonly { readonly key: Buffer; readonly reason: string }[];
 };
 
 /** Up to here a string is read at once, beyond it in pieces. */
@@ -34,6 +37,7 @@ const TYPED_COMPARISONS_AT_ONCE = 24;
  */
 export async function compareBatch(pair: Pair, db: number, keys: readonly Buffer[]): Promise<BatchResult> {
   const suspects: Buffer[] = [];
+  const skipped: { key: Buffer; reason: string }[] = [];
   const typeCounts = new Map<string, number>();
   const candidates: Candidate[] = [];
   const [atSource, atTarget] = await Promise.all([
@@ -43,6 +47,11 @@ export async function compareBatch(pair: Pair, db: number, keys: readonly Buffer
   keys.forEach((key, index) => {
     const [a, b] = [atSource[index], atTarget[index]];
     if (a === undefined || b === undefined) throw new Error('a server answered for fewer keys than asked');
+    const reason = skipReason({ source: a.type, target: b.type });
+    if (reason !== undefined) {
+      skipped.push({ key, reason });
+      return;
+    }
     const isGone = a.type === 'none' && b.type === 'none';
     if (!isGone) typeCounts.set(a.type, (typeCounts.get(a.type) ?? 0) + 1);
     if (a.type !== b.type || !isSameExpiry(a.expiry, b.expiry, pair.ttlToleranceMs)) suspects.push(key);
@@ -50,10 +59,11 @@ export async function compareBatch(pair: Pair, db: number, keys: readonly Buffer
   });
   const unequal = await compareValues(pair, db, candidates);
   await forEachConcurrently(unequal, TYPED_COMPARISONS_AT_ONCE, async (key) => {
-    const { aspects } = await compareKey(pair, db, key);
-    if (aspects.length > 0) suspects.push(key);
+    const found = await compareKey(pair, db, key);
+    if (found.aspects.length > 0) suspects.push(key);
+    else skipped.push(...found.skipped.map((reason) => ({ key, reason })));
   });
-  return { typeCounts, suspects };
+  return { typeCounts, suspects, skipped };
 }
 
 type Candidate = { readonly key: Buffer; readonly type: string };

@@ -1,3 +1,4 @@
+import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
 import { type Aspect, scoreIdentity, toBytes } from './aspect.ts';
@@ -141,13 +142,18 @@ function isSameValue(a: Buffer | string | undefined, b: Buffer | string | undefi
 
 /** Compares the expiry times of fields; returns whether there are any. A server that knows none has none. */
 async function compareFieldExpiries(comparison: KeyComparison, names: readonly Buffer[]): Promise<boolean> {
-  const { source, target, found, ttlToleranceMs } = comparison;
+  const { source, target, found, ttlToleranceMs, hashFieldTtl, skipped } = comparison;
   if (names.length === 0 || !(source.capabilities.fieldExpiry || target.capabilities.fieldExpiry))
     return false;
   const [atSource, atTarget] = await Promise.all([
     readFieldExpiries(source, comparison, names),
     readFieldExpiries(target, comparison, names),
   ]);
+  const expires = [...atSource, ...atTarget].some((atMs) => atMs !== -1);
+  if (hashFieldTtl === 'keep-values' && !target.capabilities.fieldExpiry) {
+    if (expires) skipped.add(HASH_FIELD_TTL);
+    return expires;
+  }
   names.forEach((name, index) => {
     const a = { atMs: atSource[index] ?? -2, slackMs: 0 };
     const b = { atMs: atTarget[index] ?? -2, slackMs: 0 };
@@ -155,7 +161,7 @@ async function compareFieldExpiries(comparison: KeyComparison, names: readonly B
       found.push({ of: 'hash-field-ttl', name: Buffer.from(name) });
     }
   });
-  return [...atSource, ...atTarget].some((atMs) => atMs !== -1);
+  return expires;
 }
 
 async function readFieldExpiries(

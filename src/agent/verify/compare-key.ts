@@ -13,6 +13,7 @@ import {
   suspectType,
 } from './key-comparison.ts';
 import type { Session } from './session.ts';
+import { skipReason } from './skip-reason.ts';
 
 /** What a comparison of one key found. */
 export type KeyFindings = {
@@ -21,6 +22,8 @@ export type KeyFindings = {
   readonly aspects: readonly Aspect[];
   /** Whether everything else of the key was seen equal; else it has to be compared again. */
   readonly isComplete: boolean;
+  /** Reasons for which it, or something of it, is neither equal nor different. */
+  readonly skipped: readonly string[];
 };
 
 /**
@@ -36,14 +39,19 @@ export async function compareKey(pair: Pair, db: number, key: Buffer): Promise<K
     readProperties(pair.target, db, key),
   ]);
   const type = atSource.type === 'none' ? atTarget.type : atSource.type;
-  if (atSource.type !== atTarget.type) return { type, aspects: [{ of: 'type' }], isComplete: false };
-  if (type === 'none') return { type, aspects: [], isComplete: true };
+  const reason = skipReason({ source: atSource.type, target: atTarget.type });
+  if (reason !== undefined) return { type, aspects: [], isComplete: true, skipped: [reason] };
+  if (atSource.type !== atTarget.type) {
+    return { type, aspects: [{ of: 'type' }], isComplete: false, skipped: [] };
+  }
+  if (type === 'none') return { type, aspects: [], isComplete: true, skipped: [] };
   const found: Aspect[] = [];
   if (!isSameExpiry(atSource.expiry, atTarget.expiry, pair.ttlToleranceMs)) found.push({ of: 'ttl' });
   const pageLength = await readPageLength(pair.source, { db, key, type });
-  await compareValue({ ...pair, db, key, found, pageLength }, type);
+  const skipped = new Set<string>();
+  await compareValue({ ...pair, db, key, found, skipped, pageLength }, type);
   const isComplete = !isFull(found) && found.every(({ of }) => !SAMPLING_ASPECTS.has(of));
-  return { type, aspects: found, isComplete };
+  return { type, aspects: found, isComplete, skipped: [...skipped] };
 }
 
 /** Aspects that show one place of a difference and say nothing about the rest of the value. */

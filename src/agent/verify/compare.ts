@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Progress } from '../../contract/job-state.ts';
 import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { Difference, VerifyReport } from '../../contract/reports.ts';
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
@@ -27,6 +28,8 @@ export type VerifyOptions = {
   /** Whether the expiry times that the source had sent relative to its clock have been corrected on the target. */
   readonly areExpiriesCorrected?: boolean;
   readonly keyDisplay: KeyDisplay;
+  /** With `keep-values`, fields that expire at the source only are skipped; default `refuse`. */
+  readonly hashFieldTtl?: HashFieldTtl | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** The folder of the migration on the host, for files of the verification. */
@@ -59,7 +62,12 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
   const tally = createTally(keyDisplay);
   const run: Run = {
     options,
-    pair: { source, target, ttlToleranceMs: toleranceFor(source, target, options) },
+    pair: {
+      source,
+      target,
+      ttlToleranceMs: toleranceFor(source, target, options),
+      hashFieldTtl: options.hashFieldTtl ?? 'refuse',
+    },
     tally,
     meter: startMeter(clock),
     suspects: [],
@@ -128,9 +136,10 @@ async function compareSourceKeys(run: Run, db: number): Promise<void> {
   const { pair, tally } = run;
   await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
-    const { typeCounts, suspects } = await compareBatch(pair, db, keys);
+    const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys);
     tally.addScanned(db, 'source', keys.length);
     for (const [type, count] of typeCounts) tally.addCompared(type, count);
+    for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
     await addSuspects(run, db, suspects);
     tell(run, 'scanning-source');
   });

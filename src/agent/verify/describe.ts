@@ -1,8 +1,8 @@
 import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { DifferenceKind } from '../../contract/reports.ts';
 import { assertNever } from '../../core/assert.ts';
+import { displayName } from '../redis/key-display.ts';
 import { type Aspect, type Holding, kindOf } from './aspect.ts';
-import { displayName } from './display.ts';
 import type { Expiry } from './expiry.ts';
 import { firstDifference } from './key-comparison.ts';
 

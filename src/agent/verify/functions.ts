@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { Difference } from '../../contract/reports.ts';
+import { displayName } from '../redis/key-display.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { readFields, toBytes } from './aspect.ts';
-import { displayName } from './display.ts';
 import type { Pair } from './key-comparison.ts';
 import type { Session } from './session.ts';
 

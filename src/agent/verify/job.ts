@@ -16,15 +16,17 @@ export const runVerify: Job<'verify'> = async (request, context) => {
     maxDifferences: request.maxDifferences,
     ttlToleranceMs: request.ttlToleranceMs,
     keyDisplay: request.keyDisplay,
+    hashFieldTtl: request.hashFieldTtl,
     clock: context.clock,
     signal: context.signal,
     directory: context.directory,
     report: context.report,
   });
-  const { keysCompared, inFlight, differences, startedAtMs, finishedAtMs } = report;
+  const { keysCompared, inFlight, skipped, differences, startedAtMs, finishedAtMs } = report;
+  const skippedKeys = skipped.reduce((sum, { count }) => sum + count, 0);
   context.log(
     `Compared ${formatCount(keysCompared)} keys in ${formatDuration(finishedAtMs - startedAtMs)}: ` +
-      `${formatCount(differences.total)} differences, ${formatCount(inFlight)} keys in flight.`,
+      `${formatCount(differences.total)} differences, ${formatCount(inFlight)} keys in flight, ${formatCount(skippedKeys)} skipped.`,
   );
   return report;
 };

@@ -1,3 +1,4 @@
+import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
 import type { Aspect } from './aspect.ts';
@@ -9,6 +10,8 @@ export type Pair = {
   readonly target: Session;
   /** How far two expiry times may be apart; infinite where they are estimates. */
   readonly ttlToleranceMs: number;
+  /** Whether fields that expire at the source only are a difference, on a target that knows no such thing. */
+  readonly hashFieldTtl: HashFieldTtl;
 };
 
 /** A key while its value is compared: the aspects that differ are collected up to {@link ASPECTS_PER_KEY_MAX}. */
@@ -18,6 +21,8 @@ export type KeyComparison = Pair & {
   /** How many elements to read at once, so that a page stays small whatever their size. */
   readonly pageLength: number;
   readonly found: Aspect[];
+  /** Reasons for which something of the key is not compared. */
+  readonly skipped: Set<string>;
 };
 
 /** The most aspects of one key that are followed at a time. */

@@ -11,6 +11,8 @@ export type Suspect = { readonly db: number; readonly key: Buffer };
 export type Verdict = Suspect & {
   readonly type: string;
   readonly differences: readonly { readonly kind: DifferenceKind; readonly detail: string }[];
+  /** Reasons for which it, or something of it, is neither equal nor different. */
+  readonly skipped: readonly string[];
 };
 
 /** How many keys are compared side by side: enough to fill the connections, few enough to bound the pages in memory. */
@@ -44,7 +46,7 @@ export async function recheckSuspects(
       const differences = differencesOf(item);
       // Whoever came right in every pass follows the source, however fast it moves.
       if (differences.length > 0 || item.isComplete || pass === PASSES_MAX) {
-        verdicts.push({ ...item.suspect, type: item.type, differences });
+        verdicts.push({ ...item.suspect, type: item.type, differences, skipped: item.skipped });
       } else {
         again.push(item.suspect);
       }
@@ -58,15 +60,16 @@ type Case = {
   readonly suspect: Suspect;
   readonly type: string;
   readonly isComplete: boolean;
+  readonly skipped: readonly string[];
   readonly watches: readonly Watch[];
 };
 
 async function openCases(pair: Pair, suspects: readonly Suspect[]): Promise<readonly Case[]> {
   const cases: Case[] = [];
   await forEachConcurrently(suspects, COMPARISONS_AT_ONCE, async (suspect) => {
-    const { type, aspects, isComplete } = await compareKey(pair, suspect.db, suspect.key);
+    const { type, aspects, isComplete, skipped } = await compareKey(pair, suspect.db, suspect.key);
     const watches = aspects.map((aspect) => createWatch(suspect, aspect));
-    cases.push({ suspect, type, isComplete, watches });
+    cases.push({ suspect, type, isComplete, skipped, watches });
   });
   return cases;
 }

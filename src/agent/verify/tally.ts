@@ -5,7 +5,13 @@ import {
   type DifferenceKind,
   type VerifyReport,
 } from '../../contract/reports.ts';
-import { displayName } from './display.ts';
+import {
+  SKIPPED_NAME_LENGTH_MAX,
+  SKIPPED_REASONS_MAX,
+  SKIPPED_SAMPLE_MAX,
+  type Skipped,
+} from '../../contract/skipped.ts';
+import { displayName } from '../redis/key-display.ts';
 import type { Verdict } from './recheck.ts';
 
 /** The counts of a comparison while it runs: bounded, whatever the number of keys and differences. */
@@ -17,9 +23,14 @@ export type Tally = {
   addScanned(db: number, side: 'source' | 'target', keys: number): void;
   addCompared(type: string, keys: number): void;
   addVerdict(verdict: Verdict): void;
+  /** A key that the target cannot hold, or not in all. */
+  addSkipped(db: number, key: Buffer, reason: string): void;
   /** A difference that belongs to no key: functions, as database -1. */
   addDifference(difference: Difference): void;
-  toReport(): Pick<VerifyReport, 'keysCompared' | 'inFlight' | 'byDatabase' | 'byType' | 'differences'>;
+  toReport(): Pick<
+    VerifyReport,
+    'keysCompared' | 'inFlight' | 'skipped' | 'byDatabase' | 'byType' | 'differences'
+  >;
 };
 
 type DatabaseCounts = { db: number; sourceKeys: number; targetKeys: number; differences: number };
@@ -35,6 +46,7 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
   const kinds = new Map<DifferenceKind, number>();
   const listed: Difference[] = [];
   const remembered = new Set<string>();
+  const skipped = new Map<string, Skipped & { count: number }>();
   const counts = { compared: 0, scanned: 0, differences: 0, inFlight: 0 };
 
   const ofDatabase = (db: number) =>
@@ -46,6 +58,26 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
     ofType(difference.type).differences += 1;
     kinds.set(difference.kind, (kinds.get(difference.kind) ?? 0) + 1);
     if (listed.length < DIFFERENCES_LISTED_MAX) listed.push(difference);
+  };
+  /** Whether the key is met for the first time in this matter, as far as that is remembered. */
+  const isFirst = (db: number, key: Buffer, matter: string) => {
+    const id = `${db} ${displayName(key, 'hashed')} ${matter}`;
+    if (remembered.has(id)) return false;
+    if (remembered.size < KEYS_REMEMBERED_MAX) remembered.add(id);
+    return true;
+  };
+  const addSkipped = (db: number, key: Buffer, reason: string) => {
+    if (!isFirst(db, key, reason)) return;
+    const row = entryOf(skipped, reasonRow(skipped, reason), (name) => ({
+      what: 'keys' as const,
+      reason: name,
+      count: 0,
+      sample: [],
+    }));
+    row.count += 1;
+    if (row.sample.length < SKIPPED_SAMPLE_MAX) {
+      row.sample.push(`db${db} ${displayName(key, keyDisplay).slice(0, SKIPPED_NAME_LENGTH_MAX)}`);
+    }
   };
   return {
     get keysCompared() {
@@ -65,14 +97,14 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
       counts.compared += keys;
       ofType(type).keys += keys;
     },
-    addVerdict: ({ db, key, type, differences }) => {
+    addSkipped,
+    addVerdict: ({ db, key, type, differences, skipped: reasons }) => {
+      for (const reason of reasons) addSkipped(db, key, reason);
       if (differences.length === 0) {
-        counts.inFlight += 1;
+        if (reasons.length === 0) counts.inFlight += 1;
         return;
       }
-      const id = `${db} ${displayName(key, 'hashed')}`;
-      if (remembered.has(id)) return;
-      if (remembered.size < KEYS_REMEMBERED_MAX) remembered.add(id);
+      if (!isFirst(db, key, 'different')) return;
       const name = displayName(key, keyDisplay);
       for (const { kind, detail } of differences) addDifference({ db, key: name, type, kind, detail });
     },
@@ -80,6 +112,7 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
     toReport: () => ({
       keysCompared: counts.compared,
       inFlight: counts.inFlight,
+      skipped: [...skipped.values()],
       byDatabase: [...databases.values()].sort((a, b) => a.db - b.db),
       byType: [...types.values()].sort((a, b) => b.keys - a.keys),
       differences: {
@@ -92,10 +125,15 @@ export function createTally(keyDisplay: KeyDisplay): Tally {
   };
 }
 
-function entryOf<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+/** Modules are few; should they be many, the last row takes the rest. */
+function reasonRow(rows: ReadonlyMap<string, Skipped>, reason: string): string {
+  return rows.has(reason) || rows.size < SKIPPED_REASONS_MAX - 1 ? reason : 'other reasons';
+}
+
+function entryOf<Key, Value>(map: Map<Key, Value>, key: Key, make: (key: Key) => Value): Value {
   const known = map.get(key);
   if (known !== undefined) return known;
-  const fresh = make();
+  const fresh = make(key);
   map.set(key, fresh);
   return fresh;
 }

@@ -8,6 +8,7 @@ import { readTimeMs } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
 import type { Session } from './session.ts';
+import { skipReason } from './skip-reason.ts';
 
 /** An aspect of a key that was found different and is looked at until it is equal once, or has stayed different. */
 export type Watch = {
@@ -183,7 +184,11 @@ function judge(watch: Watch, sight: Sight): void {
   if (!isSourceUnchanged) watch.sourceHistory.push(withoutBytes(source));
   watch.target = withoutBytes(target);
   const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
-  if (wasAtSource || hasExpired(watch.aspect, source, target, sight)) {
+  if (
+    wasAtSource ||
+    isLeftOut(watch.aspect, source, target) ||
+    hasExpired(watch.aspect, source, target, sight)
+  ) {
     watch.outcome = 'equal';
   } else if (watch.unchangedLooks === 1 || watch.description === undefined) {
     watch.description = describeDifference(watch.aspect, [source, target], sight.keyDisplay);
@@ -192,6 +197,11 @@ function judge(watch: Watch, sight: Sight): void {
 
 function withoutBytes({ identity, expiry }: Holding): Holding {
   return expiry === undefined ? { identity } : { identity, expiry };
+}
+
+/** A key of a module with nothing in its place: what the next comparison of the key then finds. */
+function isLeftOut({ of }: Aspect, source: Holding, target: Holding): boolean {
+  return of === 'type' && skipReason({ source: source.identity, target: target.identity }) !== undefined;
 }
 
 /** A key or field that only one side still has although its time is over by the clock of the other. */

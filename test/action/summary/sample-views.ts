@@ -61,6 +61,7 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     snapshot: { name: 'valkey-migrate-sessions-20260314', status: 'creating' },
   },
   'start-migration-passed': { ...SAMPLE_HEAD, phase: 'start-migration', sync: syncState('live') },
+  'start-migration-passed-skipped': { ...SAMPLE_HEAD, phase: 'start-migration', sync: skippingSync() },
   'start-migration-native-passed': {
     ...SAMPLE_HEAD,
     route: 'native',
@@ -88,7 +89,16 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       copyDurationMs: 31_000,
       appliedCommands: 0,
       reconnects: 3,
-      skipped: [{ what: 'product:graph', reason: 'value of module `ReJSON-RL`', count: 12 }],
+      skipped: [
+        {
+          what: 'keys',
+          reason: 'module ReJSON-RL',
+          count: 12,
+          sample: ['db0 product:`graph`', 'db3 cart|1'],
+        },
+        { what: 'commands', reason: 'module command JSON.SET', count: 1, sample: [] },
+        { what: 'keys', reason: 'hash-field-ttl', count: 7, sample: ['db0 sessions'] },
+      ],
     },
   },
   'start-migration-refused': {
@@ -138,6 +148,14 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     jobs: [],
   },
   'verify-passed': { ...SAMPLE_HEAD, phase: 'verify', report: verifyReport(0) },
+  'verify-passed-skipped': {
+    ...SAMPLE_HEAD,
+    phase: 'verify',
+    report: {
+      ...verifyReport(0),
+      skipped: [{ what: 'keys', reason: 'module vectorset', count: 1200, sample: ['db0 9f86d081884c7d65'] }],
+    },
+  },
   'verify-failed': {
     ...failedHead('verification-different', '4 differences were found, 0 are allowed.'),
     phase: 'verify',
@@ -213,6 +231,15 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
   },
 };
 
+/** A live sync that left out expiry times of hash fields, as it was told to. */
+function skippingSync(): JobState {
+  const state = syncState('live');
+  const skipped = [
+    { what: 'keys' as const, reason: 'hash-field-ttl', count: 7, sample: ['db0 sessions', 'db1 carts'] },
+  ];
+  return { ...state, progress: { ...state.progress, skipped } };
+}
+
 /** A verification with `total` differences, of which `listed` are listed by name. */
 export function verifyReport(total: number, listed = total): VerifyReport {
   const kinds = ['value', 'missing', 'ttl', 'extra'] as const;
@@ -230,6 +257,7 @@ export function verifyReport(total: number, listed = total): VerifyReport {
     passed: total === 0,
     startedAtMs: START_MS,
     finishedAtMs: START_MS + 8400,
+    skipped: [],
     sourceAddress: '10.0.4.17:6379',
     targetAddress: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',
     keysCompared: 200_123,

@@ -41,6 +41,7 @@ export function passedVerification({ source, target }: CutoverPair): VerifyRepor
     targetAddress: `${target.host}:${target.port}`,
     keysCompared: 1,
     inFlight: 0,
+    skipped: [],
     byDatabase: [],
     byType: [],
     differences: { total: 0, byKind: [], listed: [], cut: 0 },

@@ -5,6 +5,7 @@ import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { writeCutoverStep } from '../../../src/agent/cutover/state.ts';
 import { runUnfence } from '../../../src/agent/cutover/unfence.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
+import type { Skipped } from '../../../src/contract/skipped.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { findServer, startServer, targetServer } from '../../servers/start.ts';
 import {
@@ -120,6 +121,7 @@ describe('a cutover on the native route', () => {
     ['verification-missing', 'it is of another target', { targetAddress: '127.0.0.1:1' }],
     ['verification-missing', 'it is no full one', { scope: 'delta' as const }],
     ['verification-different', 'it did not pass', { passed: false }],
+    ['data-skipped', 'it skipped keys of a module', { skipped: [skippedKeys('module vectorset')] }],
     ['verification-stale', 'it is two hours old', { finishedAtMs: Date.now() - 7_200_000 }],
   ])('is refused as %s when the verification is not good enough: %s', async (code, _, change) => {
     await using pair = await startNativePair();
@@ -130,6 +132,20 @@ describe('a cutover on the native route', () => {
       code,
     });
     expect(await readSettings(pair.source)).toEqual(before);
+  });
+
+  it('goes on without what somebody has agreed to lose', async () => {
+    const skipped = [skippedKeys('module vectorset'), skippedKeys('hash-field-ttl')];
+    for (const [allowSkipped, rows] of [
+      [true, skipped],
+      [false, skipped.slice(1)],
+    ] as const) {
+      await using pair = await startNativePair();
+      const siblings = heldSiblings({ ...passedVerification(pair), skipped: rows });
+      const request = { ...cutoverRequest(pair, 'native'), allowSkipped };
+      const report = await runCutover(request, { ...contextOf(pair), siblings });
+      expect(report.verification.passed).toBe(true);
+    }
   });
 
   it('lifts the fence when the proof finds a difference', async () => {
@@ -218,3 +234,7 @@ describe('a cutover on the native route', () => {
     expect(await readSettings(pair.source)).toEqual(before);
   });
 });
+
+function skippedKeys(reason: string): Skipped {
+  return { what: 'keys', reason, count: 1, sample: ['db0 v'] };
+}

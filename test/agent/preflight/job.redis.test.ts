@@ -306,13 +306,34 @@ describe('preflight of data that not every target holds', () => {
     expect(failures).toEqual([['source-data-unsupported'], []]);
   });
 
-  it('fails for keys of a module, which it names by their type', async () => {
+  it('only warns of such hash fields when their values are enough', async () => {
+    const redis8 = await findServer({ kind: 'redis', version: '8.0' });
+    await using source = await startServer({ server: redis8 });
+    await using target = await startServer({ server: await findServer({ kind: 'valkey', version: '8' }) });
+    await source.client().hset('h', 'f', 'v');
+    await source.client().call('HEXPIRE', 'h', '1000', 'FIELDS', '1', 'f');
+    const report = await examine({ source, target }, { hashFieldTtl: 'keep-values' });
+    expect(failuresOf(report)).toEqual([]);
+    expect(report.route).toBe('replica');
+    expect(findingOf(report, 'hash-field-expiry-dropped')).toMatchObject({
+      status: 'warn',
+      detail: expect.stringContaining('1 hashes'),
+    });
+  });
+
+  it('warns of keys of a module, which it names by their type, and rules the native route out', async () => {
     await using pair = await startPair({ server: await findServer({ kind: 'redis', version: '8.0' }) });
     expect(failuresOf(await examine(pair))).toEqual([]);
     await pair.source.client(1).call('VADD', 'vectors', 'VALUES', '2', '1', '0', 'element');
     const report = await examine(pair);
-    expect(failuresOf(report)).toEqual(['source-modules-unsupported']);
-    expect(findingOf(report, 'source-modules-unsupported')?.detail).toContain('vectorset');
+    expect(failuresOf(report)).toEqual([]);
+    expect(report.route).toBe('replica');
+    expect(findingOf(report, 'modules-skipped')).toMatchObject({
+      status: 'warn',
+      detail: expect.stringContaining('1 of vectorset'),
+      remedy: expect.stringContaining('`allow-skipped`'),
+    });
+    expect(failuresOf(await examine(pair, { route: 'native' }))).toContain('source-modules-unsupported');
   });
 });
 

@@ -18,7 +18,11 @@ describe('the beginning of a sync', () => {
   });
 
   it('is the own checkpoint, even when the target may be flushed', () => {
-    expect(plan({ claim: LIVE, keys: 9 }, true)).toEqual({ kind: 'resume', checkpoint: CHECKPOINT });
+    const resumed = { kind: 'resume', checkpoint: CHECKPOINT, skipped: [] };
+    expect(plan({ claim: LIVE, keys: 9 }, true)).toEqual(resumed);
+    const skipped = [{ what: 'keys' as const, reason: 'module vectorset', count: 3 }];
+    const claim = decodeClaim(encodeClaim({ ...LIVE, skipped }).toString(), 'target:6379');
+    expect(plan({ claim, keys: 9 }, true)).toEqual({ ...resumed, skipped });
   });
 
   it('is a copy over the leftovers of an own copy, without asking to flush', () => {

@@ -181,7 +181,10 @@ async function carry(
     signal: new AbortController().signal,
   });
   const reader = new RdbReader({ wholeValueBytesMax: 16 });
-  const form = { hasHashFieldTtls: target.server.version.startsWith('9') };
+  const form = {
+    hasHashFieldTtls: target.server.version.startsWith('9'),
+    hashFieldTtl: 'refuse',
+  } as const;
   const encoder = new CopyEncoder(writer, form);
   let at = 0;
   let large = 0;

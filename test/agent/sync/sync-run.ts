@@ -5,6 +5,7 @@ import type { JobContext } from '../../../src/agent/job/context.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
+import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
@@ -17,6 +18,7 @@ export type SyncRunOptions = {
   readonly source: ServerPlace;
   readonly target: ServerPlace;
   readonly flushTarget?: boolean;
+  readonly hashFieldTtl?: HashFieldTtl;
   readonly spoolBytesMax?: number;
   readonly tuneSource?: boolean;
   readonly sourceBytesPerSecondMax?: number;
@@ -42,6 +44,8 @@ export type SyncRun = AsyncDisposable & {
   /** How the job ends by itself. */
   readonly ended: Promise<SyncReport>;
   readonly log: readonly string[];
+  /** The folder of the migration. */
+  readonly directory: string;
   progress(): Progress | undefined;
 };
 
@@ -86,6 +90,8 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       target: endpoint(target, tls?.targetPort),
       flushTarget: options.flushTarget ?? false,
       ...chosen(options),
+      keyDisplay: 'shown',
+      hashFieldTtl: options.hashFieldTtl ?? 'refuse',
     },
     context,
   );
@@ -125,6 +131,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     stop,
     ended,
     log,
+    directory,
     progress: () => latest,
     [Symbol.asyncDispose]: async () => {
       await stop().catch(() => {});

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { displayName } from '../../../src/agent/redis/key-display.ts';
 import { scoreIdentity } from '../../../src/agent/verify/aspect.ts';
 import { compareIds, idAfter } from '../../../src/agent/verify/compare-stream.ts';
-import { displayName } from '../../../src/agent/verify/display.ts';
 
 describe('a name in a report', () => {
   it('is printable ASCII whatever its bytes, and can be told from its own escapes', () => {

@@ -40,7 +40,10 @@ export function accessTo(side: Side, { host, port }: { host: string; port: numbe
 }
 
 /** Compares the pair as a job would. */
-export function verifyPair(pair: VerifyPair, overrides: Partial<VerifyOptions> = {}): Promise<VerifyReport> {
+export function verifyPair(
+  pair: Pick<VerifyPair, 'source' | 'target'>,
+  overrides: Partial<VerifyOptions> = {},
+): Promise<VerifyReport> {
   return compareAll({
     source: accessTo('source', pair.source),
     target: accessTo('target', pair.target),

@@ -6,12 +6,13 @@ import { loadsRdbOf, rdbVersionOf } from '../rdb-version.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
 import type { TargetServerFacts } from '../target-facts.ts';
+import { describeModuleTypes } from './source-rules.ts';
 
 type Request = JobRequestOf<'preflight'>;
 
 /** What only ElastiCache's own online migration asks for; undefined where a rule has nothing to say. */
 export const NATIVE_SOURCE_RULES: readonly ((source: SourceFacts, request: Request) => Ruling | undefined)[] =
-  [judgeAuth, judgeSourceTls, judgeListening];
+  [judgeAuth, judgeSourceTls, judgeListening, judgeModuleData];
 /** As {@link NATIVE_SOURCE_RULES}, of what is known without asking the target server. */
 export const NATIVE_GROUP_RULES: readonly ((request: Request) => Ruling | undefined)[] = [
   judgeGroupKnown,
@@ -120,6 +121,16 @@ function isListeningAt(host: string, bind: readonly string[]): boolean {
 
 function isLoopback(address: string): boolean {
   return /^(127\.|::1$|localhost$)/.test(address);
+}
+
+/** A target loads the values of modules that it has itself, and gives the whole RDB up at any other. */
+function judgeModuleData(source: SourceFacts): Ruling | undefined {
+  if (source.sample.moduleTypes.length === 0) return undefined;
+  return blockNative(
+    'source-modules-unsupported',
+    'Data of modules, for the target to load',
+    `The target cannot load the RDB of the source because of the keys of modules in it: ${describeModuleTypes(source)} in a sample.`,
+  );
 }
 
 function judgeGroupKnown({ targetFacts }: Request): Ruling | undefined {

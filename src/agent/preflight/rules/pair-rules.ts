@@ -20,6 +20,7 @@ export const PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[] = [
   judgeMemory,
   judgeDatabases,
   judgeHashFieldExpiry,
+  judgeNativeHashFieldExpiry,
 ];
 
 /** Above this share of the target's memory there is little room for overhead and growth. */
@@ -68,23 +69,31 @@ function judgeDatabases({ source, target, request }: Pair): Ruling {
 }
 
 /** Redis has times to live of hash fields from 7.4 on, Valkey from 9.0 on. */
-function judgeHashFieldExpiry({ source, target }: Pair): Ruling | undefined {
+function judgeHashFieldExpiry(pair: Pair): Ruling | undefined {
   const title = 'Hash fields that expire';
+  const { source, target, request } = pair;
   const { kind, version } = source.server;
   const isKnownToSource =
     kind === 'redis' ? isVersionAtLeast(version, 7, 4) : isVersionAtLeast(version, 9, 0);
   if (!isKnownToSource) return undefined;
-  const counts = source.databases.map(({ fieldExpiries }) => fieldExpiries);
-  const hashes = counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
-  const isKnownToTarget = target.server.kind === 'valkey' && isVersionAtLeast(target.server.version, 9, 0);
+  const { counts, hashes, isKnownToTarget } = fieldExpiriesOf(pair);
   const found = `${formatCount(hashes)} hashes of the source have fields that expire`;
   if (hashes > 0) {
     if (isKnownToTarget)
       return pass('hash-field-expiry', { title, detail: `${found}; the target has that too.` });
+    const detail = `${found}, and ${target.server.kind} ${target.server.version} has no such thing.`;
+    if (request.hashFieldTtl === 'keep-values') {
+      return warn('hash-field-expiry-dropped', {
+        title,
+        detail: `${detail} They are copied without it, as the input \`hash-field-ttl\` says, and listed.`,
+        remedy: 'Let the applications delete such fields themselves after the cutover, or choose Valkey 9.',
+      });
+    }
     return block('source-data-unsupported', {
       title,
-      detail: `${found}, and ${target.server.kind} ${target.server.version} has no such thing.`,
-      remedy: 'Choose Valkey 9 for the target, or take the expiry off the fields (HPERSIST).',
+      detail,
+      remedy:
+        'Choose Valkey 9 for the target, or take the expiry off the fields (HPERSIST), or give `hash-field-ttl: keep-values` to go on without it.',
     });
   }
   if (isKnownToTarget || !counts.includes(undefined)) {
@@ -95,4 +104,23 @@ function judgeHashFieldExpiry({ source, target }: Pair): Ruling | undefined {
     detail: 'The source does not say whether it has any, and the target cannot hold them.',
     remedy: 'Make sure that no client uses HEXPIRE or its kin.',
   });
+}
+
+/** ElastiCache's own migration has no way to leave them out. */
+function judgeNativeHashFieldExpiry(pair: Pair): Ruling | undefined {
+  const { hashes, isKnownToTarget } = fieldExpiriesOf(pair);
+  if (pair.request.hashFieldTtl !== 'keep-values' || hashes === 0 || isKnownToTarget) return undefined;
+  return block('source-data-unsupported', {
+    title: 'Hash fields that expire, for the target to load',
+    detail: 'The target cannot load hashes of which fields expire.',
+    routes: ['native'],
+    remedy: 'Use `route: replica`, or choose Valkey 9 for the target.',
+  });
+}
+
+function fieldExpiriesOf({ source, target }: Pair) {
+  const counts = source.databases.map(({ fieldExpiries }) => fieldExpiries);
+  const hashes = counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  const isKnownToTarget = target.server.kind === 'valkey' && isVersionAtLeast(target.server.version, 9, 0);
+  return { counts, hashes, isKnownToTarget };
 }

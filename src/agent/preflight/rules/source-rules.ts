@@ -1,7 +1,7 @@
 import type { Route } from '../../../contract/finding.ts';
 import { formatBytes, formatCount } from '../../../core/units.ts';
 import { areScriptsUsed } from '../../cutover/fence.ts';
-import { isVersionAtLeast } from '../../redis/server-info.ts';
+import { isSourceServed, isVersionAtLeast } from '../../redis/server-info.ts';
 import { rdbVersionOf } from '../rdb-version.ts';
 import { block, EVERY_ROUTE, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
@@ -24,22 +24,13 @@ export const SOURCE_RULES: readonly SourceRule[] = [
 /** Modules that are part of every Redis 8 and Valkey 9, so that their presence says nothing. */
 const BUILT_IN_MODULES = new Set(['vectorset', 'lua']);
 
-/** The newest Redis whose formats are known here. */
-const NEWEST_KNOWN = { major: 8, minor: 4 };
-
 function judgeVersion({ server }: SourceFacts): Ruling {
   const { kind, version } = server;
   const title = 'Source version';
   const detail = `${kind} ${version}, which writes RDB version ${rdbVersionOf(server)}.`;
-  if (kind === 'redis' && !isVersionAtLeast(version, 5, 0)) {
-    return block('source-version-unsupported', { title, detail });
-  }
-  if (kind === 'redis' && isVersionAtLeast(version, NEWEST_KNOWN.major, NEWEST_KNOWN.minor + 1)) {
-    return warn('source-version-untried', {
-      title,
-      detail: `${kind} ${version} is newer than what has been tried.`,
-      remedy: 'Try the migration on a copy first: data of a new kind is refused, not guessed.',
-    });
+  if (!isSourceServed(server)) {
+    const why = isVersionAtLeast(version, 5, 0) ? 'newer than what is known here' : 'too old';
+    return block('source-version-unsupported', { title, detail: `${kind} ${version} is ${why}.` });
   }
   return pass('source-version', { title, detail });
 }
@@ -102,20 +93,23 @@ function judgeFence({ fence, info }: SourceFacts): Ruling {
   return pass('fence-possible', { title, detail });
 }
 
-function judgeModules({ modules, sample }: SourceFacts): Ruling {
+function judgeModules(source: SourceFacts): Ruling {
+  const { modules, sample } = source;
   const title = 'Modules at the source';
   const looked = `a sample of ${formatCount(sample.keys)} keys`;
   if (sample.moduleTypes.length > 0) {
-    return block('source-modules-unsupported', {
+    return warn('modules-skipped', {
       title,
-      detail: `There are keys of the types ${sample.moduleTypes.join(', ')} in ${looked}.`,
+      detail: `There are keys that no other server can take, in ${looked}: ${describeModuleTypes(source)}. The route replica leaves them out and lists them.`,
+      remedy:
+        'Move them by other means. The cutover then refuses to hand over without them unless `allow-skipped` is true.',
     });
   }
   if (modules === undefined) {
     return warn('modules-unknown', {
       title,
       detail: `MODULE LIST is denied; there is no data of modules in ${looked}.`,
-      remedy: 'Make sure that no module holds data.',
+      remedy: 'What modules hold is left out of the copy and listed.',
     });
   }
   const loaded = modules.filter((name) => !BUILT_IN_MODULES.has(name));
@@ -128,9 +122,20 @@ function judgeModules({ modules, sample }: SourceFacts): Ruling {
   return warn('modules-loaded', {
     title,
     detail: `Loaded: ${loaded.join(', ')}; there is no data of theirs in ${looked}.`,
-    remedy: 'Make sure that none of them holds data: the copy ends with an error where one does.',
+    remedy: 'What they hold is left out of the copy and listed; nothing else is affected.',
   });
 }
+
+/** `12 of vectorset, 3 of TSDB-TYPE`, the most frequent first. */
+export function describeModuleTypes({ sample }: Pick<SourceFacts, 'sample'>): string {
+  const types = [...sample.moduleTypes].sort((a, b) => b.keys - a.keys);
+  const shown = types
+    .slice(0, MODULE_TYPES_SHOWN_MAX)
+    .map(({ type, keys }) => `${formatCount(keys)} of ${type}`);
+  return [...shown, ...(types.length > shown.length ? ['others'] : [])].join(', ');
+}
+
+const MODULE_TYPES_SHOWN_MAX = 10;
 
 function judgeExpiringKeys({ databases, info }: SourceFacts): Ruling {
   const keys = databases.reduce((sum, database) => sum + database.keys, 0);

@@ -1,5 +1,5 @@
 import { padBigExpiry } from '../expiry-pad.ts';
-import { TYPE_REDIS_HASH_METADATA, TYPE_VALKEY_HASH_2 } from './layouts.ts';
+import { TYPE_REDIS_HASH_LISTPACK_EX, TYPE_REDIS_HASH_METADATA, TYPE_VALKEY_HASH_2 } from './layouts.ts';
 import { listpackElements } from './listpack.ts';
 import { malformedRdb } from './malformed.ts';
 import { decodeString, encodeLength, type LengthCursor, readLength, skipString } from './string.ts';
@@ -14,6 +14,7 @@ export type ExpiringHash = {
 
 /** How Valkey marks a field that does not expire. */
 const NO_EXPIRY = -1n;
+const EXPIRY_BYTES = 8;
 
 /**
  * The value of a hash with expiring fields as one of Valkey 9 (type 22), its expiry times padded for the target:
@@ -29,6 +30,37 @@ const NO_EXPIRY = -1n;
 export function toValkeyHash({ type, bytes, start, end }: ExpiringHash): Buffer {
   if (type === TYPE_VALKEY_HASH_2) return withPads(bytes, start, end);
   return type === TYPE_REDIS_HASH_METADATA ? fromPairs(bytes, start, end) : fromListpack(bytes, start, end);
+}
+
+/**
+ * The value of such a hash without its expiry times, as a plain one (type 4): `count *(string string)`.
+ *
+ * @throws source-protocol-error
+ */
+export function toPlainHash({ type, bytes, start, end }: ExpiringHash): Buffer {
+  if (type === TYPE_REDIS_HASH_LISTPACK_EX) return plainFromListpack(bytes, start, end);
+  const isRedis = type === TYPE_REDIS_HASH_METADATA;
+  const cursor: LengthCursor = { value: 0, next: 0 };
+  const countAt = isRedis ? start + 8 : start;
+  readLength(bytes, countAt, end, cursor);
+  const parts = [bytes.subarray(countAt, cursor.next)];
+  while (cursor.next < end) {
+    if (isRedis) readLength(bytes, cursor.next, end, cursor);
+    const pairEnd = skipString(bytes, skipString(bytes, cursor.next, end), end);
+    if (pairEnd <= cursor.next || pairEnd > end) throw malformedRdb('a field of a hash is cut');
+    parts.push(bytes.subarray(cursor.next, pairEnd));
+    cursor.next = isRedis ? pairEnd : pairEnd + EXPIRY_BYTES;
+  }
+  return Buffer.concat(parts);
+}
+
+function plainFromListpack(bytes: Buffer, start: number, end: number): Buffer {
+  const elements = expiringElements(bytes, start, end);
+  const parts = [encodeLength(elements.length / 3)];
+  elements.forEach((element, index) => {
+    if (index % 3 !== 2) parts.push(encodeLength(element.length), element);
+  });
+  return Buffer.concat(parts);
 }
 
 function withPads(bytes: Buffer, start: number, end: number): Buffer {
@@ -66,8 +98,7 @@ function fromPairs(bytes: Buffer, start: number, end: number): Buffer {
 }
 
 function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
-  const elements = [...listpackElements(decodeString(bytes, start + 8, end))];
-  if (elements.length % 3 !== 0) throw malformedRdb('a hash with expiring fields does not come in triples');
+  const elements = expiringElements(bytes, start, end);
   const parts = [encodeLength(elements.length / 3)];
   for (let index = 0; index < elements.length; index += 3) {
     for (const element of elements.slice(index, index + 2)) {
@@ -78,6 +109,12 @@ function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
     parts.push(expiry(atMs === '0' ? NO_EXPIRY : BigInt(atMs)));
   }
   return Buffer.concat(parts);
+}
+
+function expiringElements(bytes: Buffer, start: number, end: number): readonly Buffer[] {
+  const elements = [...listpackElements(decodeString(bytes, start + EXPIRY_BYTES, end))];
+  if (elements.length % 3 !== 0) throw malformedRdb('a hash with expiring fields does not come in triples');
+  return elements;
 }
 
 function expiry(atMs: bigint): Buffer {

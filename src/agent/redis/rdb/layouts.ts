@@ -48,6 +48,9 @@ const stream = (version: 1 | 2 | 3): Layout => {
   return [each(string, string), length, length, length, ...counters, each(...group)];
 };
 
+/** A module's value, or what it remembers beside its keys: its id, then whatever it wrote. */
+export const MODULE_LAYOUT: Layout = [length, module];
+
 /** The types that a DUMP payload with footer 11 may have, in both families. Names as in rdb.h. */
 export const VALUE_LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
   [0, [string]], // STRING
@@ -56,7 +59,7 @@ export const VALUE_LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout
   [3, [each(string, score)]], // ZSET
   [4, [each(string, string)]], // HASH
   [5, [each(string, doubleScore)]], // ZSET_2
-  [7, [length, module]], // MODULE_2
+  [7, MODULE_LAYOUT], // MODULE_2
   [9, [string]], // HASH_ZIPMAP
   [10, [string]], // LIST_ZIPLIST
   [11, [string]], // SET_INTSET
@@ -72,7 +75,7 @@ export const VALUE_LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout
   [21, stream(3)], // STREAM_LISTPACKS_3
 ]);
 
-/** A module's value; refused, but its extent is known. */
+/** A module's value: no other server can take it, but its extent is known. */
 export const TYPE_MODULE = 7;
 /** Redis 7.4: a hash of which fields expire, as pairs behind their expiry. */
 export const TYPE_REDIS_HASH_METADATA = 24;
@@ -114,7 +117,6 @@ export const OPCODE = {
 export const OPCODE_LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
   [OPCODE.slotInfo, [length, length, length]],
   [OPCODE.function2, [string]],
-  [OPCODE.moduleAux, [length, module]],
   [OPCODE.idle, [length]],
   [OPCODE.frequency, [bytes(1)]],
   [OPCODE.aux, [string, string]],

@@ -1,5 +1,3 @@
-import { MigrationError } from '../../../core/errors.ts';
-
 const CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const NAME_LENGTH = 9;
 
@@ -16,12 +14,4 @@ export function moduleName(bytes: Buffer, at: number): string {
     id >>= 6n;
   }
   return name;
-}
-
-/** Stops at a value of a module. */
-export function moduleUnsupported(name: string): MigrationError {
-  return new MigrationError(
-    'source-modules-unsupported',
-    `The source holds a value of the module ${name}, which has no equal on the target.`,
-  );
 }

@@ -3,6 +3,7 @@ import { Crc64 } from './crc64.ts';
 import { ExtentScanner } from './extent.ts';
 import {
   type Layout,
+  MODULE_LAYOUT,
   OPCODE,
   OPCODE_LAYOUTS,
   REDIS_LAYOUTS,
@@ -11,8 +12,9 @@ import {
   TYPE_REDIS_HASH_LISTPACK_EX,
   VALKEY_LAYOUTS,
 } from './layouts.ts';
+import { MAGIC_BYTES, readFamily } from './magic.ts';
 import { malformedRdb } from './malformed.ts';
-import { moduleName, moduleUnsupported } from './module-name.ts';
+import { moduleName } from './module-name.ts';
 import { decodeString, type LengthCursor, plainStringStart, readLength, skipString } from './string.ts';
 import { RdbWindow, VALUE_BYTES_MAX } from './window.ts';
 
@@ -36,24 +38,35 @@ import { RdbWindow, VALUE_BYTES_MAX } from './window.ts';
  * - `aux`: `auxName`, `text`
  * - `database`: `db`
  * - `sizes`: `databaseKeys`, how many keys the database has
+ * - `module-data`: `moduleName` of a module that remembers something beside its keys; the data itself is dropped
+ *
+ * Of a `key` or `large` of {@link TYPE_MODULE}, `moduleName` says whose it is.
  */
-export type RdbItem = 'need-more' | 'key' | 'large' | 'function' | 'aux' | 'database' | 'sizes' | 'end';
+export type RdbItem =
+  | 'need-more'
+  | 'key'
+  | 'large'
+  | 'function'
+  | 'aux'
+  | 'database'
+  | 'sizes'
+  | 'module-data'
+  | 'end';
 
 /** Values up to this size, serialised, are waited for and given whole. */
 export const WHOLE_VALUE_BYTES_MAX = 2 * 1024 * 1024;
-const MAGIC_BYTES = 9;
 const CHECKSUM_BYTES = 8;
 
 /**
  * Reads an RDB stream piece by piece: finds its keys and the extent of their values, and decodes nothing else.
  *
  * One window holds what is not read yet. A value that is larger than `wholeValueBytesMax` does not wait in it to be
- * complete: it is taken out as it comes. What still makes the window grow are keys, function libraries, values of
- * modules, and what a `takeWhole` asks for. No object is made per key: the fields are overwritten by each `next`, and
- * ranges are positions in `window`.
+ * complete: it is taken out as it comes. What still makes the window grow are keys, function libraries, and what a
+ * `takeWhole` asks for. No object is made per key: the fields are overwritten by each `next`, and ranges are positions
+ * in `window`.
  *
- * Its methods throw source-protocol-error for a damaged stream, source-data-unsupported for types that are not
- * known and values that are too large, source-modules-unsupported for the values of modules.
+ * Its methods throw source-protocol-error for a damaged stream, source-version-unsupported for one of a version that
+ * is not known, source-data-unsupported for types that are not known and values that are too large.
  */
 export class RdbReader extends RdbWindow {
   type = 0;
@@ -66,11 +79,15 @@ export class RdbReader extends RdbWindow {
   db = 0;
   databaseKeys = 0;
   auxName = '';
+  moduleName = '';
   text: Buffer = Buffer.alloc(0);
 
   #family: 'redis' | 'valkey' | undefined;
   #layouts: ReadonlyMap<number, Layout> = REDIS_LAYOUTS;
   #isInExtent = false;
+  #isInModuleData = false;
+  /** Where the data of a module began, in bytes of the stream. */
+  #moduleDataOffset = 0;
   #isEnded = false;
   #summedTo = 0;
   #nextExpireAtMs = -1;
@@ -96,6 +113,11 @@ export class RdbReader extends RdbWindow {
       if (this.#isEnded) return 'end';
       if (this.at >= this.end) return 'need-more';
       const first = this.window[this.at] ?? 0;
+      if (this.#isInModuleData || first === OPCODE.moduleAux) {
+        if (!this.#skipModuleData()) return 'need-more';
+        if (this.consumed - this.#moduleDataOffset > MODULE_DATA_EMPTY_BYTES) return 'module-data';
+        continue;
+      }
       if (first === OPCODE.end) return this.#readEnd();
       const layout = this.#opcodeLayout(first);
       if (layout === undefined) return this.#readKey(first);
@@ -110,12 +132,27 @@ export class RdbReader extends RdbWindow {
 
   #readMagic(): boolean {
     if (this.end < MAGIC_BYTES) return false;
-    const magic = this.window.toString('latin1', 0, MAGIC_BYTES);
-    if (!/^(REDIS\d{4}|VALKEY\d{3})$/.test(magic)) throw malformedRdb('it does not begin as an RDB');
-    this.#family = magic.startsWith('VALKEY') ? 'valkey' : 'redis';
+    this.#family = readFamily(this.window.toString('latin1', 0, MAGIC_BYTES));
     this.#layouts = this.#family === 'valkey' ? VALKEY_LAYOUTS : REDIS_LAYOUTS;
     this.at = MAGIC_BYTES;
     return true;
+  }
+
+  /** Drops what a module remembers beside its keys, as it comes: nothing bounds its size. */
+  #skipModuleData(): boolean {
+    if (!this.#isInModuleData) {
+      const start = this.at + 1;
+      readLength(this.window, start, this.end, this.#cursor);
+      if (this.#cursor.next === -1) return false;
+      this.moduleName = moduleName(this.window, start);
+      this.#moduleDataOffset = this.consumed;
+      this.#extent.begin(MODULE_LAYOUT, start);
+      this.#isInModuleData = true;
+    }
+    const isComplete = this.#extent.advance(this.window, this.end);
+    this.at = Math.min(this.#extent.position, this.end);
+    this.#isInModuleData = !isComplete;
+    return isComplete;
   }
 
   #opcodeLayout(opcode: number): Layout | undefined {
@@ -191,12 +228,12 @@ export class RdbReader extends RdbWindow {
       if (layout === undefined) throw this.#unsupported(`a value of the type ${type}`);
       this.#extent.begin(layout, keyEnd);
     }
-    if (type === TYPE_MODULE) this.#refuseModule(keyEnd);
     const isComplete = this.#isExtentComplete();
     const isLarge =
       !isComplete && Math.max(this.#extent.position, this.end) - keyEnd > this.#wholeValueBytesMax;
     if (!isComplete && (!isLarge || NEVER_LARGE.has(type))) return this.#waitForWhole();
     const item = this.#giveKey(keyStart, keyEnd, this.#extent.position);
+    if (type === TYPE_MODULE) this.moduleName = moduleName(this.window, keyEnd);
     return isLarge ? this.#beginLarge(keyEnd) : item;
   }
 
@@ -244,12 +281,6 @@ export class RdbReader extends RdbWindow {
     }
   }
 
-  #refuseModule(valueStart: number): void {
-    readLength(this.window, valueStart, this.end, this.#cursor);
-    if (this.#cursor.next === -1) return;
-    throw moduleUnsupported(moduleName(this.window, valueStart));
-  }
-
   #readEnd(): RdbItem {
     const sumAt = this.at + 1;
     if (sumAt + CHECKSUM_BYTES > this.end) return 'need-more';
@@ -278,6 +309,8 @@ export class RdbReader extends RdbWindow {
 }
 
 const DATABASE_MAX = 2 ** 31 - 1;
-/** A module's value is refused, and a listpack with expiries, which is small by its configuration, is converted. */
-const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_MODULE, TYPE_REDIS_HASH_LISTPACK_EX]);
+/** A listpack with expiries is small by its configuration, and is converted as a whole. */
+const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_REDIS_HASH_LISTPACK_EX]);
+/** The opcode, the id of the module, one number that says when it was written, and the end: nothing else. */
+const MODULE_DATA_EMPTY_BYTES = 1 + 9 + 2 + 1;
 const NOTHING: Layout = [];
