@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -97,6 +98,38 @@ it('asks the source only for what it has not received, while the target is megab
   expect((await sync.stop()).reconnects).toBe(3);
 }, 60_000);
 
+it('finishes a copy whose RDB had come whole before the source was lost', async () => {
+  await using source = await startSource();
+  await using target = await startServer({ server: await targetServer() });
+  await using proxy = await startProxy(source.port);
+  await using folder = await makeFolder();
+  const { directory } = folder;
+  const client = source.client(2);
+  // More than the target's connection and the memory of the journal take.
+  for (let key = 0; key < 900; key++) await client.set(`random:${key}`, randomBytes(50_000));
+  const thaw = () => process.kill(target.pid, 'SIGCONT');
+  await source.client().config('SET', 'rdb-key-save-delay', '500');
+  await using sync = await startSync({ source: { ...proxy, client: source.client }, target, directory });
+  await sync.until(({ stage }) => stage === 'copying');
+  process.kill(target.pid, 'SIGSTOP');
+  try {
+    await vi.waitUntil(async () => /state=online/.test(await source.client().info('replication')), {
+      timeout: 30_000,
+    });
+    await client.incr('behind the RDB');
+    await atRest(path.join(directory, 'spool'));
+    proxy.cut();
+    await client.incr('behind the RDB');
+  } finally {
+    thaw();
+  }
+  await sync.until(({ stage }) => stage === 'live');
+  await logged(sync, 'resumed at offset', 1);
+  await sync.caughtUp();
+  await expectEqual(source, target);
+  expect(await fullSyncsOf(source)).toBe(1);
+}, 60_000);
+
 it('takes up what an agent that was killed by -9 has left on disk', async () => {
   await using source = await startSource();
   await using target = await startServer({ server: await targetServer() });
@@ -154,6 +187,24 @@ async function spooled(directory: string, source: RunningServer): Promise<void> 
       return Math.max(0, ...(await Promise.all(ends))) >= offset;
     },
     { timeout: 30_000 },
+  );
+}
+
+/** Resolves when the segments of a spool have stopped growing. */
+async function atRest(directory: string): Promise<void> {
+  let before = -1;
+  await vi.waitUntil(
+    async () => {
+      const names = await readdir(directory).catch(() => []);
+      const sizes = await Promise.all(
+        names.map(async (name) => (await stat(path.join(directory, name))).size),
+      );
+      const bytes = sizes.reduce((sum, size) => sum + size, 0);
+      const isAtRest = bytes > 0 && bytes === before;
+      before = bytes;
+      return isAtRest;
+    },
+    { timeout: 30_000, interval: 1_000 },
   );
 }
 
