@@ -69923,7 +69923,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2684);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1954);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
@@ -69979,7 +69979,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 2684:
+/***/ 1954:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70006,6 +70006,8 @@ var contract_endpoint = __nccwpck_require__(584);
 var host_commands = __nccwpck_require__(5062);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
 var jobs = __nccwpck_require__(1657);
+// EXTERNAL MODULE: ./lib/src/contract/skipped.js
+var contract_skipped = __nccwpck_require__(5217);
 // EXTERNAL MODULE: ./lib/src/core/units.js
 var units = __nccwpck_require__(8187);
 ;// CONCATENATED MODULE: ./lib/src/action/input-readers.js
@@ -70131,6 +70133,7 @@ function givenSyncInputs(sync) {
 
 
 
+
 /** The phases in the order in which a migration runs them. */
 const PHASES = [
     'preflight',
@@ -70176,7 +70179,7 @@ function parseInputs(readRaw, defaults) {
             return { phase, ...common, ...readServers(read, common), backupSource, snapshotTarget };
         }
         case 'start-migration':
-            return { phase, ...common, ...readCopy(read, common) };
+            return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
         case 'verify':
             return { phase, ...common, ...readServers(read, common), ...readCompare(read) };
         case 'complete-migration':
@@ -70186,6 +70189,7 @@ function parseInputs(readRaw, defaults) {
                 ...readServers(read, common),
                 ...readCompare(read),
                 gate: readGate(read),
+                allowSkipped: readFlag(read, 'allow-skipped'),
                 maxVerificationAgeMs: readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
                 maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
             };
@@ -70314,14 +70318,22 @@ function readCopy(read, common) {
         allowNativeRdbVersion,
         flushTarget: readFlag(read, 'flush-target'),
         ...sync,
+        hashFieldTtl: readHashFieldTtl(read),
     };
 }
 function readCompare(read) {
     return {
         maxDifferences: readCount(read, 'max-differences', { least: 0, most: 1_000_000_000 }),
         ttlToleranceMs: readCount(read, 'ttl-tolerance-ms', { least: 0, most: 86_400_000 }),
-        keyDisplay: readChoice(read, 'key-display', jobs/* keyDisplaySchema */.vZ.options),
+        keyDisplay: readKeyDisplay(read),
+        hashFieldTtl: readHashFieldTtl(read),
     };
+}
+function readKeyDisplay(read) {
+    return readChoice(read, 'key-display', jobs/* keyDisplaySchema */.vZ.options);
+}
+function readHashFieldTtl(read) {
+    return readChoice(read, 'hash-field-ttl', contract_skipped/* hashFieldTtlSchema */.YW.options);
 }
 function readGate(read) {
     const environment = read('cutover-environment');
@@ -70539,6 +70551,7 @@ var finding = __nccwpck_require__(7924);
 ;// CONCATENATED MODULE: ./lib/src/contract/reports.js
 
 
+
 /** A server as preflight found it. */
 const serverFactsSchema = schemas/* strictObject */.rej({
     address: schemas/* string */.YjP(),
@@ -70591,8 +70604,8 @@ const syncReportSchema = schemas/* strictObject */.rej({
     reconciles: schemas/* number */.aig().optional(),
     /** Keys that were removed from the target then, because the source had them no more. */
     removedKeys: schemas/* number */.aig().optional(),
-    /** Keys and commands that could not be carried, with the reason. */
-    skipped: schemas/* array */.YOg(schemas/* strictObject */.rej({ what: schemas/* string */.YjP(), reason: schemas/* string */.YjP(), count: schemas/* number */.aig() })),
+    /** What could not be carried, since the data was copied. */
+    skipped: schemas/* array */.YOg(contract_skipped/* skippedSchema */.cH),
 });
 /** The replication link of the target on the native route, as INFO replication shows it on both sides. */
 const linkReportSchema = schemas/* strictObject */.rej({
@@ -70641,6 +70654,8 @@ const verifyReportSchema = schemas/* strictObject */.rej({
     keysCompared: schemas/* number */.aig(),
     /** Keys that changed while they were compared and settled equal, or expired on one side first. */
     inFlight: schemas/* number */.aig(),
+    /** Keys that were not compared, or not in all, because the target cannot hold them; neither equal nor different. */
+    skipped: schemas/* array */.YOg(contract_skipped/* skippedSchema */.cH),
     byDatabase: schemas/* array */.YOg(schemas/* strictObject */.rej({
         db: schemas/* int */.Whr(),
         sourceKeys: schemas/* number */.aig(),
@@ -76495,6 +76510,7 @@ const verify = async (inputs, world, found) => {
         maxDifferences: inputs.maxDifferences,
         ttlToleranceMs: inputs.ttlToleranceMs,
         keyDisplay: inputs.keyDisplay,
+        hashFieldTtl: inputs.hashFieldTtl,
     });
     found.part({ report: outcome.report });
     if (outcome.report !== undefined)
@@ -76509,6 +76525,7 @@ function verificationOutputs(report) {
     return {
         'keys-compared': String(report.keysCompared),
         differences: String(report.differences.total),
+        skipped: String(report.skipped.reduce((sum, { count }) => sum + count, 0)),
         'verification-id': report.verificationId,
     };
 }
@@ -76557,7 +76574,8 @@ const completeMigration = async (inputs, world, found) => {
 async function cutOver(setting) {
     const { inputs, world, found, host, target, migration } = setting;
     const { source, target: endpoint, route } = migration;
-    const { maxDifferences, ttlToleranceMs, keyDisplay, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+    const { maxDifferences, ttlToleranceMs, keyDisplay, hashFieldTtl } = inputs;
+    const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
     // Run again after its proof, the job answers with that proof as long as the fence has stood since.
     // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
     const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, {
@@ -76568,6 +76586,8 @@ async function cutOver(setting) {
         maxDifferences,
         ttlToleranceMs,
         keyDisplay,
+        hashFieldTtl,
+        allowSkipped,
         maxVerificationAgeMs,
         maxWritePauseMs,
     });
@@ -76694,6 +76714,7 @@ async function examine({ inputs, world, host, target, canaryWrite, }) {
         flushTarget: inputs.flushTarget,
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
+        hashFieldTtl: inputs.hashFieldTtl,
     });
     if (outcome.error !== undefined)
         throw outcome.error;
@@ -76887,6 +76908,8 @@ async function startReplica({ inputs, world, found, host, endpoints }) {
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
         ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
+        hashFieldTtl: inputs.hashFieldTtl,
+        keyDisplay: inputs.keyDisplay,
     }, { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) });
     found.part({ sync: outcome.state, report: outcome.report });
     found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
@@ -77158,7 +77181,52 @@ function row(cells) {
     return `| ${cells.join(' | ')} |`;
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/summary/skipped.js
+
+
+
+const ROWS_MAX = 50;
+/** What was left out, as the singular and plural of its kind. */
+const WORDS = {
+    keys: ['key', 'keys'],
+    commands: ['command', 'commands'],
+    'module-data': ['data set beside the keys', 'data sets beside the keys'],
+};
+/** The table of what is left out with the first names, and what that means for the cutover; nothing for nothing. */
+function skippedBlocks(skipped) {
+    if (skipped === undefined || skipped.length === 0)
+        return [];
+    const rows = table({
+        columns: [
+            ...leftColumns('⚠️ Not carried over', 'Reason'),
+            { title: 'Count', align: 'right' },
+            ...leftColumns('Such as'),
+        ],
+        items: skipped,
+        cells: ({ what, reason, count, sample }) => [
+            WORDS[what][1],
+            prose(reason === contract_skipped/* HASH_FIELD_TTL */.Xj ? 'expiry times of hash fields, which the target does not know' : reason),
+            (0,units/* formatCount */.B4)(count),
+            joined(sample.map(code), ', '),
+        ],
+        maxRows: ROWS_MAX,
+    });
+    if ((0,contract_skipped/* notAgreedTo */.P4)(skipped).length === 0)
+        return [rows];
+    return [rows, paragraph(REFUSAL)];
+}
+const REFUSAL = span `complete-migration refuses to hand over without it, unless ${code('allow-skipped')} is true. On the route ${code('replica')}, ${code('skipped.ndjson')} in the migration's folder on the host lists the keys.`;
+/** `12 keys, 3 commands`; undefined for nothing. */
+function skippedCounts(skipped) {
+    const sums = new Map();
+    for (const { what, count } of skipped ?? [])
+        sums.set(what, (sums.get(what) ?? 0) + count);
+    const shown = Array.from(sums, ([what, count]) => `${(0,units/* formatCount */.B4)(count)} ${WORDS[what][count === 1 ? 0 : 1]}`);
+    return shown.length === 0 ? undefined : shown.join(', ');
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/summary/verify.js
+
 
 
 const DATABASES_MAX = 64;
@@ -77188,7 +77256,10 @@ function verifyBody(view) {
 function verificationVerdict(report) {
     const { total } = report.differences;
     const scope = report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
-    const counts = `${(0,units/* formatCount */.B4)(report.keysCompared)} keys compared ${scope}, ${(0,units/* formatCount */.B4)(total)} ${total === 1 ? 'difference' : 'differences'}`;
+    const left = skippedCounts(report.skipped);
+    const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
+    const differences = `${(0,units/* formatCount */.B4)(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
+    const counts = `${(0,units/* formatCount */.B4)(report.keysCompared)} keys compared ${scope}, ${differences}`;
     if (total === 0)
         return report.passed ? span `**Equal.** ${counts}.` : span `**Not proved.** ${counts} so far.`;
     const allowed = `${(0,units/* formatCount */.B4)(report.maxDifferences)} allowed`;
@@ -77199,6 +77270,7 @@ function verificationVerdict(report) {
 /** The sections of a verification, also for the one that a cutover ends with. */
 function verificationSections(report) {
     return [
+        { weight: 'main', blocks: skippedBlocks(report.skipped) },
         { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
         { weight: 'main', blocks: listedDifferences(report) },
         { weight: 'detail', blocks: [typeDetails(report)] },
@@ -77298,6 +77370,7 @@ function rightColumn(title) {
 
 
 
+
 /** GitHub shows 10 annotations of each level per step. */
 const ANNOTATIONS_PER_LEVEL_MAX = 10;
 /** GitHub cuts a message there. */
@@ -77322,13 +77395,19 @@ function ofPhase(view) {
         case 'preflight':
             return view.report === undefined ? [] : ofFindings(view.report);
         case 'start-migration':
-            return view.preflight === undefined ? [] : ofFindings(view.preflight);
+            return [
+                ...(view.preflight === undefined ? [] : ofFindings(view.preflight)),
+                ...ofSkipped(view.report?.skipped ?? view.sync?.progress.skipped),
+            ];
         case 'verify':
-            return view.report === undefined ? [] : ofDifferences(view.report);
+            return view.report === undefined
+                ? []
+                : [...ofDifferences(view.report), ...ofSkipped(view.report.skipped)];
         case 'complete-migration': {
             const primary = view.result === 'passed' ? view.endpoints?.primary : undefined;
             return [
                 ...(view.report === undefined ? [] : ofDifferences(view.report.verification)),
+                ...ofSkipped(view.report?.verification.skipped),
                 ...(primary === undefined ? [] : [annotation('notice', 'New primary endpoint', primary)]),
             ];
         }
@@ -77354,6 +77433,13 @@ function ofDifferences(report) {
         .slice(0, DIFFERENCES_ANNOTATED_MAX)
         .map(({ db, key, type, kind, detail }) => annotation(level, `Difference: ${DIFFERENCE_KIND_WORDS[kind]}`, `Database ${db}, ${type} ${key}: ${detail}`));
     return [annotation(level, 'Source and target differ', sum), ...first];
+}
+function ofSkipped(skipped) {
+    const counts = skippedCounts(skipped);
+    if (skipped === undefined || counts === undefined)
+        return [];
+    const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
+    return [annotation('warning', 'Not carried over', `${counts} (${reasons}). The summary says more.`)];
 }
 function bounded(all, level) {
     const ofLevel = all.filter((candidate) => candidate.level === level);
@@ -77511,6 +77597,7 @@ function number(value) {
 
 
 
+
 const ENDINGS = {
     running: 'runs',
     succeeded: 'ended as planned',
@@ -77519,7 +77606,6 @@ const ENDINGS = {
     dead: 'died',
 };
 const NOTES_MAX = 20;
-const SKIPPED_MAX = 50;
 const EVENTS_MAX = 50;
 /** Where the copy stands, in one sentence with its numbers: of a sync, or of the link of the native route. */
 function syncVerdict(job) {
@@ -77534,7 +77620,9 @@ function syncVerdict(job) {
     }
     if (progress.stage === 'live') {
         const copied = job.kind === 'link' ? 'The' : `${keys} keys copied; the`;
-        return span `**Live.** ${copied} target follows the source and is ${behind(job)}.`;
+        const left = skippedCounts(progress.skipped);
+        const without = left === undefined ? '' : ` ⚠️ Left out: ${left}.`;
+        return span `**Live.** ${copied} target follows the source and is ${behind(job)}.${without}`;
     }
     const parts = [
         progress.percent === undefined ? undefined : `${Math.floor(progress.percent)}%`,
@@ -77547,7 +77635,8 @@ function syncVerdict(job) {
 }
 /** The table and the charts of a sync, and what it could not carry. */
 function syncSections(job, report) {
-    const sections = [{ weight: 'main', blocks: [skippedBlock(report)] }];
+    const skipped = report?.skipped ?? job?.progress.skipped;
+    const sections = [{ weight: 'main', blocks: skippedBlocks(skipped) }];
     if (job !== undefined) {
         sections.push({ weight: 'main', blocks: [progressTable(job)] }, { weight: 'detail', blocks: charts(job) });
     }
@@ -77637,16 +77726,6 @@ function series(job, value) {
         return y === undefined ? [] : [{ atMs: point.atMs, y }];
     });
 }
-function skippedBlock(report) {
-    if (report === undefined || report.skipped.length === 0)
-        return undefined;
-    return table({
-        columns: [...leftColumns('⚠️ Not carried over', 'Reason'), { title: 'Count', align: 'right' }],
-        items: report.skipped,
-        cells: ({ what, reason, count }) => [code(what), prose(reason), (0,units/* formatCount */.B4)(count)],
-        maxRows: SKIPPED_MAX,
-    });
-}
 function reportTable(report) {
     const { checkpoint } = report;
     return details('What the sync did', [
@@ -77679,6 +77758,7 @@ function capitalised(word) {
 
 
 
+
 /** The proof of the cutover and the endpoint that the applications need next. */
 function completeMigrationBody(view) {
     const { report } = view;
@@ -77703,7 +77783,9 @@ function complete_migration_verdict({ result, report }) {
     const proof = verification.differences.total === 0
         ? `${(0,units/* formatCount */.B4)(verification.keysCompared)} keys proved equal`
         : `${(0,units/* formatCount */.B4)(verification.keysCompared)} keys compared, ${(0,units/* formatCount */.B4)(verification.differences.total)} differences allowed`;
-    return span `**The target has taken over.** ${proof}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
+    const left = skippedCounts(verification.skipped);
+    const without = left === undefined ? '' : `, ${left} left out`;
+    return span `**The target has taken over.** ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
 }
 /** A proof that passed must not read like a cutover that passed. */
 function failedVerdict(report) {
@@ -77753,6 +77835,7 @@ function proofTable(report) {
             ['Offset at target', targetOffset(report)],
             ['Keys verified', (0,units/* formatCount */.B4)(verification.keysCompared)],
             ['Differences', (0,units/* formatCount */.B4)(verification.differences.total)],
+            ['Left out', skippedCounts(verification.skipped)],
         ],
     });
 }
@@ -77774,7 +77857,7 @@ function targetOffset({ sourceOffset, targetOffset }) {
 }
 function proofSections({ verification }) {
     const sections = verificationSections(verification);
-    if (verification.differences.total > 0)
+    if (verification.differences.total + verification.skipped.length > 0)
         return sections;
     const blocks = sections.flatMap((section) => section.blocks);
     return [{ weight: 'detail', blocks: [details('The verification behind the fence', blocks)] }];
@@ -79522,7 +79605,10 @@ var finding = __nccwpck_require__(7924);
 var error_codes = __nccwpck_require__(7009);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
 var jobs = __nccwpck_require__(1657);
+// EXTERNAL MODULE: ./lib/src/contract/skipped.js
+var skipped = __nccwpck_require__(5217);
 ;// CONCATENATED MODULE: ./lib/src/contract/job-state.js
+
 
 
 
@@ -79559,6 +79645,8 @@ const progressSchema = schemas/* strictObject */.rej({
     etaMs: schemas/* number */.aig().optional(),
     /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
     bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
+    /** What a sync has left out so far; not there as long as it is nothing. */
+    skipped: schemas/* array */.YOg(skipped/* skippedSchema */.cH).max(skipped/* SKIPPED_REASONS_IN_PROGRESS_MAX */.Y9).optional(),
     /** Anything else that is worth a row, such as reconnects: a few words each. */
     notes: schemas/* array */.YOg(schemas/* string */.YjP().max(300)).max(20),
 });
@@ -79693,109 +79781,123 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
 /* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5586);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
+/* harmony import */ var _skipped_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5217);
+
 
 
 
 const pair = { source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd, target: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd };
 /** What the action knows of the target from the ElastiCache API, because CONFIG is refused there. */
-const targetFactsSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    engine: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
-    engineVersion: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
-    transitEncryption: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
-    multiAz: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
-    clusterMode: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
-    status: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+const targetFactsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    engine: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
+    engineVersion: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
+    transitEncryption: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
+    multiAz: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
+    clusterMode: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
+    status: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
     /** From the parameter group; undefined when it could not be read. */
-    databases: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().optional(),
+    databases: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().optional(),
 });
 /** A source that can write less would take its replica for dead sooner or later. */
 const SOURCE_BYTES_PER_SECOND_LEAST = 1_000_000;
 /** Below this even the bookkeeping of a sync would not get through. */
 const TARGET_COMMANDS_PER_SECOND_LEAST = 100;
 /** Looks at both servers and chooses a route; changes nothing but, when allowed, one canary key. */
-const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('preflight'),
+const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('preflight'),
     ...pair,
     /** The route that the user asked for. */
-    route: zod__WEBPACK_IMPORTED_MODULE_2__/* ["enum"] */ .k5n(['auto', 'native', 'replica']),
+    route: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['auto', 'native', 'replica']),
     targetFacts: targetFactsSchema.optional(),
     /** Where ElastiCache would reach the source on the native route: the private address of the host. */
-    nativeSourceHost: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional(),
+    nativeSourceHost: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
     /** Turns the refusal of Redis 7.4+ on the native route into a warning. */
-    allowNativeRdbVersion: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    allowNativeRdbVersion: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
     /** Write, read and delete one key of ours on the target. */
-    canaryWrite: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    canaryWrite: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
     /** The target may hold foreign keys, because they will be flushed. */
-    flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    flushTarget: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
     /** As in {@link syncRequestSchema}. */
-    tuneSource: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY().optional(),
-    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+    tuneSource: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
+    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+    /** Default `refuse`. */
+    hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
 });
 /** BGSAVE at the source with proof that it completed. */
-const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('backup'),
+const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('backup'),
     source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd,
-    timeoutMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().positive(),
-});
-/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
-const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('sync'),
-    ...pair,
-    flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
-    /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
-    spoolBytesMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0).optional(),
-    /** Change settings of the source for the time of the sync. */
-    tuneSource: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY().optional(),
-    /** The most bytes per second that the copy takes from the source; its stream is never held back. */
-    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
-    /** The most commands per second that the target gets, in the copy and in the stream. */
-    targetCommandsPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(TARGET_COMMANDS_PER_SECOND_LEAST).optional(),
-});
-/** Native route: waits until the target's replication link to the source is up and caught up. */
-const linkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('link'),
-    ...pair,
-    /** How long to wait for it; 0 only looks. */
-    waitMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
+    timeoutMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
 });
 /** How the report shows the names of keys. */
-const keyDisplaySchema = zod__WEBPACK_IMPORTED_MODULE_2__/* ["enum"] */ .k5n(['shown', 'hashed', 'hidden']);
+const keyDisplaySchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['shown', 'hashed', 'hidden']);
+/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
+const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('sync'),
+    ...pair,
+    flushTarget: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
+    /** Default `refuse`. */
+    hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
+    /** How the names of keys that were left out are shown, also in the list on the host; default `hashed`. */
+    keyDisplay: keyDisplaySchema.optional(),
+    /** The most that may wait on the host's disk for the target; without it the free space of the disk bounds it. */
+    spoolBytesMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0).optional(),
+    /** Change settings of the source for the time of the sync. */
+    tuneSource: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
+    /** The most bytes per second that the copy takes from the source; its stream is never held back. */
+    sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
+    /** The most commands per second that the target gets, in the copy and in the stream. */
+    targetCommandsPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(TARGET_COMMANDS_PER_SECOND_LEAST).optional(),
+});
+/** Native route: waits until the target's replication link to the source is up and caught up. */
+const linkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('link'),
+    ...pair,
+    /** How long to wait for it; 0 only looks. */
+    waitMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
+});
 /** Compares all keys of both sides, in both directions. */
-const verifyRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('verify'),
+const verifyRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('verify'),
     ...pair,
     route: _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.optional(),
-    maxDifferences: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
+    maxDifferences: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
     /** How far the expiry times of a key may be apart. */
-    ttlToleranceMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
+    ttlToleranceMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
     keyDisplay: keyDisplaySchema,
+    /** With `keep-values` a target without the expiry times of hash fields is not different for it; default `refuse`. */
+    hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
 });
 /** Fence, drain, prove, hand over. On the native route the promotion itself is left to the action. */
-const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('cutover'),
+const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('cutover'),
     ...pair,
     route: _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l,
-    maxDifferences: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
-    ttlToleranceMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
+    maxDifferences: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
+    ttlToleranceMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
     keyDisplay: keyDisplaySchema,
-    maxVerificationAgeMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().positive(),
+    /** As of `verify`. */
+    hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
+    /** Go on although something was left out that nobody has agreed to; default false. */
+    allowSkipped: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
+    maxVerificationAgeMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
     /** The budget of fence, drain and proof together; over it the fence is lifted again. */
-    maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().positive(),
+    maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
 });
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
-const unfenceRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('unfence'), source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
+const unfenceRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('unfence'), source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
 /** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
-const rollbackRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .strictObject */ .rej({
-    kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('rollback'),
+const rollbackRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('rollback'),
     ...pair,
     route: _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l,
-    flushTarget: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    flushTarget: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
 });
 /** Everything that the host does with the two servers, by `kind`. */
-const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .discriminatedUnion */ .gMt('kind', [
+const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .discriminatedUnion */ .gMt('kind', [
     preflightRequestSchema,
     backupRequestSchema,
     syncRequestSchema,
@@ -79806,7 +79908,7 @@ const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .discriminatedUnion 
     rollbackRequestSchema,
 ]);
 /** All kinds, for folders and checks. */
-const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* ["enum"] */ .k5n([
+const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n([
     'preflight',
     'backup',
     'sync',
@@ -79816,6 +79918,54 @@ const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* ["enum"] */ .k5n([
     'unfence',
     'rollback',
 ]);
+
+
+/***/ }),
+
+/***/ 5217:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   P4: () => (/* binding */ notAgreedTo),
+/* harmony export */   Xj: () => (/* binding */ HASH_FIELD_TTL),
+/* harmony export */   Y9: () => (/* binding */ SKIPPED_REASONS_IN_PROGRESS_MAX),
+/* harmony export */   YW: () => (/* binding */ hashFieldTtlSchema),
+/* harmony export */   cH: () => (/* binding */ skippedSchema)
+/* harmony export */ });
+/* unused harmony exports SKIPPED_REASONS_MAX, SKIPPED_SAMPLE_MAX, SKIPPED_NAME_LENGTH_MAX, skippedCountSchema */
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5586);
+
+/** The most reasons that are told apart; what comes after them shares one row. */
+const SKIPPED_REASONS_MAX = 20;
+/** The same for a progress, which many a poll must carry. */
+const SKIPPED_REASONS_IN_PROGRESS_MAX = 8;
+/** The most names of keys that are given for one reason; the host keeps a longer list. */
+const SKIPPED_SAMPLE_MAX = 3;
+/** The most characters of such a name. */
+const SKIPPED_NAME_LENGTH_MAX = 80;
+/** How much of something was left out. */
+const skippedCountSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
+    /** Keys of the data set, commands of the stream, or what a module remembers beside its keys. */
+    what: zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['keys', 'commands', 'module-data']),
+    /** `module vectorset`, `module command VADD`, or {@link HASH_FIELD_TTL}. */
+    reason: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().max(100),
+    count: zod__WEBPACK_IMPORTED_MODULE_0__/* .number */ .aig(),
+});
+/** What was left out for one reason, with the names of the first keys as `db0 name`, shown as the request says. */
+const skippedSchema = skippedCountSchema.extend({
+    sample: zod__WEBPACK_IMPORTED_MODULE_0__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP()).max(SKIPPED_SAMPLE_MAX),
+});
+/** What becomes of the expiry times of hash fields on a target that knows none. */
+const hashFieldTtlSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['refuse', 'keep-values']);
+/**
+ * The reason of hashes that came without the expiry times of their fields. Whoever gives `hash-field-ttl: keep-values`
+ * has agreed to exactly that, so no gate asks again; all other reasons need `allow-skipped`.
+ */
+const HASH_FIELD_TTL = 'hash-field-ttl';
+/** What of it nobody has agreed to yet. */
+function notAgreedTo(rows) {
+    return rows.filter(({ reason, count }) => reason !== HASH_FIELD_TTL && count > 0);
+}
 
 
 /***/ }),
@@ -80124,8 +80274,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'source-version-unsupported': {
-        when: 'The source is older than Redis 5.0 or of a kind that is not served.',
-        remedy: 'Use Redis 5.0 to 8.x or Valkey as the source.',
+        when: 'The source is older than Redis 5.0, or so new that the format of its data is not known.',
+        remedy: 'Use Redis 5.0 to 8.4 or Valkey as the source.',
         retryable: false,
     },
     'source-cluster-unsupported': {
@@ -80134,8 +80284,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'source-modules-unsupported': {
-        when: 'The source holds data of a module that the target does not have.',
-        remedy: 'Remove the keys of the module, or move them by the means of the module.',
+        when: 'The source holds data of a module that the target does not have, which would end the online migration of ElastiCache.',
+        remedy: 'Use `route: replica`, which leaves it out and lists it, or remove the keys of the module.',
         retryable: false,
     },
     'source-data-unsupported': {
@@ -80285,6 +80435,11 @@ const ERROR_CODES = {
     'verification-different': {
         when: 'The verification found more differences than `max-differences` allows.',
         remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
+        retryable: false,
+    },
+    'data-skipped': {
+        when: 'The sync or the verification left something out that the target cannot hold, such as the keys of a module.',
+        remedy: 'Look at what was left out. To hand over without it, give `allow-skipped: true`; else remove it at the source or move it by other means, and verify again.',
         retryable: false,
     },
     'verification-incomplete': {
