@@ -5,6 +5,21 @@ import type { Client } from './client.ts';
 import { EXPIRY_PAD_MS } from './expiry-pad.ts';
 import { RESERVED_KEY } from './reserved-key.ts';
 
+const clusterClaimSchema = z.strictObject({
+  generation: z.int(),
+  parts: z.array(
+    z.strictObject({ checkpointSlot: z.int(), slots: z.string(), offset: z.number(), db: z.int() }),
+  ),
+});
+
+/**
+ * How far the slots of a target in cluster mode were when a session began, which is the generation.
+ *
+ * Each part is slots of one primary that stood at one offset, in the form of `formatSlots`. The primary keeps its own
+ * checkpoint in the `checkpointSlot`, see checkpointKey; one of the same generation that is farther counts instead.
+ */
+export type ClusterClaim = z.infer<typeof clusterClaimSchema>;
+
 const claimSchema = z.strictObject({
   format: z.literal(2),
   /** What every expiry time on the target is ahead of the source's, until it is settled. */
@@ -14,6 +29,7 @@ const claimSchema = z.strictObject({
   hostId: z.string(),
   state: z.enum(['copying', 'live', 'settling']),
   checkpoint: checkpointSchema.optional(),
+  cluster: clusterClaimSchema.optional(),
 });
 
 /**
@@ -31,6 +47,8 @@ export type Claim = {
   readonly hostId: string;
   readonly state: 'copying' | 'live' | 'settling';
   readonly checkpoint?: Checkpoint | undefined;
+  /** On a target in cluster mode, where `checkpoint` is what every primary has committed at least. */
+  readonly cluster?: ClusterClaim | undefined;
 };
 
 /**

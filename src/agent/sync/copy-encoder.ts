@@ -4,7 +4,7 @@ import { FOOTER_BYTES, FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.t
 import { VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
 import { plainStringStart } from '../redis/rdb/string.ts';
-import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { isReservedKey } from '../redis/reserved-key.ts';
 import { type TargetForm, toTargetValue, type Value } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
@@ -247,9 +247,9 @@ export function integerText(value: number): string {
   return value >= 2 ** 63 ? INTEGER_MAX : String(BigInt(value));
 }
 
-/** Whether the key is that of the claim, which is not the source's to write. */
+/** Whether the key is one of ours, which is not the source's to write. */
 export function isReserved({ bytes, start, end }: Key): boolean {
-  return end - start === RESERVED_KEY.length && bytes.subarray(start, end).equals(RESERVED_KEY);
+  return isReservedKey(bytes, start, end);
 }
 
 /** The error for a value that no single command can carry. */

@@ -6,7 +6,7 @@ import { toServerError } from '../redis/server-error.ts';
 export type Refusal = { readonly command: string; readonly text: string; readonly isApplied: boolean };
 
 /** What a server in passing trouble answers, as after a failover: the connection is given up and made anew. */
-const PASSING = /^-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY |NOREPLICAS|UNBLOCKED)/;
+const PASSING = /^-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY |NOREPLICAS|UNBLOCKED)/;
 const OF_THE_CONNECTION = /^-(NOAUTH|WRONGPASS|NOPERM)|^-ERR (max number of clients|operation not permitted)/;
 
 /** Names what a refusal means. The text goes into the message without the arguments that some refusals repeat. */

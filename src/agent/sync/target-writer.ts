@@ -8,7 +8,7 @@ import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { connectSocket, watchConnection } from '../redis/socket.ts';
 import { CommandNames } from './command-names.ts';
-import { refusalError } from './refusal.ts';
+import { type Refusal, refusalError } from './refusal.ts';
 
 /** What is written at once. */
 const SLOT_BYTES = 256 * 1024;
@@ -34,6 +34,10 @@ export type TargetWriterOptions = {
   /** Shown in CLIENT LIST of the target. */
   readonly clientName: string;
   readonly clock?: Clock;
+  /** How many writers share the memory that one has by itself; 1 by default. */
+  readonly sharedBy?: number;
+  /** Says what a refusal means that is not to be taken as it is; undefined for all others. */
+  readonly explain?: (refusal: Refusal) => WriteFailure | undefined;
   /** Called once, when the target is lost or has refused something; nothing is written afterwards. */
   readonly onFailure: (failure: WriteFailure) => void;
   /** Called whenever answers have come. */
@@ -53,10 +57,13 @@ export class TargetWriter implements AsyncDisposable {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #scanner: ReplyScanner;
+  readonly #unansweredBytesMax: number;
+  readonly #unansweredCommandsMax: number;
+  readonly #explain: (refusal: Refusal) => WriteFailure | undefined;
   readonly #onFailure: (failure: WriteFailure) => void;
   readonly #onAnswers: () => void;
   /** The name of each unanswered command, by its number modulo the length. */
-  readonly #unansweredNames = new Uint16Array(UNANSWERED_COMMANDS_MAX * 2);
+  readonly #unansweredNames: Uint16Array;
   /** How many commands and bytes had been written at each flush that is not answered yet. */
   readonly #flushes: { commands: number; bytes: number }[] = [];
   readonly #freeSlots: Buffer[] = [];
@@ -92,6 +99,11 @@ export class TargetWriter implements AsyncDisposable {
     this.#socket = socket;
     this.#clock = options.clock ?? systemClock;
     this.#answeredAtMs = this.#clock.nowMs();
+    const sharedBy = options.sharedBy ?? 1;
+    this.#unansweredBytesMax = Math.max(SLOT_BYTES, UNANSWERED_BYTES_MAX / sharedBy);
+    this.#unansweredCommandsMax = Math.floor(UNANSWERED_COMMANDS_MAX / sharedBy);
+    this.#unansweredNames = new Uint16Array(this.#unansweredCommandsMax * 2);
+    this.#explain = options.explain ?? (() => undefined);
     this.#onFailure = options.onFailure;
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
@@ -117,8 +129,8 @@ export class TargetWriter implements AsyncDisposable {
   /** Whether more can be written without waiting. */
   get hasRoom(): boolean {
     return (
-      this.#bytes + this.#used - this.#answeredBytes < UNANSWERED_BYTES_MAX &&
-      this.#commands - this.#scanner.count < UNANSWERED_COMMANDS_MAX
+      this.#bytes + this.#used - this.#answeredBytes < this.#unansweredBytesMax &&
+      this.#commands - this.#scanner.count < this.#unansweredCommandsMax
     );
   }
 
@@ -290,7 +302,9 @@ export class TargetWriter implements AsyncDisposable {
     const number = element === undefined ? reply : reply - element.count + element.index;
     const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
     const isApplied = element !== undefined;
-    this.#fail({ error: refusalError(this.#access, { command, text, isApplied }), isDivergence: isApplied });
+    const refusal = { command, text, isApplied };
+    const error = () => refusalError(this.#access, refusal);
+    this.#fail(this.#explain(refusal) ?? { error: error(), isDivergence: isApplied });
   }
 
   #lose(error: MigrationError): void {
