@@ -40,6 +40,9 @@ const TOGETHER_KEYS = 50;
 const TOGETHER_PAIR_BYTES_MAX = 1024;
 const TOGETHER_BYTES = TOGETHER_KEYS * (TOGETHER_PAIR_BYTES_MAX + FRAME_BYTES_MAX);
 
+/** What decides how keys are written; on a target in cluster mode no command has keys of several slots. */
+export type CopyForm = TargetForm & { readonly isCluster?: boolean };
+
 /**
  * Writes the keys of a full copy to the target, each in the cheapest form that is exact: small strings by MSET, other
  * plain ones by SET, all others by RESTORE with the very bytes of the RDB and a footer of our own.
@@ -50,7 +53,7 @@ const TOGETHER_BYTES = TOGETHER_KEYS * (TOGETHER_PAIR_BYTES_MAX + FRAME_BYTES_MA
  */
 export class CopyEncoder {
   readonly #writer: TargetWriter;
-  readonly #form: TargetForm;
+  readonly #form: CopyForm;
   readonly #setName: number;
   readonly #restoreName: number;
   /** The place reached in the buffer that is being filled. */
@@ -69,7 +72,7 @@ export class CopyEncoder {
     version: FOOTER_VERSION,
   };
 
-  constructor(writer: TargetWriter, form: TargetForm) {
+  constructor(writer: TargetWriter, form: CopyForm) {
     this.#writer = writer;
     this.#form = form;
     this.#setName = writer.names.id('SET');
@@ -125,7 +128,8 @@ export class CopyEncoder {
   #set(reader: RdbReader, start: number, expireAtMs: number): Promise<void> | undefined {
     const { key, window: bytes, valueEnd: end } = reader;
     const size = end - start;
-    if (expireAtMs === -1 && key.end - key.start + size <= TOGETHER_PAIR_BYTES_MAX) {
+    const isSmall = expireAtMs === -1 && key.end - key.start + size <= TOGETHER_PAIR_BYTES_MAX;
+    if (isSmall && !this.#form.isCluster) {
       this.#setTogether(reader, start);
       return undefined;
     }

@@ -1,4 +1,4 @@
-import { encodeCommands } from '../redis/raw-connection.ts';
+import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
 import type { RdbFraming, ReplicationLink } from '../redis/replication.ts';
@@ -10,11 +10,27 @@ import type { TargetWriter } from './target-writer.ts';
 /** While the source is slower than the target, less than this is kept back to be written with what comes next. */
 const WORTH_FLUSHING_BYTES = 64 * 1024;
 
+/** Who writes what: one for a target, and one for each primary of a target in cluster mode. */
+export type CopyWriters = {
+  readonly all: readonly TargetWriter[];
+  readonly isCluster: boolean;
+  /** Which of them writes a key, by its place among all. */
+  indexOf(key: RdbReader['key']): number;
+  /** What goes to each of them before the keys of a database. Throws for one that the target does not have. */
+  enterDatabase(db: number): Command | undefined;
+};
+
+/** The writers of a target that is no cluster. */
+export function singleWriter(writer: TargetWriter): CopyWriters {
+  const enterDatabase = (db: number): Command => ['SELECT', db];
+  return { all: [writer], isCluster: false, indexOf: () => 0, enterDatabase };
+}
+
 /** What a full copy works with; `framing` was read from the link just before. */
 export type Copy = {
   readonly link: ReplicationLink;
   readonly framing: RdbFraming;
-  readonly writer: TargetWriter;
+  readonly writers: CopyWriters;
   readonly hasHashFieldTtls: boolean;
   /** Collections that are larger, serialised, are not restored at once. */
   readonly restoreBytesMax: number;
@@ -33,15 +49,25 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, writer, meter, signal } = copy;
+  const { link, writers, meter, signal } = copy;
   const reader = new RdbReader();
-  const encoder = new CopyEncoder(writer, copy);
+  const lanes = writers.all.map((writer) => ({
+    writer,
+    encoder: new CopyEncoder(writer, { ...copy, isCluster: writers.isCluster }),
+  }));
+  const laneOf = (key: RdbReader['key']): CopyLane => {
+    const lane = lanes[writers.indexOf(key)];
+    if (lane === undefined) throw new Error('a key that nobody writes');
+    return lane;
+  };
   let streamDb = 0;
   let announcedKeys = 0;
   const waitForTarget = (wait: Promise<void>) => meter.waitForTarget(wait);
   const more = async () => {
     meter.copiedBytes = reader.consumed;
-    if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
+    if (link.incoming.waitingBytes === 0) {
+      for (const { writer } of lanes) if (writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
+    }
     reader.push(await meter.waitForSource(link.incoming.read(signal)));
   };
   for (;;) {
@@ -52,37 +78,49 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
         continue;
       case 'large':
         meter.copiedKeys += 1;
-        await writeLargeValue({ ...copy, reader, more, waitForTarget });
+        await writeLargeValue({ ...copy, writer: laneOf(reader.key).writer, reader, more, waitForTarget });
         break;
       case 'key': {
         meter.copiedKeys += 1;
+        const { writer, encoder } = laneOf(reader.key);
         const large = encoder.write(reader);
         if (large !== undefined) await meter.waitForTarget(large);
+        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
         break;
       }
       case 'database':
-        encoder.flush();
-        writer.write(['SELECT', reader.db]);
+        enterDatabase(lanes, writers.enterDatabase(reader.db));
         break;
       case 'sizes':
         announcedKeys += reader.databaseKeys;
         meter.expectKeys(announcedKeys);
         break;
       case 'function':
-        await loadFunction(writer, reader.text);
+        for (const { writer } of lanes) await loadFunction(writer, reader.text);
         break;
       case 'aux':
         if (reader.auxName === 'repl-stream-db') streamDb = databaseNumber(reader.text);
         // Scripts of Redis up to 6.2, which clients call by their hash.
-        if (reader.auxName === 'lua') writer.write(['SCRIPT', 'LOAD', reader.text]);
+        if (reader.auxName === 'lua') {
+          for (const { writer } of lanes) writer.write(['SCRIPT', 'LOAD', reader.text]);
+        }
         break;
       case 'end':
-        encoder.flush();
+        for (const { encoder } of lanes) encoder.flush();
         meter.copiedBytes = reader.consumed;
         await finish(copy, reader);
         return { streamDb };
     }
-    if (!writer.hasRoom) await meter.waitForTarget(writer.room());
+  }
+}
+
+type CopyLane = { readonly writer: TargetWriter; readonly encoder: CopyEncoder };
+
+/** Keys of one database are not written together with those of another. */
+function enterDatabase(lanes: readonly CopyLane[], command: Command | undefined): void {
+  for (const { writer, encoder } of lanes) {
+    encoder.flush();
+    if (command !== undefined) writer.write(command);
   }
 }
 

@@ -40,6 +40,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
   const world: SyncWorld = {
     source: await resolveAccess('source', request.source, resolveSecret),
     target: await resolveAccess('target', request.target, resolveSecret),
+    targetNodes: [],
     flushTarget: request.flushTarget,
     spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
     holder: { migrationId, repository, hostId },

@@ -19,7 +19,8 @@ import {
   refuseShrunkSource,
   type StartPlan,
 } from './claim.ts';
-import { copyDataSet } from './copy.ts';
+import { runClusterSession } from './cluster/session.ts';
+import { copyDataSet, singleWriter } from './copy.ts';
 import type { Meter } from './meter.ts';
 import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
 import { followSourceOffset } from './source-offset.ts';
@@ -30,6 +31,8 @@ import { TargetWriter, type WriteFailure } from './target-writer.ts';
 export type SyncWorld = {
   readonly source: Access;
   readonly target: Access;
+  /** Nodes that a target in cluster mode had when it was last seen: asked when the target's own address is silent. */
+  readonly targetNodes: Access[];
   readonly flushTarget: boolean;
   /** See {@link Spool}. */
   readonly spoolBytesMax: number;
@@ -54,8 +57,9 @@ export async function runSession(world: SyncWorld): Promise<void> {
   const { context, meter } = world;
   const { clock } = context;
   meter.stage = 'connecting';
-  await using target = await openClient(world.target);
+  await using target = await openTarget(world);
   const facts = await inspectTarget(target);
+  if (facts.isCluster) return runClusterSession(world, { client: target, facts });
   const sourceInfo = await retry(
     () => inspectSource(world.source, { runId: facts.runId, address: world.target.address }),
     { policy: SOURCE_NOT_READY_POLICY, clock, signal: context.signal },
@@ -115,6 +119,19 @@ export async function runSession(world: SyncWorld): Promise<void> {
   }
 }
 
+/** Connects to the target, or to another node of the cluster that it was. */
+async function openTarget({ target, targetNodes }: SyncWorld): Promise<Client> {
+  try {
+    return await openClient(target);
+  } catch (error) {
+    for (const node of targetNodes) {
+      const client = await openClient(node).catch(() => undefined);
+      if (client !== undefined) return client;
+    }
+    throw error;
+  }
+}
+
 /** Reads the claim twice: what is found first may still be changed by an earlier writer, which is ended in between. */
 async function prepareTarget(target: Client, world: SyncWorld): Promise<StartPlan> {
   const { context, holder, flushTarget } = world;
@@ -170,7 +187,7 @@ async function copy(reaching: Reaching, { mustFlush }: { mustFlush: boolean }): 
   const { streamDb } = await copyDataSet({
     link,
     framing,
-    writer,
+    writers: singleWriter(writer),
     hasHashFieldTtls: facts.hasHashFieldTtls,
     restoreBytesMax: facts.restoreBytesMax,
     directory: path.join(context.directory, 'spool'),

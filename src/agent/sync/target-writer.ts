@@ -333,6 +333,7 @@ export class TargetWriter implements AsyncDisposable {
   }
 }
 
-function piecesOf(part: Part): Iterable<Buffer> {
+/** The bytes of a part, in pieces that hold until the next is asked for. */
+export function piecesOf(part: Part): Iterable<Buffer> {
   return Buffer.isBuffer(part) ? [part] : part.held.pieces(part.start, part.end);
 }

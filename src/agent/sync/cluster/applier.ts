@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Checkpoint } from '../../../contract/reports.ts';
 import type { Clock } from '../../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../../core/errors.ts';
@@ -6,19 +7,26 @@ import type { Client } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
 import type { Topology } from '../../redis/cluster/topology.ts';
 import { CommandReader } from '../../redis/command-reader.ts';
+import { HeldBytes, type Part, partBytes } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
 import type { ReplicationLink } from '../../redis/replication.ts';
 import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import type { Holder } from '../claim.ts';
 import type { Meter } from '../meter.ts';
 import type { TargetCommands } from '../target-commands.ts';
-import type { WriteFailure } from '../target-writer.ts';
+import { piecesOf, type WriteFailure } from '../target-writer.ts';
 import { findTranslation, refuseUnknown, type Translate, type TranslationContext } from '../translate.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
 import { CLAIM_SLOT, WAIT_FOR_REPLICA } from './cluster-target.ts';
 import { type Arguments, type CommandKeys, findKeys, soleKey } from './command-keys.ts';
 import { splitArguments } from './command-size.ts';
-import { type Join, planAcrossSlots, refuseForeignOptions, refuseOnCluster, type Share } from './cross-slot.ts';
+import {
+  type Join,
+  planAcrossSlots,
+  refuseForeignOptions,
+  refuseOnCluster,
+  type Share,
+} from './cross-slot.ts';
 import type { Generation } from './generation.ts';
 import type { Lane } from './lane.ts';
 
@@ -32,6 +40,8 @@ export type ClusterStreamOptions = {
   readonly commands: TargetCommands;
   readonly keys: CommandKeys;
   readonly hasHashFieldTtls: boolean;
+  /** Where bytes may be held on disk. */
+  readonly directory: string;
   /** The client of the primary that owns a slot. */
   clientOf(slot: number): Client;
   /** Carries out what is about functions and scripts on every primary. */
@@ -71,7 +81,7 @@ type KnownCommand = {
   readonly soleKey: number | undefined;
 };
 /** An encoded command, in pieces, for a slot; `through`: see {@link Lane.add}. */
-type Given = { slot: number; parts: readonly Buffer[]; through: number };
+type Given = { slot: number; parts: readonly Part[]; through: number };
 
 /**
  * Applies the command stream of the source to the primaries of a cluster, each command once on each slot.
@@ -82,7 +92,7 @@ type Given = { slot: number; parts: readonly Buffer[]; through: number };
  */
 export class ClusterApplier {
   readonly #options: ClusterStreamOptions;
-  readonly #reader = new CommandReader();
+  readonly #reader: CommandReader;
   readonly #translation: TranslationContext;
   readonly #spellings = new Map<string, KnownCommand>();
   readonly #claimLane: Lane;
@@ -101,6 +111,7 @@ export class ClusterApplier {
   constructor(options: ClusterStreamOptions) {
     this.#options = options;
     const { start } = options.generation;
+    this.#reader = new CommandReader({ hold: () => new HeldBytes(path.join(options.directory, 'held')) });
     this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
     this.#db = start.db;
     this.#given = start.offset;
@@ -122,6 +133,7 @@ export class ClusterApplier {
    *   source-data-unsupported, target-refused-command, target-databases-too-few for what cannot be applied
    */
   async run(): Promise<never> {
+    using _ = this.#reader;
     const { link, meter, signal } = this.#options;
     this.#tick().catch(() => {
       // The signal has ended it, and ends the loop below as well.
@@ -217,12 +229,12 @@ export class ClusterApplier {
     const key = reader.argument(keyAt);
     if (this.#db !== 0) throw this.#refuseDatabase(command.name);
     if (isReservedKey(key)) return undefined;
-    const parts = translated ?? [reader.window.subarray(reader.start, reader.end)];
+    const parts = translated ?? reader.parts();
     return this.#give({ slot: keySlot(key, 0, key.length), parts, through: this.#offset });
   }
 
   /** A command that has no key, or several, or more arguments than can be called at once. */
-  #applyKeys(name: string, translated: readonly Buffer[] | undefined): Promise<void> | undefined {
+  #applyKeys(name: string, translated: readonly Part[] | undefined): Promise<void> | undefined {
     const args = translated === undefined ? this.#arguments() : decodeArguments(translated);
     const keys = findKeys(name, args, this.#options.keys);
     const [first] = keys;
@@ -309,7 +321,7 @@ export class ClusterApplier {
   #give({ slot, parts, through }: Given): Promise<void> | undefined {
     if (!this.#needs(slot)) return undefined;
     const lane = this.#laneOf(slot);
-    const size = parts.reduce((sum, { length }) => sum + length, 0);
+    const size = parts.reduce((sum, part) => sum + partBytes(part), 0);
     if (size > LARGE_COMMAND_BYTES) return this.#giveLarge(lane, { parts, through });
     if (!lane.hasRoomFor(BATCH_COMMAND_ARGUMENTS_MAX)) this.#hasFullLane = true;
     lane.add(parts, through);
@@ -403,7 +415,8 @@ export class ClusterApplier {
     if (this.#isInTransaction) {
       const openBytes = lanes.reduce((sum, lane) => sum + lane.openBytes, 0);
       const isCut =
-        openBytes > TRANSACTION_BYTES_MAX || lanes.some((lane) => !lane.hasRoomFor(BATCH_COMMAND_ARGUMENTS_MAX));
+        openBytes > TRANSACTION_BYTES_MAX ||
+        lanes.some((lane) => !lane.hasRoomFor(BATCH_COMMAND_ARGUMENTS_MAX));
       return isCut ? this.#closeAll() : undefined;
     }
     this.#hasFullLane = false;
@@ -533,9 +546,12 @@ function toBytes(argument: string | Buffer | number): Buffer {
   return Buffer.isBuffer(argument) ? argument : Buffer.from(String(argument));
 }
 
-function decodeArguments(parts: readonly Buffer[]): Arguments {
-  const reader = new CommandReader();
-  reader.push(Buffer.concat(parts));
+function decodeArguments(parts: readonly Part[]): Arguments {
+  const hold = () => {
+    throw new Error('nothing is held of a command that is decoded');
+  };
+  const reader = new CommandReader({ hold, heldArgumentBytesMin: Number.POSITIVE_INFINITY });
+  for (const part of parts) for (const piece of piecesOf(part)) reader.push(piece);
   if (!reader.next()) throw new Error('a translation that is no command');
   return Array.from({ length: reader.argumentCount }, (_, index) => reader.argument(index));
 }

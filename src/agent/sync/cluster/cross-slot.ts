@@ -28,7 +28,9 @@ export type Join = {
 };
 
 /** How a command is carried out over slots. */
-export type Plan = { readonly kind: 'split'; readonly shares: readonly Share[] } | ({ readonly kind: 'join' } & Join);
+export type Plan =
+  | { readonly kind: 'split'; readonly shares: readonly Share[] }
+  | ({ readonly kind: 'join' } & Join);
 
 type Planner = (args: Arguments, keys: readonly number[]) => Plan;
 
@@ -48,7 +50,10 @@ export function refuseOnCluster(name: string, because = 'its keys lie in several
   return new MigrationError(
     'target-refused-command',
     `The source sent ${name.slice(0, 40)}, which the target cannot carry out in cluster mode: ${because}. It was not applied, nor was anything after it.`,
-    { remedy: 'Choose a target with cluster mode disabled, or keep the command from being used at the source.' },
+    {
+      remedy:
+        'Choose a target with cluster mode disabled, or keep the command from being used at the source.',
+    },
   );
 }
 

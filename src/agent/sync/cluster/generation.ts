@@ -3,7 +3,13 @@ import { type Claim, type ClusterClaim, encodeClaim } from '../../redis/checkpoi
 import { checkpointKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import type { Holder } from '../claim.ts';
 import { CLAIM_SLOT, type ClusterTarget, waitForReplica } from './cluster-target.ts';
-import { checkpointOf, checkpointSlotOf, firstCheckpoint, Positions, readPositions } from './positions.ts';
+import {
+  checkpointOf,
+  checkpointSlotOf,
+  firstCheckpoint,
+  type Positions,
+  readPositions,
+} from './positions.ts';
 
 /** What a session on a cluster begins with. */
 export type Generation = {

@@ -1,7 +1,8 @@
 import type { ClusterNode } from '../../redis/cluster/topology.ts';
+import { type Part, partBytes } from '../../redis/held-bytes.ts';
 import { encodeArguments } from '../../redis/raw-connection.ts';
 import { checkpointKey } from '../../redis/reserved-key.ts';
-import type { TargetWriter } from '../target-writer.ts';
+import { piecesOf, type TargetWriter } from '../target-writer.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX, BATCH_SCRIPT_SHA, HEAD_FACTOR } from './batch-script.ts';
 
 /** A batch of this size is closed as soon as it can be. */
@@ -117,16 +118,14 @@ export class Lane {
    *
    * The command has at most {@link BATCH_COMMAND_ARGUMENTS_MAX} arguments.
    */
-  add(parts: readonly Buffer[], through: number): void {
+  add(parts: readonly Part[], through: number): void {
     if (this.#used === 0) this.#openedAtMs = this.#nowMs();
-    const [first] = parts;
-    if (first === undefined) return;
-    const { count, next } = readCount(first);
-    this.#makeRoom(parts.reduce((sum, { length }) => sum + length, HEAD_BYTES_MAX));
+    const { count, first, others } = withoutCount(parts);
+    this.#makeRoom(parts.reduce((sum, part) => sum + partBytes(part), HEAD_BYTES_MAX));
     this.#putHead(count, through);
-    this.#used += first.copy(this.#buffer, this.#used, next);
-    for (let index = 1; index < parts.length; index++) {
-      this.#used += parts[index]?.copy(this.#buffer, this.#used) ?? 0;
+    this.#used += first.copy(this.#buffer, this.#used);
+    for (const part of others) {
+      for (const piece of piecesOf(part)) this.#used += piece.copy(this.#buffer, this.#used);
     }
     this.#arguments += count + 1;
     this.#commands += 1;
@@ -149,14 +148,13 @@ export class Lane {
    * Sends one large command as a batch of its own, from where it is; what was added before must have been closed.
    * Resolves when the socket has taken it.
    */
-  async closeWith(parts: readonly Buffer[], place: Place): Promise<void> {
+  async closeWith(parts: readonly Part[], place: Place): Promise<void> {
     await this.#writing;
-    const [first = Buffer.alloc(0), ...others] = parts;
-    const { count, next } = readCount(first);
+    const { count, first, others } = withoutCount(parts);
     const head = Buffer.from(bulk(headText(count, place.offset - this.#base)), 'latin1');
     this.#openedAtMs = this.#nowMs();
     this.#commands = 1;
-    await this.#send({ parts: [head, first.subarray(next), ...others], argumentCount: count + 1 }, place);
+    await this.#send({ parts: [head, first, ...others], argumentCount: count + 1 }, place);
   }
 
   /** Waits until everything on its way is answered. Throws what the node failed with. */
@@ -177,7 +175,7 @@ export class Lane {
   }
 
   #send(
-    { parts, argumentCount }: { parts: readonly Buffer[]; argumentCount: number },
+    { parts, argumentCount }: { parts: readonly Part[]; argumentCount: number },
     { offset, db }: Place,
   ): Promise<void> | undefined {
     const checkpoint = `${this.#generation} ${offset} ${db}`;
@@ -239,12 +237,17 @@ function bulk(text: string): string {
   return `$${text.length}\r\n${text}\r\n`;
 }
 
-/** Reads `*count CRLF` at the beginning of an encoded command. */
-function readCount(bytes: Buffer): { count: number; next: number } {
+/** An encoded command without the `*count CRLF` at its beginning, which is always in memory. */
+function withoutCount([head, ...others]: readonly Part[]): {
+  count: number;
+  first: Buffer;
+  others: readonly Part[];
+} {
+  if (!Buffer.isBuffer(head)) throw new Error('a command without a head');
   let count = 0;
   let at = 1;
-  for (; at < bytes.length && bytes[at] !== CARRIAGE_RETURN; at++) count = 10 * count + (bytes[at] ?? 0) - 48;
-  return { count, next: at + 2 };
+  for (; at < head.length && head[at] !== CARRIAGE_RETURN; at++) count = 10 * count + (head[at] ?? 0) - 48;
+  return { count, first: head.subarray(at + 2), others };
 }
 
 const CARRIAGE_RETURN = 13;

@@ -108,7 +108,10 @@ export async function readPositions(
   const checkpoints = new Map<number, Place | undefined>();
   for (const { checkpointSlot, slots, offset, db } of parts) {
     if (!checkpoints.has(checkpointSlot)) {
-      checkpoints.set(checkpointSlot, parsePlace(checkpointOf(await readCheckpoint(checkpointSlot), generation)));
+      checkpoints.set(
+        checkpointSlot,
+        parsePlace(checkpointOf(await readCheckpoint(checkpointSlot), generation)),
+      );
     }
     const committed = checkpoints.get(checkpointSlot);
     const ranges = parseSlots(slots);
