@@ -23,6 +23,29 @@ const RESTORE_BYTES_MAX = 256 * 1024 * 1024;
 const RESTORE_MEMORY_SHARE = 1 / 32;
 
 /**
+ * Connects to the target, or where it is silent to another node of the cluster that it was.
+ *
+ * @throws the codes of {@link openClient} for the target itself
+ */
+export async function openTarget({
+  target,
+  targetNodes,
+}: {
+  readonly target: Access;
+  readonly targetNodes: readonly Access[];
+}): Promise<Client> {
+  try {
+    return await openClient(target);
+  } catch (error) {
+    for (const node of targetNodes) {
+      const client = await openClient(node).catch(() => undefined);
+      if (client !== undefined) return client;
+    }
+    throw error;
+  }
+}
+
+/**
  * Looks at the target and makes sure that it can take a sync.
  *
  * @throws target-read-only, and the codes of {@link Client.call}

@@ -22,7 +22,7 @@ import {
 import { runClusterSession } from './cluster/session.ts';
 import { copyDataSet, singleWriter } from './copy.ts';
 import type { Meter } from './meter.ts';
-import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
+import { inspectSource, inspectTarget, openTarget, type TargetFacts } from './servers.ts';
 import { followSourceOffset } from './source-offset.ts';
 import { StreamApplier } from './stream-applier.ts';
 import { TargetWriter, type WriteFailure } from './target-writer.ts';
@@ -116,19 +116,6 @@ export async function runSession(world: SyncWorld): Promise<void> {
   } finally {
     ended.abort(new Error('the session has ended'));
     await supervision;
-  }
-}
-
-/** Connects to the target, or to another node of the cluster that it was. */
-async function openTarget({ target, targetNodes }: SyncWorld): Promise<Client> {
-  try {
-    return await openClient(target);
-  } catch (error) {
-    for (const node of targetNodes) {
-      const client = await openClient(node).catch(() => undefined);
-      if (client !== undefined) return client;
-    }
-    throw error;
   }
 }
 

@@ -279,25 +279,36 @@ export class ClusterApplier {
    */
   async #join(join: Join): Promise<void> {
     const offset = this.#offset;
-    if (this.#needs(join.slot)) {
+    const lane = this.#laneOf(join.slot);
+    const isMissing = this.#needs(join.slot);
+    const beside = isMissing ? join.removals.filter(({ slot }) => this.#laneOf(slot) === lane) : [];
+    if (isMissing) {
       if (!join.readSlots.every((slot) => this.#needs(slot))) throw this.#takenBack();
-      await this.#giveJoined(join);
+      await this.#giveJoined(join, beside);
     }
     for (const share of join.removals) {
-      if (this.#needs(share.slot)) await this.#giveShare(share, offset);
+      if (!beside.includes(share) && this.#needs(share.slot)) await this.#giveShare(share, offset);
     }
   }
 
-  async #giveJoined(join: Join): Promise<void> {
+  /** `beside`: what goes from the primary of the destination, which is committed with it or not at all. */
+  async #giveJoined(join: Join, beside: readonly Share[]): Promise<void> {
     const { generation, clientOf } = this.#options;
     const before = this.#given;
     const lane = this.#laneOf(join.slot);
     const read = new Set(join.readSlots.map((slot) => this.#laneOf(slot)));
     await Promise.all([...read].map((each) => (each.isSettled ? undefined : this.#commit(each, before))));
     const commands = await this.#prepare(join, clientOf);
-    for (const [index, command] of commands.entries()) {
-      const isLast = index === commands.length - 1;
-      await this.#giveShare({ slot: join.slot, command }, isLast ? this.#offset : before);
+    const shares = [
+      // A slot that has moved away meanwhile stops the batch before the destination is touched.
+      ...beside.map(({ slot, command }) => ({ slot, command: ['EXISTS', command[1] ?? ''] })),
+      ...commands.map((command) => ({ slot: join.slot, command })),
+      ...beside,
+    ];
+    for (const [index, share] of shares.entries()) {
+      const through = index === shares.length - 1 ? this.#offset : before;
+      if (beside.length === 0) await this.#giveShare(share, through);
+      else lane.add([encodeCommands([share.command])], through);
     }
     await this.#commit(lane, this.#offset);
     read.delete(lane);

@@ -2,7 +2,6 @@ import path from 'node:path';
 import { MigrationError } from '../../../core/errors.ts';
 import { retry } from '../../../core/retry.ts';
 import type { Client } from '../../redis/client.ts';
-import { openClient } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
 import { openReplication, type ReplicationLink, SOURCE_NOT_READY_POLICY } from '../../redis/replication.ts';
 import { countKeys, type ServerInfo } from '../../redis/server-info.ts';
@@ -10,7 +9,7 @@ import { Spool } from '../../redis/spool.ts';
 import { writerName } from '../../redis/writers.ts';
 import { markForCopy, planStart, refuseShrunkSource } from '../claim.ts';
 import { type CopyWriters, copyDataSet } from '../copy.ts';
-import { inspectSource, type TargetFacts } from '../servers.ts';
+import { inspectSource, openTarget, type TargetFacts } from '../servers.ts';
 import type { SyncWorld } from '../session.ts';
 import { followSourceOffset } from '../source-offset.ts';
 import { TargetWriter, type WriteFailure } from '../target-writer.ts';
@@ -120,7 +119,7 @@ export async function runClusterSession(
     applier = await openApplier(session, { lanes, generation, onFailure: fail });
     await applyUntilStopped(applier, world);
   } catch (error) {
-    if (failure?.isDivergence) await markDiverged(world, target);
+    if (failure?.isDivergence) await markDiverged(world);
     throw error;
   } finally {
     ended.abort(new Error('the session has ended'));
@@ -345,18 +344,17 @@ async function supervise(
 }
 
 /** The checkpoints stand for data that is not there: the next start must not resume from them. */
-async function markDiverged(
-  { holder, context }: SyncWorld,
-  { holder: { access } }: ClusterTarget,
-): Promise<void> {
+async function markDiverged(world: SyncWorld): Promise<void> {
+  const { clock, log, signal } = world.context;
   for (let attempt = 1; ; attempt++) {
     try {
-      await using client = await openClient(access);
-      return await markForCopy(client, holder);
+      await using client = await openTarget(world);
+      await using target = await openClusterTarget(client);
+      return await markForCopy(target.holder, world.holder);
     } catch (error) {
       if (attempt === MARK_ATTEMPTS) throw error;
-      context.log('the target could not be marked for a new copy; trying again');
-      await context.clock.sleep(SUPERVISE_MS, context.signal);
+      log('the target could not be marked for a new copy; trying again');
+      await clock.sleep(SUPERVISE_MS, signal);
     }
   }
 }
