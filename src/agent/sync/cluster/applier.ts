@@ -111,7 +111,10 @@ export class ClusterApplier {
   constructor(options: ClusterStreamOptions) {
     this.#options = options;
     const { start } = options.generation;
-    this.#reader = new CommandReader({ hold: () => new HeldBytes(path.join(options.directory, 'held')) });
+    this.#reader = new CommandReader({
+      hold: () => new HeldBytes(path.join(options.directory, 'held')),
+      isTranslated: (name) => findTranslation(name.toUpperCase()) !== undefined,
+    });
     this.#translation = { ...options, nowMs: () => options.link.incoming.readArrivedAtMs };
     this.#db = start.db;
     this.#given = start.offset;
@@ -224,8 +227,9 @@ export class ClusterApplier {
     const translated = command.translate?.(reader, this.#translation);
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
     const keyAt = command.soleKey ?? (SPLIT_BY_KEY.has(command.name) && reader.argumentCount === 2 ? 1 : 0);
-    const isSimple = keyAt > 0 && reader.argumentCount <= BATCH_COMMAND_ARGUMENTS_MAX;
-    if (!isSimple || keyAt >= reader.argumentCount) return this.#applyKeys(command.name, translated);
+    const isSimple = keyAt === 1 || (keyAt > 1 && !reader.isHeld);
+    const isCallable = keyAt < reader.argumentCount && reader.argumentCount <= BATCH_COMMAND_ARGUMENTS_MAX;
+    if (!isSimple || !isCallable) return this.#applyKeys(command.name, translated);
     const key = reader.argument(keyAt);
     if (this.#db !== 0) throw this.#refuseDatabase(command.name);
     if (isReservedKey(key)) return undefined;
@@ -465,6 +469,8 @@ export class ClusterApplier {
 
   #arguments(): Arguments {
     const reader = this.#reader;
+    // Of what was put on disk as it was encoded, the arguments must be found anew.
+    if (reader.isHeld) return decodeArguments(reader.parts());
     return Array.from({ length: reader.argumentCount }, (_, index) => reader.argument(index));
   }
 
@@ -561,7 +567,11 @@ function decodeArguments(parts: readonly Part[]): Arguments {
   const hold = () => {
     throw new Error('nothing is held of a command that is decoded');
   };
-  const reader = new CommandReader({ hold, heldArgumentBytesMin: Number.POSITIVE_INFINITY });
+  const reader = new CommandReader({
+    hold,
+    isTranslated: () => true,
+    heldArgumentBytesMin: Number.POSITIVE_INFINITY,
+  });
   for (const part of parts) for (const piece of piecesOf(part)) reader.push(piece);
   if (!reader.next()) throw new Error('a translation that is no command');
   return Array.from({ length: reader.argumentCount }, (_, index) => reader.argument(index));
