@@ -61,6 +61,10 @@ export const syncReportSchema = z.strictObject({
   /** Commands of the stream that were applied. */
   appliedCommands: z.number(),
   reconnects: z.number(),
+  /** How often the target was reconciled with a full copy over its data; absent when never. */
+  reconciles: z.number().optional(),
+  /** Keys that were removed from the target then, because the source had them no more. */
+  removedKeys: z.number().optional(),
   /** Keys and commands that could not be carried, with the reason. */
   skipped: z.array(z.strictObject({ what: z.string(), reason: z.string(), count: z.number() })),
 });

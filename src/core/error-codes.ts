@@ -373,19 +373,20 @@ export const ERROR_CODES = {
   // Sync.
   'sync-lost': {
     when: 'The sync lost the source or the target and could not go on.',
-    remedy: 'Run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+    remedy:
+      'Run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
     retryable: true,
   },
   'spool-full': {
     when: 'The source sent more than the target took, and what waited on the host has filled the space it may use on disk.',
     remedy:
-      'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+      'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
     retryable: true,
   },
   'spool-failed': {
     when: 'The disk of the host failed while it kept what the target could not take yet.',
     remedy:
-      'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+      'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
     retryable: true,
   },
   'sync-not-running': {
@@ -451,7 +452,7 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'source-shrunk': {
-    when: 'The source must be copied anew, and holds far fewer keys than the target: it may have lost its data.',
+    when: 'The target can only be reconciled with a full copy, and the source holds far fewer keys than it: the source may have lost its data.',
     remedy:
       'Check the source. If it is right as it is, run rollback with `flush-target: true`, then start-migration; else the target holds the newer data.',
     retryable: false,

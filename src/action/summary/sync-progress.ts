@@ -176,12 +176,18 @@ function reportTable(report: SyncReport): Block {
         ['Copy took', formatDuration(report.copyDurationMs)],
         ['Commands of the stream applied', formatCount(report.appliedCommands)],
         ['Reconnects', formatCount(report.reconnects)],
+        ['Reconciled with a full copy', reconcilesOf(report)],
         ['Replication id', checkpoint === undefined ? undefined : code(checkpoint.replid)],
         ['Offset', checkpoint === undefined ? undefined : formatCount(checkpoint.offset)],
       ],
     }),
     paragraph('The offset is the place in the history of the source that the target has committed.'),
   ]);
+}
+
+function reconcilesOf({ reconciles, removedKeys = 0 }: SyncReport): string | undefined {
+  if (reconciles === undefined) return undefined;
+  return `${formatCount(reconciles)} times, ${formatCount(removedKeys)} keys removed that the source had no more`;
 }
 
 function capitalised(word: string): string {

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { JobKind } from '../../contract/jobs.ts';
 import type { RollbackReport } from '../../contract/reports.ts';
 import { errorText, MigrationError, toMigrationError } from '../../core/errors.ts';
@@ -8,6 +9,7 @@ import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
+import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
@@ -71,6 +73,8 @@ async function releaseSource(request: Request, context: JobContext): Promise<str
 }
 
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {
+  // A sync that was killed leaves on disk what the target had not committed.
+  removeSpool(path.join(context.directory, SPOOL_FOLDER));
   const access = await resolveAccess('target', request.target, context.resolveSecret);
   await using client = await openClient(access);
   const release = request.route === 'native' ? releaseNativeTarget : releaseClaimedTarget;

@@ -57,7 +57,8 @@ function readStartTicks(pid: number): string | undefined {
   }
 }
 
-function readBootId(): string | undefined {
+/** Names the life of the kernel that runs; undefined where the system does not say. Source: random(4). */
+export function readBootId(): string | undefined {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
   } catch {

@@ -17,6 +17,7 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['RESTORE', 'k', '0', 'payload'],
   ['SET', 'k', 'v'],
   ['DEL', 'k'],
+  ['UNLINK', 'k'],
   ['HSET', 'k', 'f', 'v'],
   ['RPUSH', 'k', 'v'],
   ['SADD', 'k', 'm'],

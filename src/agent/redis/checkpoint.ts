@@ -27,7 +27,7 @@ const claimSchema = z.strictObject({
   migrationId: z.string(),
   repository: z.string(),
   hostId: z.string(),
-  state: z.enum(['copying', 'live', 'settling']),
+  state: z.enum(['copying', 'reconciling', 'live', 'settling']),
   checkpoint: checkpointSchema.optional(),
   cluster: clusterClaimSchema.optional(),
 });
@@ -35,9 +35,11 @@ const claimSchema = z.strictObject({
 /**
  * What lies under {@link RESERVED_KEY} in the target: which migration holds it, and how far its sync is.
  *
- * `copying`: the data is incomplete, or was found to differ, and must be copied anew. `live`: the data is that of the
- * source at the checkpoint, which is committed in the same transaction as the data it stands for. `settling`: the sync
- * is over and exact expiry times are being restored, so nothing of the stream may be applied any more.
+ * `copying`: the data is incomplete and must be copied anew, into an empty target. `reconciling`: the data was that of
+ * the source once, and is being made so again, or must be: by a copy over it that also removes what the source has no
+ * more. `live`: the data is that of the source at the checkpoint, which is committed in the same transaction as the data
+ * it stands for. `settling`: the sync is over and exact expiry times are being restored, so nothing of the stream may
+ * be applied any more.
  *
  * As long as there is a claim, the expiry times on the target are padded: see expiry-pad.ts.
  */
@@ -45,7 +47,7 @@ export type Claim = {
   readonly migrationId: string;
   readonly repository: string;
   readonly hostId: string;
-  readonly state: 'copying' | 'live' | 'settling';
+  readonly state: 'copying' | 'reconciling' | 'live' | 'settling';
   readonly checkpoint?: Checkpoint | undefined;
   /** On a target in cluster mode, where `checkpoint` is what every primary has committed at least. */
   readonly cluster?: ClusterClaim | undefined;

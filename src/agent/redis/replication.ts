@@ -1,14 +1,13 @@
 import type { Socket } from 'node:net';
-import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { backoffDelaysMs, type RetryPolicy, retry } from '../../core/retry.ts';
 import type { Access } from './access.ts';
-import { IncomingBytes } from './incoming-bytes.ts';
+import { IncomingBytes, type Receiver } from './incoming-bytes.ts';
+import type { HistoryPlace } from './journal.ts';
 import { encodeCommands } from './raw-connection.ts';
 import { toServerError } from './server-error.ts';
 import { connectSocket } from './socket.ts';
-import type { Spool } from './spool.ts';
 
 /*
  * > PING                             < +PONG | -NOAUTH ... | -LOADING ...
@@ -38,9 +37,10 @@ export type RdbFraming =
 /** A connection on which the source takes us for a replica. Disposing closes it at once. */
 export type ReplicationLink = AsyncDisposable & {
   readonly start: ReplicationStart;
-  readonly incoming: IncomingBytes;
-  /** Reads how the RDB is framed: once, after a full start, before any other read. */
+  /** Reads how the RDB is framed: once, after a full start, before `pipeTo`. */
   readRdbFraming(signal: AbortSignal): Promise<RdbFraming>;
+  /** Hands over what comes: the stream after a start in its middle, the RDB and the stream after a full one. */
+  pipeTo(receiver: Receiver): void;
   /** Tells the source which offset the target has committed; it is not answered. */
   acknowledge(offset: number): void;
 };
@@ -48,12 +48,8 @@ export type ReplicationLink = AsyncDisposable & {
 /** Where and from where on to replicate. */
 export type ReplicationOptions = {
   readonly access: Access;
-  /** What to resume from; undefined asks for everything. */
-  readonly from: Checkpoint | undefined;
-  /** Takes what the source sends faster than it is read. */
-  readonly spool: Spool;
-  /** Called once, when the spool can take no more; reading fails with the same after what has arrived. */
-  readonly onSpoolFailure: (error: unknown) => void;
+  /** The last place that was received; undefined asks for everything. */
+  readonly from: HistoryPlace | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 };
@@ -81,7 +77,7 @@ export function openReplication(options: ReplicationOptions): Promise<Replicatio
 async function openOnce(options: ReplicationOptions): Promise<ReplicationLink> {
   const { access, from, clock, signal } = options;
   const socket = await connectSocket(access, signal);
-  const incoming = new IncomingBytes(socket, options);
+  const incoming = new IncomingBytes(socket, access);
   watchSilence({ access, socket, incoming, clock });
   try {
     const start = await handshake({ access, from, socket, incoming, signal });
@@ -94,12 +90,22 @@ async function openOnce(options: ReplicationOptions): Promise<ReplicationLink> {
 
 type Watched = { access: Access; socket: Socket; incoming: IncomingBytes; clock: Clock };
 
-/** Ends a connection on which nothing comes although something must: half-open ones never report an error. */
+/**
+ * Ends a connection on which nothing comes although something must: half-open ones never report an error.
+ *
+ * What counts are looks in a row without an arrival in between, not the time that has passed: a host that was
+ * suspended would otherwise find every connection silent.
+ */
 function watchSilence({ access, socket, incoming, clock }: Watched): void {
   const closed = new AbortController();
   socket.once('close', () => closed.abort());
   const watch = async () => {
-    while (incoming.silenceMs < SOURCE_SILENCE_MAX_MS) await clock.sleep(SILENCE_CHECK_MS, closed.signal);
+    let seen = incoming.arrivals;
+    for (let silentMs = 0; silentMs < SOURCE_SILENCE_MAX_MS; ) {
+      await clock.sleep(SILENCE_CHECK_MS, closed.signal);
+      silentMs = incoming.arrivals === seen ? silentMs + SILENCE_CHECK_MS : 0;
+      seen = incoming.arrivals;
+    }
     const silent = new Error(`timed out after ${SOURCE_SILENCE_MAX_MS} ms of silence`);
     incoming.fail(toServerError(access, 'replicating', silent));
     socket.destroy();
@@ -111,7 +117,7 @@ function watchSilence({ access, socket, incoming, clock }: Watched): void {
 
 type Handshake = {
   access: Access;
-  from: Checkpoint | undefined;
+  from: HistoryPlace | undefined;
   socket: Socket;
   incoming: IncomingBytes;
   signal: AbortSignal;
@@ -172,8 +178,8 @@ type LinkParts = {
 function makeLink({ access, socket, incoming, start }: LinkParts): ReplicationLink {
   return {
     start,
-    incoming,
     readRdbFraming: async (signal) => parseFraming(access, await incoming.readLine(signal)),
+    pipeTo: (receiver) => incoming.pipeTo(receiver),
     acknowledge: (offset) => {
       if (socket.writable) socket.write(encodeCommands([['REPLCONF', 'ACK', String(offset)]]));
     },

@@ -8,9 +8,13 @@ import { countKeys, readServerInfo } from '../redis/server-info.ts';
 /** Who wants to hold the target. */
 export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
 
-/** How a sync begins: where an earlier one stopped, or with a copy, on a target that must be emptied or not. */
+/**
+ * How a sync begins: where an earlier one stopped, with a copy over what is there, or with a copy on a target that must
+ * be emptied or not.
+ */
 export type StartPlan =
   | { readonly kind: 'resume'; readonly checkpoint: Checkpoint }
+  | { readonly kind: 'reconcile' }
   | { readonly kind: 'copy'; readonly mustFlush: boolean };
 
 /** What a target holds, as far as the beginning of a sync goes. */
@@ -50,7 +54,7 @@ export function planStart(
     if (!isHeldBy(claim, holder)) throw conflict(claim, address);
     const { state, checkpoint } = claim;
     if (state === 'live' && checkpoint !== undefined) return { kind: 'resume', checkpoint };
-    return { kind: 'copy', mustFlush: true };
+    return state === 'reconciling' ? { kind: 'reconcile' } : { kind: 'copy', mustFlush: true };
   }
   const isEmpty = keys === 0 && functionLibraries === 0;
   if (!isEmpty && !flushTarget) {
@@ -73,21 +77,8 @@ export async function claimForCopy(
 ): Promise<void> {
   const claim = encodeClaim({ ...holder, state: 'copying' });
   if (mustFlush) {
-    // Another host may have claimed it since the plan was made: then nothing of its copy may be flushed.
-    await target.call('WATCH', RESERVED_KEY);
-    const found = await readClaim(target);
-    if (found !== undefined && !isHeldBy(found, holder)) throw conflict(found, target.access.address);
-    await target.call('MULTI');
-    await target.call('FLUSHALL');
-    if (hasFunctions) await target.call('FUNCTION', 'FLUSH');
-    await target.call('SET', RESERVED_KEY, claim);
-    if ((await target.call('EXEC')) !== null) return;
-    const faster = await readClaim(target);
-    if (faster !== undefined) throw conflict(faster, target.access.address);
-    throw new MigrationError(
-      'migration-conflict',
-      `Another migration was about to take the target ${target.access.address}.`,
-    );
+    const flush = [['FLUSHALL'], ...(hasFunctions ? [['FUNCTION', 'FLUSH']] : [])];
+    return changeUnlessTaken(target, holder, [...flush, ['SET', RESERVED_KEY, claim]]);
   }
   if ((await target.call('SET', RESERVED_KEY, claim, 'NX')) !== null) return;
   const winner = await readClaim(target);
@@ -95,12 +86,46 @@ export async function claimForCopy(
 }
 
 /**
- * Takes back that the target's data is that of its checkpoint: the next sync copies anew.
+ * Takes the target for a copy over what it holds. Its functions are those of the source or nobody's, so they go.
+ *
+ * @throws migration-conflict when another migration was faster, and the codes of {@link Client.call}
+ */
+export async function claimForReconcile(
+  target: Client,
+  { holder, hasFunctions }: { holder: Holder; hasFunctions: boolean },
+): Promise<void> {
+  const claim = encodeClaim({ ...holder, state: 'reconciling' });
+  const flush = hasFunctions ? [['FUNCTION', 'FLUSH']] : [];
+  await changeUnlessTaken(target, holder, [...flush, ['SET', RESERVED_KEY, claim]]);
+}
+
+/**
+ * Takes back that the target's data is that of its checkpoint: the next sync reconciles it.
  *
  * @throws the codes of {@link Client.call}
  */
-export async function markForCopy(target: Client, holder: Holder): Promise<void> {
-  await target.call('SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'copying' }), 'XX');
+export async function markForReconcile(target: Client, holder: Holder): Promise<void> {
+  await target.call('SET', RESERVED_KEY, encodeClaim({ ...holder, state: 'reconciling' }), 'XX');
+}
+
+/** Another host may have claimed the target since the plan was made: then nothing of its copy may be touched. */
+async function changeUnlessTaken(
+  target: Client,
+  holder: Holder,
+  commands: readonly (readonly (string | Buffer)[])[],
+): Promise<void> {
+  await target.call('WATCH', RESERVED_KEY);
+  const found = await readClaim(target);
+  if (found !== undefined && !isHeldBy(found, holder)) throw conflict(found, target.access.address);
+  await target.call('MULTI');
+  for (const [name, ...args] of commands) await target.call(String(name), ...args);
+  if ((await target.call('EXEC')) !== null) return;
+  const faster = await readClaim(target);
+  if (faster !== undefined) throw conflict(faster, target.access.address);
+  throw new MigrationError(
+    'migration-conflict',
+    `Another migration was about to take the target ${target.access.address}.`,
+  );
 }
 
 function isHeldBy(claim: Claim, holder: Holder): boolean {
@@ -118,13 +143,13 @@ function conflict(claim: Claim, address: string): MigrationError {
   );
 }
 
-/** A source below this share of the target's keys is not copied over it without being asked. */
+/** A source below this share of the target's keys is not copied over it. */
 const SHRUNK_SHARE = 0.5;
 /** So few keys come and go by themselves. */
 const SHRUNK_KEYS_MIN = 100;
 
 /**
- * Refuses to copy a source anew that has lost most of what the target already has: one that came back empty from a
+ * Refuses to copy a source over the target that has lost most of what the target already has: one that came back empty from a
  * restart would otherwise take the last copy with it.
  *
  * @throws source-shrunk
@@ -139,6 +164,6 @@ export function refuseShrunkSource({
   if (targetKeys < SHRUNK_KEYS_MIN || sourceKeys >= targetKeys * SHRUNK_SHARE) return;
   throw new MigrationError(
     'source-shrunk',
-    `The source can only be copied anew, but it holds ${sourceKeys} keys and the target ${targetKeys}.`,
+    `The target can only be reconciled with a full copy, but the source holds ${sourceKeys} keys and the target ${targetKeys}.`,
   );
 }

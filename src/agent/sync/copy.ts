@@ -1,7 +1,8 @@
+import type { Journal } from '../redis/journal.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
-import type { RdbFraming, ReplicationLink } from '../redis/replication.ts';
+import type { RdbFraming } from '../redis/replication.ts';
 import { CopyEncoder } from './copy-encoder.ts';
 import { writeLargeValue } from './large-value.ts';
 import type { Meter } from './meter.ts';
@@ -26,9 +27,9 @@ export function singleWriter(writer: TargetWriter): CopyWriters {
   return { all: [writer], isCluster: false, indexOf: () => 0, enterDatabase };
 }
 
-/** What a full copy works with; `framing` was read from the link just before. */
+/** What a full copy works with; the RDB, framed so, is what comes next. */
 export type Copy = {
-  readonly link: ReplicationLink;
+  readonly link: { readonly incoming: Pick<Journal, 'read' | 'take' | 'unread' | 'waitingBytes'> };
   readonly framing: RdbFraming;
   readonly writers: CopyWriters;
   readonly hasHashFieldTtls: boolean;
@@ -36,6 +37,8 @@ export type Copy = {
   readonly restoreBytesMax: number;
   /** Where bytes may be held on disk. */
   readonly directory: string;
+  /** Told of every key of the RDB; the range holds for the call. */
+  readonly onKey?: (db: number, key: RdbReader['key']) => void;
   readonly meter: Meter;
   readonly signal: AbortSignal;
 };
@@ -49,7 +52,7 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, writers, meter, signal } = copy;
+  const { link, writers, meter, signal, onKey } = copy;
   const reader = new RdbReader();
   const lanes = writers.all.map((writer) => ({
     writer,
@@ -76,12 +79,17 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
       case 'need-more':
         await more();
         continue;
-      case 'large':
+      case 'large': {
         meter.copiedKeys += 1;
-        await writeLargeValue({ ...copy, writer: laneOf(reader.key).writer, reader, more, waitForTarget });
+        onKey?.(reader.db, reader.key);
+        const { writer } = laneOf(reader.key);
+        await writeLargeValue({ ...copy, writer, reader, more, waitForTarget });
+        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
         break;
+      }
       case 'key': {
         meter.copiedKeys += 1;
+        onKey?.(reader.db, reader.key);
         const { writer, encoder } = laneOf(reader.key);
         const large = encoder.write(reader);
         if (large !== undefined) await meter.waitForTarget(large);
@@ -135,18 +143,15 @@ async function loadFunction(writer: TargetWriter, code: Buffer): Promise<void> {
  * The mark is compared and never searched: it repeats from one full resync to the next, and could be in the data.
  */
 async function finish({ framing, link, signal }: Copy, reader: RdbReader): Promise<void> {
-  let rest = reader.rest();
+  link.incoming.unread(reader.rest().length);
   if (framing.kind === 'length') {
     if (reader.consumed !== framing.bytes) {
       throw malformedRdb(`it ends after ${reader.consumed} of the announced ${framing.bytes} bytes`);
     }
-    link.incoming.unread(rest);
     return;
   }
-  const { mark } = framing;
-  while (rest.length < mark.length) rest = Buffer.concat([rest, await link.incoming.read(signal)]);
-  if (!rest.subarray(0, mark.length).equals(mark)) throw malformedRdb('its end mark is missing');
-  link.incoming.unread(rest.subarray(mark.length));
+  const found = await link.incoming.take(framing.mark.length, signal);
+  if (!found.equals(framing.mark)) throw malformedRdb('its end mark is missing');
 }
 
 /** `-1` and anything else that is no database stands for none chosen yet. */

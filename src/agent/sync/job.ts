@@ -1,27 +1,15 @@
 import type { SyncReport } from '../../contract/reports.ts';
-import type { ErrorCode } from '../../core/error-codes.ts';
-import { isMigrationError, MigrationError } from '../../core/errors.ts';
-import { formatDuration } from '../../core/units.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
+import { CopyBudget } from './copy-budget.ts';
+import { HistoryLost } from './feeding.ts';
 import { Meter } from './meter.ts';
+import { isPassing, Patience } from './patience.ts';
 import { runSession, type SyncWorld } from './session.ts';
+import { SourceFeed } from './source-feed.ts';
 
 const REPORT_MS = 250;
-/** For how long a sync that had been running tries to get its connections back. */
-const RECONNECT_MAX_MS = 5 * 60_000;
-const RECONNECT_FIRST_DELAY_MS = 200;
-const RECONNECT_DELAY_MAX_MS = 10_000;
-
-/** What passes: the connection is made anew, and the claim in the target says where to go on. */
-const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'source-unreachable',
-  'source-not-ready',
-  'target-unreachable',
-  'target-not-ready',
-  'target-read-only',
-]);
 
 /**
  * The `replica` route: a full copy by PSYNC, then the command stream, until the job is asked to stop.
@@ -29,7 +17,7 @@ const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  * Stopped while it applies the stream it resolves with its report; stopped before that it throws the signal's reason.
  * In both cases the claim in the target says what the next run begins with.
  *
- * @throws sync-lost when a connection stays lost; route-replica-denied, target-not-empty, migration-conflict,
+ * @throws sync-lost when a connection stays lost, or after too many full copies; route-replica-denied, target-not-empty, migration-conflict,
  *   target-read-only, target-refused-command, target-memory-too-small, target-databases-too-few,
  *   source-data-unsupported, source-modules-unsupported, source-version-unsupported, source-cluster-unsupported,
  *   input-contradictory, spool-full, spool-failed, and the codes of a connection that cannot be made in the beginning
@@ -37,20 +25,24 @@ const PASSING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
   const meter = new Meter(context.clock);
-  const world: SyncWorld = {
-    source: await resolveAccess('source', request.source, resolveSecret),
-    target: await resolveAccess('target', request.target, resolveSecret),
-    targetNodes: [],
-    flushTarget: request.flushTarget,
-    spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
-    holder: { migrationId, repository, hostId },
-    meter,
-    context,
-  };
+  const source = await resolveAccess('source', request.source, resolveSecret);
+  const target = await resolveAccess('target', request.target, resolveSecret);
+  const spoolBytesMax = request.spoolBytesMax ?? SPOOL_BYTES_MAX;
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
   try {
-    await syncUntilStopped(world);
+    await using feed = new SourceFeed({ source, spoolBytesMax, meter, context });
+    await syncUntilStopped({
+      source,
+      target,
+      targetNodes: [],
+      flushTarget: request.flushTarget,
+      holder: { migrationId, repository, hostId },
+      meter,
+      context,
+      feed,
+      copies: new CopyBudget(context.clock),
+    });
     return makeReport(meter);
   } finally {
     done.abort();
@@ -60,32 +52,28 @@ export const runSync: Job<'sync'> = async (request, context) => {
 
 /** Runs one session after the other, as long as what ends them passes. */
 async function syncUntilStopped(world: SyncWorld): Promise<void> {
-  const { context, meter } = world;
-  let lostAtMs: number | undefined;
-  let delayMs = RECONNECT_FIRST_DELAY_MS;
+  const { context, meter, feed, copies } = world;
+  const patience = new Patience(context.clock);
   for (;;) {
-    const streamsBefore = meter.streamsStarted;
+    const begunBefore = meter.streamsStarted + meter.copiesStarted;
     try {
       return await runSession(world);
     } catch (error) {
-      const isPassing = isMigrationError(error) && PASSING_CODES.has(error.code);
-      if (context.signal.aborted && (isPassing || error === context.signal.reason)) {
+      const isAnew = isPassing(error) || error instanceof HistoryLost;
+      if (context.signal.aborted && (isAnew || error === context.signal.reason)) {
         return endStopped(meter, context);
       }
-      if (meter.streamsStarted === 0 || !isPassing) throw error;
-      if (meter.streamsStarted > streamsBefore) {
-        lostAtMs = undefined;
-        delayMs = RECONNECT_FIRST_DELAY_MS;
-      }
-      lostAtMs ??= context.clock.nowMs();
-      if (context.clock.nowMs() - lostAtMs > RECONNECT_MAX_MS) throw lost(error);
+      if (!feed.hasBegun || !isAnew) throw error;
+      copies.reason = error.message;
+      if (meter.streamsStarted + meter.copiesStarted > begunBefore) patience.renew();
+      if (error instanceof HistoryLost) continue;
       meter.reconnects += 1;
       meter.note(`reconnecting: ${error.code}`);
       context.log(`reconnecting after ${error.code}: ${error.message}`);
-      await context.clock.sleep(delayMs, context.signal).catch(() => {
-        // Asked to stop meanwhile: the next session sees it first of all.
+      await patience.wait(error, context.signal).catch((reason: unknown) => {
+        // Asked to stop meanwhile: that is looked at below.
+        if (!context.signal.aborted) throw reason;
       });
-      delayMs = Math.min(2 * delayMs, RECONNECT_DELAY_MAX_MS);
       if (context.signal.aborted) return endStopped(meter, context);
     }
   }
@@ -94,14 +82,6 @@ async function syncUntilStopped(world: SyncWorld): Promise<void> {
 /** A sync that stands at a checkpoint has something to report; one without a whole copy is stopped without result. */
 function endStopped(meter: Meter, { signal }: JobContext): void {
   if (meter.checkpoint === undefined) throw signal.reason;
-}
-
-function lost(cause: MigrationError): MigrationError {
-  return new MigrationError(
-    'sync-lost',
-    `The sync tried for ${formatDuration(RECONNECT_MAX_MS)} to go on after: ${cause.message}`,
-    { cause },
-  );
 }
 
 async function reportProgress(meter: Meter, context: JobContext, signal: AbortSignal): Promise<void> {
@@ -124,6 +104,7 @@ function makeReport(meter: Meter): SyncReport {
     copyDurationMs: meter.copyDurationMs,
     appliedCommands: meter.appliedCommands,
     reconnects: meter.reconnects,
+    ...(meter.reconciles === 0 ? {} : { reconciles: meter.reconciles, removedKeys: meter.removedKeys }),
     skipped: [],
   };
 }

@@ -23,6 +23,11 @@ export class Meter {
   reconnects = 0;
   /** How often the stream began: after a copy or a resume. */
   streamsStarted = 0;
+  /** How often a full copy began. */
+  copiesStarted = 0;
+  /** How often the target was reconciled, and what was removed from it altogether. */
+  reconciles = 0;
+  removedKeys = 0;
   /** The length of the RDB, where the source says it beforehand. */
   rdbBytes: number | undefined;
   /** The greatest offset that the source is known to have reached. */
@@ -31,7 +36,9 @@ export class Meter {
   checkpoint: Checkpoint | undefined;
   /** When the oldest command was received that is not committed; undefined when all are. */
   oldestPendingAtMs: number | undefined;
-  /** What waits on the disk of the host; undefined while there is no connection. */
+  /** Whether the connection to the source is being made anew, while the target goes on with what has arrived. */
+  isSourceLost = false;
+  /** What waits on the disk of the host; undefined before there was a connection. */
   spool: { readonly bytes: number } | undefined;
   readonly #clock: Clock;
   readonly #notes: string[] = [];
@@ -56,6 +63,11 @@ export class Meter {
     return Math.max(0, this.sourceOffset - this.#committedOffset);
   }
 
+  /** Whether the target is as far as the source, but for what is on its way. */
+  get isCaughtUp(): boolean {
+    return this.checkpoint !== undefined && this.lagBytes < LIVE_LAG_BYTES && !this.isSourceLost;
+  }
+
   get #committedOffset(): number {
     return this.checkpoint?.offset ?? 0;
   }
@@ -63,6 +75,7 @@ export class Meter {
   /** Begins a full copy: what an earlier one had counted is void. */
   startCopy({ rdbBytes, expectedKeys }: { rdbBytes: number | undefined; expectedKeys: number }): void {
     this.stage = 'copying';
+    this.copiesStarted += 1;
     this.rdbBytes = rdbBytes;
     this.copiedKeys = 0;
     this.copiedBytes = 0;
@@ -82,6 +95,12 @@ export class Meter {
   /** Ends a full copy. */
   finishCopy(): void {
     this.copyDurationMs = this.#clock.nowMs() - this.copyStartedAtMs;
+  }
+
+  /** A full copy was written over what the target held, and so many keys removed that it did not have. */
+  reconciled(removedKeys: number): void {
+    this.reconciles += 1;
+    this.removedKeys += removedKeys;
   }
 
   /** The target stands here and takes the stream from here on. */
@@ -113,7 +132,8 @@ export class Meter {
   /** The progress now; rates and the bottleneck are those since the last call. */
   progress(): Progress {
     this.#updateRates();
-    if (this.stage === 'catching-up' && this.lagBytes < LIVE_LAG_BYTES) this.stage = 'live';
+    if (this.stage === 'live' && this.isSourceLost) this.stage = 'catching-up';
+    if (this.stage === 'catching-up' && this.isCaughtUp) this.stage = 'live';
     const isStreaming = this.stage === 'catching-up' || this.stage === 'live';
     return {
       stage: this.stage,

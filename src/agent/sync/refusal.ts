@@ -36,12 +36,15 @@ export function refusalError(access: Access, { command, text, isApplied }: Refus
 
 /**
  * A command failed that had succeeded on the source: the two sides are different from here on, and since the
- * checkpoint has moved on with the rest of the transaction, only copying anew makes them equal.
+ * checkpoint has moved on with the rest of the transaction, only a full copy over the data makes them equal.
  */
 function divergence(access: Access, command: string, reply: string): MigrationError {
   return new MigrationError(
     'target-refused-command',
     `The target ${access.address} failed to run ${command}, which had succeeded on the source: ${reply}`,
-    { remedy: 'Nothing else may write to the target. Run start-migration again: it copies everything anew.' },
+    {
+      remedy:
+        'Nothing else may write to the target. Run start-migration again: it reconciles the target with a full copy.',
+    },
   );
 }

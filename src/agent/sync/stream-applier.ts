@@ -4,16 +4,23 @@ import type { Clock } from '../../core/clock.ts';
 import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
 import { CommandReader } from '../redis/command-reader.ts';
 import { HeldBytes, type Part } from '../redis/held-bytes.ts';
-import type { ReplicationLink } from '../redis/replication.ts';
+import type { Journal } from '../redis/journal.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Meter } from './meter.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 import { findTranslation, refuseUnknown, type Translate, type TranslationContext } from './translate.ts';
 
+/** Where a stream comes from, and who is told how much of it is committed. */
+export type StreamLink = {
+  readonly incoming: Pick<Journal, 'read' | 'waitingBytes' | 'readArrivedAtMs' | 'replid' | 'commit'>;
+  /** Tells the source at once which offset the target has committed. */
+  acknowledge(offset: number): void;
+};
+
 /** What a stream is applied with. `start` is where the target stands; the link gives the bytes from there on. */
 export type StreamOptions = {
-  readonly link: ReplicationLink;
+  readonly link: StreamLink;
   readonly writer: TargetWriter;
   readonly start: Checkpoint;
   /** Who holds the target: written again with every checkpoint. */
@@ -126,6 +133,7 @@ export class StreamApplier {
     const { link, meter, writer } = this.#options;
     if (this.#pending === undefined || writer.answerCount < this.#pending.answers) return;
     this.#committed = this.#pending.checkpoint;
+    link.incoming.commit(this.#committed.offset);
     meter.checkpoint = this.#committed;
     meter.appliedCommands += this.#pending.commands;
     meter.oldestPendingAtMs = this.#isBatchOpen ? this.#batchOpenedAtMs : undefined;
@@ -257,10 +265,12 @@ export class StreamApplier {
 
   /** Writes the checkpoint, and with it the end of the batch, unless something speaks against it. */
   #closeBatch(): void {
-    const { writer, holder } = this.#options;
+    const { writer, holder, link } = this.#options;
     const isHeldBack = this.#isInTransaction || this.#isWritingLarge || this.#pending !== undefined;
     if (isHeldBack || this.#offset === this.#committed.offset) return;
-    const checkpoint = { replid: this.#committed.replid, offset: this.#offset, db: this.#db };
+    // The source may have gone on under another id, under which all offsets that were received exist.
+    const replid = link.incoming.replid ?? this.#committed.replid;
+    const checkpoint = { replid, offset: this.#offset, db: this.#db };
     const claim = encodeClaim({ ...holder, state: 'live', checkpoint });
     this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
     if (this.#isBatchOpen) writer.write(['EXEC']);

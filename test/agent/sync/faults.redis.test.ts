@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import path from 'node:path';
 import { expect, it, vi } from 'vitest';
 import { encodeClaim } from '../../../src/agent/redis/checkpoint.ts';
 import {
@@ -9,9 +7,8 @@ import {
   startServer,
   targetServer,
 } from '../../servers/start.ts';
-import { startLiveWriters } from './live-writers.ts';
+import { countersOf, expectEqual, logged, startChild, startWriters } from './fault-run.ts';
 import { startSync } from './sync-run.ts';
-import { compareDumps, readTypedDump } from './typed-dump.ts';
 
 const KILLS = 6;
 const ROUNDS_BETWEEN = 40;
@@ -73,7 +70,7 @@ it('resumes from the checkpoint after it was stopped, and copies nothing again',
   expect((await second.stop()).copiedKeys).toBe(0);
 });
 
-it('copies anew what the source can no longer give from the checkpoint, without leftovers', async () => {
+it('reconciles what the source can no longer give from the checkpoint, without leftovers', async () => {
   await using source = await startSource();
   await using target = await startServer({ server: await targetServer() });
   await source.client().mset('old', '1', 'kept', '1');
@@ -84,7 +81,7 @@ it('copies anew what the source can no longer give from the checkpoint, without 
   await source.client().debug('CHANGE-REPL-ID');
   await using second = await startSync({ source, target });
   const { notes } = await second.until(({ stage }) => stage === 'live');
-  expect(notes.join()).toContain('copied anew');
+  expect(notes.join()).toContain('reconciled: 1 keys rewritten, 1 removed');
   await second.caughtUp();
   await expectEqual(source, target);
 });
@@ -157,11 +154,6 @@ it('waits for a target that is read-only for a while, as in a failover', async (
   await expectEqual(source, target);
 });
 
-function startWriters(source: RunningServer): ReturnType<typeof startLiveWriters> {
-  const { kind, version } = source.server;
-  return startLiveWriters(source, { version: kind === 'valkey' ? '7.2.4' : version });
-}
-
 async function startSource(): Promise<RunningServer> {
   const config = {
     'repl-diskless-sync-delay': '0',
@@ -177,47 +169,4 @@ async function killWriter(target: RunningServer): Promise<void> {
   const id = /^id=(\d+) .* name=valkey-migrate:/m.exec(list)?.[1];
   if (id === undefined) throw new Error('the sync has no connection to the target');
   await target.client().call('CLIENT', 'KILL', 'ID', id);
-}
-
-/** Resolves when the log of the sync has the text at least so many times. */
-async function logged(
-  sync: Awaited<ReturnType<typeof startSync>>,
-  text: string,
-  times: number,
-): Promise<void> {
-  const count = () => sync.log.filter((line) => line.includes(text)).length;
-  if (count() < times) await sync.until(() => count() >= times);
-}
-
-async function startChild(source: RunningServer, target: RunningServer): Promise<ChildProcess> {
-  const script = path.join(import.meta.dirname, 'sync-child.ts');
-  const child = spawn(process.execPath, [script, String(source.port), String(target.port)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let printed = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    printed += chunk;
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.once('data', () => resolve());
-    child.once('exit', () => reject(new Error(`the sync ended: ${printed}`)));
-  });
-  return child;
-}
-
-async function expectEqual(source: RunningServer, target: RunningServer): Promise<void> {
-  expect(compareDumps(await readTypedDump(source.client()), await readTypedDump(target.client()))).toEqual(
-    [],
-  );
-}
-
-async function countersOf(target: RunningServer): Promise<Record<string, number>> {
-  const clients = [target.client(0), target.client(4)];
-  const sum = async (read: (client: (typeof clients)[number]) => Promise<unknown>) =>
-    (await Promise.all(clients.map(read))).reduce<number>((total, value) => total + Number(value), 0);
-  return {
-    increments: await sum((client) => client.get('counter')),
-    pushes: await sum((client) => client.llen('list')),
-    transactions: await sum((client) => client.get('transactions')),
-  };
 }

@@ -160,7 +160,7 @@ describe('a sync that cannot go on', () => {
     expect(await target.client().exists('before', 'together', 'h')).toBe(1);
   });
 
-  it('stops loudly when the target fails a command, and copies anew next time', async () => {
+  it('stops loudly when the target fails a command, and reconciles next time', async () => {
     await using source = await startServer({
       server: await sourceServer(),
       config: { 'repl-diskless-sync-delay': '0' },
@@ -174,7 +174,7 @@ describe('a sync that cannot go on', () => {
       code: 'target-refused-command',
       message: expect.stringMatching(/^(?!.*secret-name).*LPUSH.*WRONGTYPE/),
     });
-    expect(await target.client().get(CLAIM)).toContain('"state":"copying"');
+    expect(await target.client().get(CLAIM)).toContain('"state":"reconciling"');
     await using next = await startSync({ source, target });
     await next.until(({ stage }) => stage === 'live');
     expect(await typeOf(target.client(), 'secret-name')).toBe('list');

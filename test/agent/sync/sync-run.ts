@@ -23,6 +23,8 @@ export type SyncRunOptions = {
   readonly target: TargetPlace;
   readonly flushTarget?: boolean;
   readonly spoolBytesMax?: number;
+  /** The folder of the migration, which stays; without it the sync has one of its own. */
+  readonly directory?: string;
   readonly migrationId?: string;
   readonly repository?: string;
   readonly hostId?: string;
@@ -48,7 +50,7 @@ export type SyncRun = AsyncDisposable & {
 /** Starts the job on two servers of a test. */
 export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
   const { source, target } = options;
-  const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-sync-'));
+  const directory = options.directory ?? (await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-sync-')));
   const stopping = new AbortController();
   const log: string[] = [];
   const watchers = new Set<(progress: Progress) => void>();
@@ -128,7 +130,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     progress: () => latest,
     [Symbol.asyncDispose]: async () => {
       await stop().catch(() => {});
-      await rm(directory, { recursive: true, force: true });
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
   };
 }

@@ -9,10 +9,10 @@ import type { Topology } from '../../redis/cluster/topology.ts';
 import { CommandReader } from '../../redis/command-reader.ts';
 import { HeldBytes, type Part, partBytes } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
-import type { ReplicationLink } from '../../redis/replication.ts';
 import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import type { Holder } from '../claim.ts';
 import type { Meter } from '../meter.ts';
+import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
 import { piecesOf, type WriteFailure } from '../target-writer.ts';
 import { findTranslation, refuseUnknown, type Translate, type TranslationContext } from '../translate.ts';
@@ -32,7 +32,7 @@ import type { Lane } from './lane.ts';
 
 /** What a stream is applied to a cluster with; the lanes are by the index of their node. */
 export type ClusterStreamOptions = {
-  readonly link: ReplicationLink;
+  readonly link: StreamLink;
   readonly topology: Topology;
   readonly lanes: readonly Lane[];
   readonly generation: Generation;
@@ -126,7 +126,7 @@ export class ClusterApplier {
   get committed(): Checkpoint {
     let offset = this.#given;
     for (const lane of this.#options.lanes) offset = Math.min(offset, lane.committed(this.#given));
-    return { replid: this.#options.generation.start.replid, offset, db: this.#db };
+    return { replid: this.#replid, offset, db: this.#db };
   }
 
   /**
@@ -160,6 +160,8 @@ export class ClusterApplier {
   onAnswers(lane: Lane): void {
     const { link, meter } = this.#options;
     meter.appliedCommands += lane.takeAnswers();
+    // Up to where all checkpoints are: what a primary that is asked for its own may want again.
+    link.incoming.commit(Math.min(...this.#options.lanes.map(({ checkpoint }) => checkpoint)));
     const { committed } = this;
     meter.checkpoint = committed;
     meter.oldestPendingAtMs = this.#oldestAtMs();
@@ -176,6 +178,11 @@ export class ClusterApplier {
     await Promise.all(this.#options.lanes.map((lane) => this.#commit(lane, this.#given)));
     this.#writeClaim();
     await this.#claimLane.settle();
+  }
+
+  /** The source may have gone on under another id, under which all offsets that were received exist. */
+  get #replid(): string {
+    return this.#options.link.incoming.replid ?? this.#options.generation.start.replid;
   }
 
   /** The offset behind the last command that was taken from the stream. */
@@ -487,7 +494,7 @@ export class ClusterApplier {
     const error = new MigrationError(
       'target-not-ready',
       'A failover of the target has taken back what a command over several primaries had written there.',
-      { remedy: 'The sync copies everything anew by itself.' },
+      { remedy: 'The sync reconciles the target by itself.' },
     );
     this.#options.onFailure({ error, isDivergence: true });
     return error;

@@ -1,12 +1,12 @@
 import { isMigrationError } from '../../../core/errors.ts';
-import { readClaim } from '../../redis/checkpoint.ts';
+import { encodeClaim, readClaim } from '../../redis/checkpoint.ts';
 import { type Client, openClient } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
 import { type ClusterNode, readTopology, type Topology } from '../../redis/cluster/topology.ts';
-import { RESERVED_KEY } from '../../redis/reserved-key.ts';
+import { checkpointKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import { countKeys, readServerInfo } from '../../redis/server-info.ts';
 import { endEarlierWriters } from '../../redis/writers.ts';
-import { claimForCopy, type Holder, type TargetContent } from '../claim.ts';
+import { claimForCopy, claimForReconcile, type Holder, type TargetContent } from '../claim.ts';
 
 /** The primaries of a target in cluster mode, each with a connection for everything but the data path. */
 export type ClusterTarget = AsyncDisposable & {
@@ -95,6 +95,37 @@ export async function claimClusterForCopy(
     await client.call('FLUSHALL');
     if (hasFunctions) await client.call('FUNCTION', 'FLUSH');
   }
+}
+
+/**
+ * The same for a copy over what the cluster holds; the checkpoints go, which stand for nothing any more.
+ *
+ * @throws migration-conflict, and the codes of {@link Client.call}
+ */
+export async function claimClusterForReconcile(
+  { clients, clientOf, holder: claimHolder }: ClusterTarget,
+  { holder, hasFunctions }: { holder: Holder; hasFunctions: boolean },
+): Promise<void> {
+  const before = (await readClaim(claimHolder))?.cluster;
+  await claimForReconcile(claimHolder, { holder, hasFunctions });
+  for (const client of clients) {
+    if (client !== claimHolder && hasFunctions) await client.call('FUNCTION', 'FLUSH');
+  }
+  for (const { checkpointSlot } of before?.parts ?? []) {
+    await clientOf(checkpointSlot).call('DEL', checkpointKey(checkpointSlot));
+  }
+}
+
+/**
+ * Takes back that the data is that of the checkpoints, as markForReconcile does: the next sync reconciles it.
+ *
+ * @throws the codes of {@link Client.call}
+ */
+export async function markClusterForReconcile({ holder }: ClusterTarget): Promise<void> {
+  const claim = await readClaim(holder);
+  if (claim?.state !== 'live') return;
+  const { checkpoint: _, ...rest } = claim;
+  await holder.call('SET', RESERVED_KEY, encodeClaim({ ...rest, state: 'reconciling' }), 'XX');
 }
 
 /**

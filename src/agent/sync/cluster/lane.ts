@@ -108,6 +108,11 @@ export class Lane {
     return this.#sent[0]?.openedAtMs ?? (this.#used > 0 ? this.#openedAtMs : undefined);
   }
 
+  /** Where the checkpoint of the node is known to be. */
+  get checkpoint(): number {
+    return this.#committed;
+  }
+
   /** What the node has committed, of a stream that has been given out up to `offset`. */
   committed(offset: number): number {
     return this.isSettled ? offset : this.#committed;
