@@ -70541,6 +70541,10 @@ const syncReportSchema = schemas/* strictObject */.rej({
     /** Commands of the stream that were applied. */
     appliedCommands: schemas/* number */.aig(),
     reconnects: schemas/* number */.aig(),
+    /** How often the target was reconciled with a full copy over its data; absent when never. */
+    reconciles: schemas/* number */.aig().optional(),
+    /** Keys that were removed from the target then, because the source had them no more. */
+    removedKeys: schemas/* number */.aig().optional(),
     /** Keys and commands that could not be carried, with the reason. */
     skipped: schemas/* array */.YOg(schemas/* strictObject */.rej({ what: schemas/* string */.YjP(), reason: schemas/* string */.YjP(), count: schemas/* number */.aig() })),
 });
@@ -77565,12 +77569,18 @@ function reportTable(report) {
                 ['Copy took', (0,units/* formatDuration */.a3)(report.copyDurationMs)],
                 ['Commands of the stream applied', (0,units/* formatCount */.B4)(report.appliedCommands)],
                 ['Reconnects', (0,units/* formatCount */.B4)(report.reconnects)],
+                ['Reconciled with a full copy', reconcilesOf(report)],
                 ['Replication id', checkpoint === undefined ? undefined : code(checkpoint.replid)],
                 ['Offset', checkpoint === undefined ? undefined : (0,units/* formatCount */.B4)(checkpoint.offset)],
             ],
         }),
         paragraph('The offset is the place in the history of the source that the target has committed.'),
     ]);
+}
+function reconcilesOf({ reconciles, removedKeys = 0 }) {
+    if (reconciles === undefined)
+        return undefined;
+    return `${(0,units/* formatCount */.B4)(reconciles)} times, ${(0,units/* formatCount */.B4)(removedKeys)} keys removed that the source had no more`;
 }
 function capitalised(word) {
     return word.charAt(0).toUpperCase() + word.slice(1);
@@ -80102,17 +80112,17 @@ const ERROR_CODES = {
     // Sync.
     'sync-lost': {
         when: 'The sync lost the source or the target and could not go on.',
-        remedy: 'Run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+        remedy: 'Run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
         retryable: true,
     },
     'spool-full': {
         when: 'The source sent more than the target took, and what waited on the host has filled the space it may use on disk.',
-        remedy: 'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+        remedy: 'Find out why the target is slow, or give the host more disk; then run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
         retryable: true,
     },
     'spool-failed': {
         when: 'The disk of the host failed while it kept what the target could not take yet.',
-        remedy: 'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or copies anew where it cannot.',
+        remedy: 'Check the disk of the host, then run start-migration again: it resumes from the checkpoint, or reconciles the target with a full copy where it cannot.',
         retryable: true,
     },
     'sync-not-running': {
@@ -80172,7 +80182,7 @@ const ERROR_CODES = {
         retryable: false,
     },
     'source-shrunk': {
-        when: 'The source must be copied anew, and holds far fewer keys than the target: it may have lost its data.',
+        when: 'The target can only be reconciled with a full copy, and the source holds far fewer keys than it: the source may have lost its data.',
         remedy: 'Check the source. If it is right as it is, run rollback with `flush-target: true`, then start-migration; else the target holds the newer data.',
         retryable: false,
     },

@@ -137,7 +137,7 @@ redis.register_function{function_name='dataset_read', callback=function(keys) re
 `;
 
 /** A small generator of numbers in [0, 1) that repeats from its seed (mulberry32). */
-function makeRandom(seed: number): () => number {
+export function makeRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

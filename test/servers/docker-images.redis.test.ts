@@ -47,7 +47,7 @@ afterEach(async () => {
 });
 
 describe('fetching servers from images', () => {
-  it('takes the program with its libraries and loader out of the image, and it runs here without it', async () => {
+  it('takes the program and its load generator with libraries and loader out of the image, and it runs here without it', async () => {
     await standInForDocker();
     await makeImage('redis:8.0', redis80());
     const { found, failures } = await fetchWanted({ kind: 'redis', version: '8.0' });
@@ -61,7 +61,8 @@ describe('fetching servers from images', () => {
     expect(libraries).toBe(path.join(directory, 'fetched', folder));
     expect([path.dirname(loader), path.dirname(program)]).toEqual([libraries, libraries]);
     const files = await readdir(libraries);
-    expect(files).toEqual(expect.arrayContaining(['redis-server', 'libc.so.6', path.basename(loader)]));
+    const expected = ['redis-server', 'redis-benchmark', 'libc.so.6', path.basename(loader)];
+    expect(files).toEqual(expect.arrayContaining(expected));
     expect(files).not.toContain('image.tar');
     for (const file of files) expect((await lstat(path.join(libraries, file))).isFile()).toBe(true);
 
@@ -226,6 +227,8 @@ async function makeImage(image: string, server: ServerBinary): Promise<void> {
   const folder = await makeImageFolder(image);
   const [loader = '', option, libraries, program] = server.command;
   await symlink(program ?? loader, path.join(folder, `${server.kind}-server`));
+  // Any program of this machine may stand in for the load generator: it is only taken out.
+  await symlink(findTool('tar'), path.join(folder, `${server.kind}-benchmark`));
   if (program === undefined) return;
   const ldd = path.join(folder, 'ldd');
   await writeFile(ldd, `#!/bin/sh\nexec '${loader}' ${option} '${libraries}' --list "$1"\n`);

@@ -31,16 +31,17 @@ const FETCH_LIMIT_MS = 600_000;
 const STDERR_MAX_CHARS = 10_000;
 
 /**
- * Runs in the image with the program's name as $1: writes a tar of the program, its libraries and their loader to
- * stdout, links followed, all in one folder. A line of ldd is one of
+ * Runs in the image with the program's name as $1: writes a tar of the program, its load generator where there is one,
+ * their libraries and loader to stdout, links followed, all in one folder. A line of ldd is one of
  *   NAME => PATH (ADDRESS)   PATH (ADDRESS)   NAME (ADDRESS)   NAME => not found
  * and only the paths are taken.
  */
 const EXPORT_SCRIPT = `
 set -eu
 server=$(command -v "$1")
-libraries=$(ldd "$server")
-printf '%s\\n' "$server" "$libraries" |
+benchmark=$(command -v "\${1%-server}-benchmark" || true)
+libraries=$(ldd "$server" && { test -z "$benchmark" || ldd "$benchmark"; })
+printf '%s\\n' "$server" "$benchmark" "$libraries" |
   sed -n 's/.* => //; s/^[[:space:]]*//; s/ (0x[0-9a-f]*)$//; /^\\//p' |
   tar --create --file=- --dereference --transform='s|.*/||' --files-from=-
 `;

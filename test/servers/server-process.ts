@@ -108,10 +108,12 @@ function renderConfig(options: StartOptions, { directory, port, tlsPort }: Place
 }
 
 /**
+ * The start of an argv whose program ends with this process.
+ *
  * The exit hook below does not run when this process is killed by -9, so the kernel is asked to end the server
  * with its parent. setpriv replaces itself by the server: the process id stays the child's.
  */
-function dieWithParent(): string[] {
+export function dieWithParent(): string[] {
   const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => existsSync(file));
   return setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'KILL'];
 }
@@ -170,7 +172,8 @@ export function rememberDirectory(directory: string): void {
   liveDirectories.add(directory);
 }
 
-function trackChild(child: ChildProcess): void {
+/** Has a child killed at the latest when this process exits. */
+export function trackChild(child: ChildProcess): void {
   liveChildren.add(child);
   child.once('exit', () => liveChildren.delete(child));
   if (isHooked) return;

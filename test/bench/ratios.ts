@@ -1,0 +1,54 @@
+import type { ContestantName } from './options.ts';
+import type { BenchReport, CatchUpRun, CopyRun, LiveRun, Ratio } from './report.ts';
+import { median } from './sampling.ts';
+
+/** What was measured. */
+export type Figures = Pick<BenchReport, 'copy' | 'live' | 'catchUp'>;
+
+/** Ours against each contestant that was measured beside it. */
+export function computeRatios({ copy, live, catchUp }: Figures): Ratio[] {
+  const sets = [...new Set(copy.map(({ set }) => set))];
+  const copies = sets.flatMap((of) => {
+    const runs = copy.filter(({ set }) => set === of);
+    return [
+      ...ratiosOf(runs, { of, what: 'time', figureOf: ({ copyMs }) => copyMs }),
+      ...ratiosOf(runs, { of, what: 'cpu', figureOf: totalCpuSeconds }),
+    ];
+  });
+  return [
+    ...copies,
+    ...ratiosOf(live, { of: 'live', what: 'rate', figureOf: (run) => run.appliedPerSecond }),
+    ...ratiosOf(catchUp, { of: 'catch-up', what: 'rate', figureOf: (run) => run.appliedPerSecond }),
+    ...ratiosOf(catchUp, { of: 'catch-up', what: 'cpu', figureOf: totalCpuSeconds }),
+  ];
+}
+
+function totalCpuSeconds({ cpu }: AnyRun): number {
+  return cpu.sourceSeconds + cpu.targetSeconds + (cpu.toolSeconds ?? 0);
+}
+
+type Quantity<Run> = Pick<Ratio, 'of' | 'what'> & { figureOf: (run: Run) => number | undefined };
+type AnyRun = CopyRun | LiveRun | CatchUpRun;
+
+function ratiosOf<Run extends AnyRun>(runs: readonly Run[], { of, what, figureOf }: Quantity<Run>): Ratio[] {
+  const valuesOf = (name: ContestantName) =>
+    new Map(
+      runs
+        .filter((run) => run.contestant === name)
+        .flatMap((run) => {
+          const value = figureOf(run);
+          return value === undefined ? [] : [[run.round, value] as const];
+        }),
+    );
+  const ours = valuesOf('ours');
+  return (['native', 'native-on-empty-db', 'raw', 'redis-shake'] as const).flatMap((against) => {
+    const others = valuesOf(against);
+    if (ours.size === 0 || others.size === 0) return [];
+    const byRound = [...ours].flatMap(([round, value]) => {
+      const other = others.get(round);
+      return other === undefined ? [] : [value / other];
+    });
+    const ofMedians = median([...ours.values()]) / median([...others.values()]);
+    return [{ of, what, contestant: 'ours', against, ofMedians, byRound }];
+  });
+}
