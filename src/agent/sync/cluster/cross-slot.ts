@@ -277,7 +277,7 @@ function missingKey(name: string): MigrationError {
   return new MigrationError(
     'target-refused-command',
     `The target lacks a key that ${name} has moved at the source.`,
-    { remedy: 'Nothing else may write to the target. Run start-migration again: it copies everything anew.' },
+    { remedy: 'Nothing else may write to the target. Run start-migration again: it reconciles the target.' },
   );
 }
 
