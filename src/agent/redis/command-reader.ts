@@ -1,5 +1,6 @@
 import { MigrationError } from '../../core/errors.ts';
 import type { HeldBytes, Part } from './held-bytes.ts';
+import { Spellings } from './spellings.ts';
 
 /*
  * stream  = *( command | inline )
@@ -61,6 +62,7 @@ export class CommandReader implements Disposable {
   #rest: Cut | undefined;
   /** How much of the last of them is still to come; -1 when none is under way. */
   #cutLeft = -1;
+  readonly #spellings = new Spellings();
   /** How many of the arguments found have a range. */
   #ranged = 0;
   readonly #options: Required<CommandReaderOptions>;
@@ -214,7 +216,7 @@ export class CommandReader implements Disposable {
     let rest = this.#rest;
     if (rest === undefined) {
       if (this.#found <= KNOWN_ARGUMENTS_MIN || this.#cuts.length > 0) return;
-      if (this.#options.isTranslated(this.text(0))) return;
+      if (this.#options.isTranslated(this.name)) return;
       const at = (this.#ranges[2 * KNOWN_ARGUMENTS_MIN - 1] ?? 0) + LINE_END_BYTES;
       rest = { index: KNOWN_ARGUMENTS_MIN, isRest: true, at, held: this.#options.hold() };
       this.#cuts.push(rest);
@@ -225,6 +227,11 @@ export class CommandReader implements Disposable {
     this.window.copyWithin(rest.at, this.#scanned, this.#filled);
     this.#filled -= this.#scanned - rest.at;
     this.#scanned = rest.at;
+  }
+
+  /** The name as it is spelled. */
+  get name(): string {
+    return this.#spellings.text(this.window, this.#ranges[0] ?? 0, this.#ranges[1] ?? 0);
   }
 
   /** The argument as text. */

@@ -1,13 +1,9 @@
-import type { Socket } from 'node:net';
-import type { Access } from './access.ts';
-import { watchConnection } from './socket.ts';
-
 /** The longest line of a handshake. */
 const LINE_BYTES_MAX = 64 * 1024;
 
 /** Who takes what arrives once the handshake is over. */
 export type Receiver = {
-  /** Takes the next bytes, which do not change any more; at once, since a source is never held back. */
+  /** Takes the next bytes, which hold until it returns; at once, since a source is never held back. */
   take(chunk: Buffer): void;
   /** Called when nothing more will come; possibly more than once. */
   lost(error: unknown): void;
@@ -26,14 +22,12 @@ export class IncomingBytes {
   #wake: (() => void) | undefined;
   #arrivals = 0;
 
-  constructor(socket: Socket, access: Access) {
-    socket.on('data', (chunk) => {
-      this.#arrivals += 1;
-      if (this.#receiver !== undefined) return this.#receiver.take(chunk);
-      this.#pending = Buffer.concat([this.#pending, chunk]);
-      this.#wake?.();
-    });
-    watchConnection(socket, access, (error) => this.fail(error));
+  /** Takes what has arrived. */
+  push(piece: Buffer): void {
+    this.#arrivals += 1;
+    if (this.#receiver !== undefined) return this.#receiver.take(piece);
+    this.#pending = Buffer.concat([this.#pending, piece]);
+    this.#wake?.();
   }
 
   /** How often something has arrived. */

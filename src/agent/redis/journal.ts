@@ -3,7 +3,7 @@ import { type Piece, RecentBytes } from './recent-bytes.ts';
 import { Spool, type SpoolOptions } from './spool.ts';
 
 /** What is kept in memory before it goes to disk. */
-const MEMORY_BYTES_MAX = 16 * 1024 * 1024;
+const MEMORY_BYTES_MAX = 12 * 1024 * 1024;
 /** What is kept of what is committed: a failover of the target takes the last of it back. */
 const HISTORY_BYTES = 4 * 1024 * 1024;
 
@@ -27,6 +27,8 @@ export type HistoryPlace = { readonly replid: string; readonly offset: number };
 export class Journal {
   readonly #options: JournalOptions;
   #spool: Spool;
+  /** At most what is kept in memory. */
+  readonly #freeBlocks: Buffer[] = [];
   #recent: RecentBytes;
   /** Places are offsets less this; known as soon as the stream begins. */
   #baseOffset = 0;
@@ -45,13 +47,13 @@ export class Journal {
   constructor(options: JournalOptions) {
     this.#options = options;
     this.#spool = new Spool(options);
-    this.#recent = new RecentBytes(0);
+    this.#recent = new RecentBytes(0, this.#freeBlocks);
   }
 
   /** A journal of the stream from the given place on. */
   static from(options: JournalOptions, place: HistoryPlace): Journal {
     const journal = new Journal(options);
-    journal.#recent = new RecentBytes(place.offset);
+    journal.#recent = new RecentBytes(place.offset, journal.#freeBlocks);
     journal.#stand(place);
     return journal;
   }
@@ -67,7 +69,7 @@ export class Journal {
     if (spool === undefined) return undefined;
     const journal = new Journal(options);
     journal.#spool = spool;
-    journal.#recent = new RecentBytes(spool.end);
+    journal.#recent = new RecentBytes(spool.end, journal.#freeBlocks);
     journal.#stand(place);
     return journal;
   }
@@ -104,7 +106,7 @@ export class Journal {
     return this.#readArrivedAtMs;
   }
 
-  /** Appends what has just arrived; large chunks must not change. @throws spool-full, spool-failed */
+  /** Appends what has just arrived; as a copy. @throws spool-full, spool-failed */
   append(chunk: Buffer): void {
     const arrivedAtMs = this.#options.clock.nowMs();
     const recent = this.#recent;
@@ -114,7 +116,7 @@ export class Journal {
     if (isReaderOnDisk || recent.allocatedBytes + chunk.length > MEMORY_BYTES_MAX) {
       this.#moveToDisk();
       this.#spool.push({ bytes: chunk, arrivedAtMs }, recent.end);
-      this.#recent = new RecentBytes(this.#spool.end);
+      this.#recent = new RecentBytes(this.#spool.end, this.#freeBlocks);
     } else {
       recent.push(chunk, arrivedAtMs);
     }
@@ -265,7 +267,9 @@ export class Journal {
       this.#spool.push(piece, place);
       place += piece.bytes.length;
     }
-    this.#recent = new RecentBytes(recent.end);
+    // What the reader has in hand is not given up.
+    recent.dropBefore(this.#readFrom);
+    this.#recent = new RecentBytes(recent.end, this.#freeBlocks);
   }
 
   /** Nothing on disk is needed any more but the history, which is small. */

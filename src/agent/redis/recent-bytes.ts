@@ -1,8 +1,6 @@
 import { type Arrival, findArrival, lastUpTo, noteArrival } from './arrivals.ts';
 
-/** Chunks from this size on are kept as they are; smaller ones are copied together. */
-const OWN_BLOCK_BYTES_MIN = 16 * 1024;
-/** What small chunks are copied into. */
+/** What bytes are copied into. */
 const BLOCK_BYTES = 64 * 1024;
 
 type Block = { readonly from: number; readonly buffer: Buffer; used: number; readonly arrivals: Arrival[] };
@@ -15,9 +13,13 @@ export class RecentBytes {
   readonly #blocks: Block[] = [];
   #from: number;
   #end: number;
+  /** Blocks that have been given up, to be filled again. */
+  readonly #free: Buffer[];
   #allocatedBytes = 0;
 
-  constructor(from: number) {
+  /** `free` is shared by those that follow one another. */
+  constructor(from: number, free: Buffer[]) {
+    this.#free = free;
     this.#from = from;
     this.#end = from;
   }
@@ -41,18 +43,16 @@ export class RecentBytes {
     return this.#allocatedBytes;
   }
 
-  /** Appends bytes; large chunks are kept without a copy and must not change. */
-  push(chunk: Buffer, arrivedAtMs: number): void {
-    const arrival = { from: this.#end, atMs: arrivedAtMs };
-    if (chunk.length >= OWN_BLOCK_BYTES_MIN) {
-      this.#blocks.push({ from: this.#end, buffer: chunk, used: chunk.length, arrivals: [arrival] });
-      this.#allocatedBytes += chunk.length;
-    } else {
-      const block = this.#blockFor(chunk.length);
-      noteArrival(block.arrivals, arrival);
-      block.used += chunk.copy(block.buffer, block.used);
+  /** Appends a copy of the bytes. */
+  push(bytes: Buffer, arrivedAtMs: number): void {
+    for (let at = 0; at < bytes.length; ) {
+      const block = this.#blockToFill();
+      noteArrival(block.arrivals, { from: this.#end, atMs: arrivedAtMs });
+      const count = bytes.copy(block.buffer, block.used, at);
+      block.used += count;
+      this.#end += count;
+      at += count;
     }
-    this.#end += chunk.length;
   }
 
   /** Puts bytes before the first one. */
@@ -72,23 +72,25 @@ export class RecentBytes {
     return { bytes: block.buffer.subarray(place - block.from, until), arrivedAtMs: atMs };
   }
 
-  /** Gives up blocks that lie before a place altogether. */
+  /** Gives up blocks that lie before a place altogether: what was read from them must not be used any more. */
   dropBefore(place: number): void {
     let dropped = 0;
     for (const { from, used, buffer } of this.#blocks) {
       if (from + used > place) break;
       dropped += 1;
       this.#allocatedBytes -= buffer.length;
+      if (buffer.length === BLOCK_BYTES) this.#free.push(buffer);
     }
     if (dropped === 0) return;
     this.#blocks.splice(0, dropped);
     this.#from = this.#blocks[0]?.from ?? this.#end;
   }
 
-  #blockFor(bytes: number): Block {
+  #blockToFill(): Block {
     const last = this.#blocks.at(-1);
-    if (last !== undefined && last.buffer.length - last.used >= bytes) return last;
-    const block = { from: this.#end, buffer: Buffer.allocUnsafeSlow(BLOCK_BYTES), used: 0, arrivals: [] };
+    if (last !== undefined && last.used < last.buffer.length) return last;
+    const buffer = this.#free.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+    const block = { from: this.#end, buffer, used: 0, arrivals: [] };
     this.#blocks.push(block);
     this.#allocatedBytes += BLOCK_BYTES;
     return block;

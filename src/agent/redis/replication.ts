@@ -7,7 +7,7 @@ import { IncomingBytes, type Receiver } from './incoming-bytes.ts';
 import type { HistoryPlace } from './journal.ts';
 import { encodeCommands } from './raw-connection.ts';
 import { toServerError } from './server-error.ts';
-import { connectSocket } from './socket.ts';
+import { connectSocket, watchConnection } from './socket.ts';
 
 /*
  * > PING                             < +PONG | -NOAUTH ... | -LOADING ...
@@ -76,8 +76,9 @@ export function openReplication(options: ReplicationOptions): Promise<Replicatio
 
 async function openOnce(options: ReplicationOptions): Promise<ReplicationLink> {
   const { access, from, clock, signal } = options;
-  const socket = await connectSocket(access, signal);
-  const incoming = new IncomingBytes(socket, access);
+  const incoming = new IncomingBytes();
+  const socket = await connectSocket(access, signal, (piece) => incoming.push(piece));
+  watchConnection(socket, access, (error) => incoming.fail(error));
   watchSilence({ access, socket, incoming, clock });
   try {
     const start = await handshake({ access, from, socket, incoming, signal });

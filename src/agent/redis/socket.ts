@@ -5,19 +5,36 @@ import type { Access } from './access.ts';
 import { CONNECT_TIMEOUT_MS } from './client.ts';
 import { toServerError } from './server-error.ts';
 
+/** What is read from a socket at once. */
+const READ_BYTES = 64 * 1024;
+
 /**
  * Opens a bare TCP or TLS connection for the data path; who opens it closes it.
  *
+ * With `onRead` the socket emits no data: each piece is given to it, and holds only until it returns. It saves a
+ * buffer for every read, which together are the most that the garbage collector has to do.
+ *
  * @throws {side}-unreachable, {side}-tls-failed, or the signal's reason
  */
-export function connectSocket(access: Access, signal: AbortSignal): Promise<net.Socket> {
+export function connectSocket(
+  access: Access,
+  signal: AbortSignal,
+  onRead?: (piece: Buffer) => void,
+): Promise<net.Socket> {
   const { host, port } = access;
+  const reading = onRead === undefined ? {} : { onread: readingWith(onRead) };
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const socket =
       access.tls === undefined
-        ? net.connect({ host, port })
-        : tls.connect({ ...access.tls, host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}) });
+        ? net.connect({ host, port, ...reading })
+        : tls.connect({
+            ...access.tls,
+            ...reading,
+            host,
+            port,
+            ...(net.isIP(host) === 0 ? { servername: host } : {}),
+          });
     const onAbort = () => fail(signal.reason);
     const onError = (error: unknown) => fail(toServerError(access, 'connecting', error));
     const settle = () => {
@@ -48,6 +65,17 @@ export function connectSocket(access: Access, signal: AbortSignal): Promise<net.
 }
 
 const KEEP_ALIVE_DELAY_MS = 30_000;
+
+function readingWith(onRead: (piece: Buffer) => void): net.OnReadOpts {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  return {
+    buffer,
+    callback: (count) => {
+      onRead(buffer.subarray(0, count));
+      return true;
+    },
+  };
+}
 
 /**
  * Calls `onLost` when the other side closes or the connection breaks; possibly more than once.

@@ -164,7 +164,7 @@ export class StreamApplier {
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
-    const command = this.#lookUp(reader.text(0));
+    const command = this.#lookUp(reader.name);
     switch (command.role) {
       case 'multi':
         this.#isInTransaction = true;

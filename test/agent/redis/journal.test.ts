@@ -65,7 +65,7 @@ it('keeps a small stream in memory, with what was committed before', async () =>
   const journal = Journal.from(options(), { replid: FIRST, offset: 0 });
   for (let chunk = 0; chunk < 40; chunk++) {
     journal.append(Buffer.alloc(MIB, chunk));
-    await journal.read(signal);
+    await journal.take(MIB, signal);
     journal.commit((chunk + 1) * MIB);
   }
   expect(existsSync(directory)).toBe(false);
