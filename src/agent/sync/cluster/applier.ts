@@ -160,7 +160,7 @@ export class ClusterApplier {
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
-    const command = this.#known.lookUp(reader.text(0));
+    const command = this.#known.lookUp(reader.name);
     switch (command.role) {
       case 'multi':
         this.#lanes.isInTransaction = true;
