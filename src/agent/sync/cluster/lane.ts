@@ -8,9 +8,11 @@ import { BATCH_COMMAND_ARGUMENTS_MAX, BATCH_SCRIPT_SHA, HEAD_FACTOR } from './ba
 /** A batch of this size is closed as soon as it can be. */
 const BATCH_BYTES_WORTH = 64 * 1024;
 const BATCH_COMMANDS_WORTH = 1_000;
-/** Servers take 1,048,576 arguments in one command. */
+/** A batch with more is closed even within a transaction. */
 const BATCH_ARGUMENTS_MAX = 500_000;
 const HEAD_BYTES_MAX = 32;
+/** A larger buffer is not kept for the next batch. */
+const SPARE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** What a lane begins with. */
 export type LaneOptions = {
@@ -50,6 +52,8 @@ export class Lane {
   readonly #name: number;
   readonly #sent: SentBatch[] = [];
   #buffer: Buffer = Buffer.allocUnsafe(BATCH_BYTES_WORTH);
+  /** Takes turns with the buffer while a large batch is on its way: memory of this size is given back late. */
+  #spare: Buffer | undefined;
   #used = 0;
   #arguments = 0;
   #commands = 0;
@@ -213,9 +217,12 @@ export class Lane {
       return undefined;
     }
     // The socket reads it until it is taken.
-    this.#buffer = Buffer.allocUnsafe(BATCH_BYTES_WORTH);
+    const sent = this.#buffer;
+    this.#buffer = this.#spare ?? Buffer.allocUnsafe(BATCH_BYTES_WORTH);
+    this.#spare = undefined;
     this.#writing = taken.finally(() => {
       this.#writing = undefined;
+      if (sent.length <= SPARE_BYTES_MAX) this.#spare = sent;
     });
     return this.#writing;
   }

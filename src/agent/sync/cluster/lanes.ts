@@ -14,7 +14,7 @@ import type { Lane } from './lane.ts';
 /** A command from this size on is a batch of its own, and is not copied. */
 const LARGE_COMMAND_BYTES = 1024 * 1024;
 /** A transaction beyond this size is applied in parts: what is held back until its end has a bound. */
-const TRANSACTION_BYTES_MAX = 8 * 1024 * 1024;
+const TRANSACTION_BYTES_MAX = 4 * 1024 * 1024;
 
 /** What the lanes to all primaries work with; they are by the index of their node. */
 export type LanesOptions = {
