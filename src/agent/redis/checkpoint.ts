@@ -6,6 +6,21 @@ import type { Client } from './client.ts';
 import { EXPIRY_PAD_MS } from './expiry-pad.ts';
 import { RESERVED_KEY } from './reserved-key.ts';
 
+const clusterClaimSchema = z.strictObject({
+  generation: z.int(),
+  parts: z.array(
+    z.strictObject({ checkpointSlot: z.int(), slots: z.string(), offset: z.number(), db: z.int() }),
+  ),
+});
+
+/**
+ * How far the slots of a target in cluster mode were when a session began, which is the generation.
+ *
+ * Each part is slots of one primary that stood at one offset, in the form of `formatSlots`. The primary keeps its own
+ * checkpoint in the `checkpointSlot`, see checkpointKey; one of the same generation that is farther counts instead.
+ */
+export type ClusterClaim = z.infer<typeof clusterClaimSchema>;
+
 const claimSchema = z.strictObject({
   format: z.literal(2),
   /** What every expiry time on the target is ahead of the source's, until it is settled. */
@@ -17,6 +32,7 @@ const claimSchema = z.strictObject({
   checkpoint: checkpointSchema.optional(),
   /** What the data lacks that the source had up to the checkpoint. */
   skipped: z.array(skippedCountSchema).optional(),
+  cluster: clusterClaimSchema.optional(),
 });
 
 /**
@@ -37,6 +53,8 @@ export type Claim = {
   readonly state: 'copying' | 'reconciling' | 'live' | 'settling';
   readonly checkpoint?: Checkpoint | undefined;
   readonly skipped?: readonly SkippedCount[] | undefined;
+  /** On a target in cluster mode, where `checkpoint` is what every primary has committed at least. */
+  readonly cluster?: ClusterClaim | undefined;
 };
 
 /**

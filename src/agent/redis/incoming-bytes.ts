@@ -29,7 +29,10 @@ export class IncomingBytes {
   push(piece: Buffer): void {
     this.#arrivals += 1;
     this.watcher?.(piece);
-    if (this.#receiver !== undefined) return this.#receiver.take(piece);
+    if (this.#receiver !== undefined) {
+      this.#receiver.take(piece);
+      return;
+    }
     this.#pending = Buffer.concat([this.#pending, piece]);
     this.#wake?.();
   }

@@ -1,5 +1,30 @@
+import { slotTag } from './cluster/slots.ts';
+
 /**
  * The one key of ours in the target's key space, in database 0: it claims the target for a migration and holds the
  * checkpoint of its sync. Verification and preflight leave it out; the end of a migration removes it.
+ *
+ * A target in cluster mode has keys of ours on every primary beside it: {@link isReservedKey} knows them all.
  */
 export const RESERVED_KEY = Buffer.from('__valkey-migrate__');
+
+/** What keys of ours begin with that must lie in a certain slot. */
+const IN_SLOT = Buffer.from('__valkey-migrate__{');
+
+/** The key in a slot under which the primary of that slot keeps its own checkpoint. */
+export function checkpointKey(slot: number): Buffer {
+  return Buffer.from(`__valkey-migrate__{${slotTag(slot)}}`);
+}
+
+/** The key in a slot under which a foreign value lies for as long as one command needs it there. */
+export function temporaryKey(slot: number, number: number): Buffer {
+  return Buffer.from(`__valkey-migrate__{${slotTag(slot)}}:${number}`);
+}
+
+/** Whether a key of database 0 is one of ours, which is not the source's to write. */
+export function isReservedKey(bytes: Buffer, start = 0, end = bytes.length): boolean {
+  const length = end - start;
+  if (length < RESERVED_KEY.length || bytes[start] !== IN_SLOT[0]) return false;
+  if (length === RESERVED_KEY.length) return bytes.compare(RESERVED_KEY, 0, length, start, end) === 0;
+  return bytes.compare(IN_SLOT, 0, IN_SLOT.length, start, start + IN_SLOT.length) === 0;
+}

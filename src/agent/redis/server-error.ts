@@ -22,7 +22,10 @@ const REASONS: readonly { pattern: RegExp; reason: Reason }[] = [
   { pattern: /^-?ERR operation not permitted/, reason: 'auth-failed' },
   { pattern: /^-?NOPERM\b/, reason: 'permission-denied' },
   { pattern: /^-?ERR unknown command/i, reason: 'permission-denied' },
-  { pattern: /^-?(LOADING|BUSY|MASTERDOWN|NOMASTERLINK|TRYAGAIN|CLUSTERDOWN)\b/, reason: 'not-ready' },
+  {
+    pattern: /^-?(LOADING|BUSY|MASTERDOWN|NOMASTERLINK|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|UNBLOCKED)\b/,
+    reason: 'not-ready',
+  },
   { pattern: /^-?DENIED\b/, reason: 'unreachable' },
   { pattern: /^-?ERR max number of clients/, reason: 'not-ready' },
   {

@@ -4,7 +4,7 @@ import { FOOTER_BYTES, FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.t
 import { VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
 import { plainStringStart } from '../redis/rdb/string.ts';
-import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { isReservedKey } from '../redis/reserved-key.ts';
 import { type TargetForm, toTargetValue, type Value } from './payload.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
@@ -40,6 +40,9 @@ const TOGETHER_KEYS = 50;
 const TOGETHER_PAIR_BYTES_MAX = 1024;
 const TOGETHER_BYTES = TOGETHER_KEYS * (TOGETHER_PAIR_BYTES_MAX + FRAME_BYTES_MAX);
 
+/** What decides how keys are written; on a target in cluster mode no command has keys of several slots. */
+export type CopyForm = TargetForm & { readonly isCluster?: boolean };
+
 /**
  * Writes the keys of a full copy to the target, each in the cheapest form that is exact: small strings by MSET, other
  * plain ones by SET, all others by RESTORE with the very bytes of the RDB and a footer of our own.
@@ -50,7 +53,7 @@ const TOGETHER_BYTES = TOGETHER_KEYS * (TOGETHER_PAIR_BYTES_MAX + FRAME_BYTES_MA
  */
 export class CopyEncoder {
   readonly #writer: TargetWriter;
-  readonly #form: TargetForm;
+  readonly #form: CopyForm;
   readonly #setName: number;
   readonly #restoreName: number;
   /** The place reached in the buffer that is being filled. */
@@ -69,7 +72,7 @@ export class CopyEncoder {
     version: FOOTER_VERSION,
   };
 
-  constructor(writer: TargetWriter, form: TargetForm) {
+  constructor(writer: TargetWriter, form: CopyForm) {
     this.#writer = writer;
     this.#form = form;
     this.#setName = writer.names.id('SET');
@@ -125,7 +128,8 @@ export class CopyEncoder {
   #set(reader: RdbReader, start: number, expireAtMs: number): Promise<void> | undefined {
     const { key, window: bytes, valueEnd: end } = reader;
     const size = end - start;
-    if (expireAtMs === -1 && key.end - key.start + size <= TOGETHER_PAIR_BYTES_MAX) {
+    const isSmall = expireAtMs === -1 && key.end - key.start + size <= TOGETHER_PAIR_BYTES_MAX;
+    if (isSmall && !this.#form.isCluster) {
       this.#setTogether(reader, start);
       return undefined;
     }
@@ -247,9 +251,9 @@ export function integerText(value: number): string {
   return value >= 2 ** 63 ? INTEGER_MAX : String(BigInt(value));
 }
 
-/** Whether the key is that of the claim, which is not the source's to write. */
+/** Whether the key is one of ours, which is not the source's to write. */
 export function isReserved({ bytes, start, end }: Key): boolean {
-  return end - start === RESERVED_KEY.length && bytes.subarray(start, end).equals(RESERVED_KEY);
+  return isReservedKey(bytes, start, end);
 }
 
 /** The error for a value that no single command can carry. */

@@ -1,6 +1,6 @@
 import { HASH_FIELD_TTL, type HashFieldTtl } from '../../contract/skipped.ts';
 import type { Journal } from '../redis/journal.ts';
-import { encodeCommands } from '../redis/raw-connection.ts';
+import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { TYPE_MODULE } from '../redis/rdb/layouts.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
 import { RdbReader } from '../redis/rdb/reader.ts';
@@ -15,11 +15,27 @@ import type { TargetWriter } from './target-writer.ts';
 /** While the source is slower than the target, less than this is kept back to be written with what comes next. */
 const WORTH_FLUSHING_BYTES = 64 * 1024;
 
+/** Who writes what: one for a target, and one for each primary of a target in cluster mode. */
+export type CopyWriters = {
+  readonly all: readonly TargetWriter[];
+  readonly isCluster: boolean;
+  /** Which of them writes a key, by its place among all. */
+  indexOf(key: RdbReader['key']): number;
+  /** What goes to each of them before the keys of a database. Throws for one that the target does not have. */
+  enterDatabase(db: number): Command | undefined;
+};
+
+/** The writers of a target that is no cluster. */
+export function singleWriter(writer: TargetWriter): CopyWriters {
+  const enterDatabase = (db: number): Command => ['SELECT', db];
+  return { all: [writer], isCluster: false, indexOf: () => 0, enterDatabase };
+}
+
 /** What a full copy works with; the RDB, framed so, is what comes next. */
 export type Copy = {
   readonly link: { readonly incoming: Pick<Journal, 'read' | 'take' | 'unread' | 'waitingBytes'> };
   readonly framing: RdbFraming;
-  readonly writer: TargetWriter;
+  readonly writers: CopyWriters;
   readonly hasHashFieldTtls: boolean;
   /** Collections that are larger, serialised, are not restored at once. */
   readonly restoreBytesMax: number;
@@ -42,15 +58,25 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, writer, meter, signal, onKey } = copy;
+  const { link, writers, meter, signal, onKey } = copy;
   const reader = new RdbReader();
-  const encoder = new CopyEncoder(writer, copy);
+  const lanes = writers.all.map((writer) => ({
+    writer,
+    encoder: new CopyEncoder(writer, { ...copy, isCluster: writers.isCluster }),
+  }));
+  const laneOf = (key: RdbReader['key']): CopyLane => {
+    const lane = lanes[writers.indexOf(key)];
+    if (lane === undefined) throw new Error('a key that nobody writes');
+    return lane;
+  };
   let streamDb = 0;
   let announcedKeys = 0;
   const waitForTarget = (wait: Promise<void>) => meter.waitForTarget(wait);
   const more = async () => {
     meter.copiedBytes = reader.consumed;
-    if (link.incoming.waitingBytes === 0 && writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
+    if (link.incoming.waitingBytes === 0) {
+      for (const { writer } of lanes) if (writer.unflushedBytes >= WORTH_FLUSHING_BYTES) writer.flush();
+    }
     reader.push(await meter.waitForSource(link.incoming.read(signal)));
   };
   for (;;) {
@@ -59,49 +85,64 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
       case 'need-more':
         await more();
         continue;
-      case 'large':
+      case 'large': {
         if (isLeftOut(reader, copy)) {
           await passOver({ reader, more });
           break;
         }
         meter.copiedKeys += 1;
         onKey?.(reader.db, reader.key);
-        await writeLargeValue({ ...copy, reader, more, waitForTarget });
+        const { writer } = laneOf(reader.key);
+        await writeLargeValue({ ...copy, writer, reader, more, waitForTarget });
+        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
         break;
+      }
       case 'key': {
         if (isLeftOut(reader, copy)) break;
         meter.copiedKeys += 1;
         onKey?.(reader.db, reader.key);
+        const { writer, encoder } = laneOf(reader.key);
         const large = encoder.write(reader);
         if (large !== undefined) await meter.waitForTarget(large);
+        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
         break;
       }
       case 'database':
-        encoder.flush();
-        writer.write(['SELECT', reader.db]);
+        enterDatabase(lanes, writers.enterDatabase(reader.db));
         break;
       case 'sizes':
         announcedKeys += reader.databaseKeys;
         meter.expectKeys(announcedKeys);
         break;
       case 'function':
-        await loadFunction(writer, reader.text);
+        for (const { writer } of lanes) await loadFunction(writer, reader.text);
         break;
       case 'aux':
         if (reader.auxName === 'repl-stream-db') streamDb = databaseNumber(reader.text);
         // Scripts of Redis up to 6.2, which clients call by their hash.
-        if (reader.auxName === 'lua') writer.write(['SCRIPT', 'LOAD', reader.text]);
+        if (reader.auxName === 'lua') {
+          for (const { writer } of lanes) writer.write(['SCRIPT', 'LOAD', reader.text]);
+        }
         break;
       case 'module-data':
         copy.skips.add({ what: 'module-data', reason: `module ${reader.moduleName}` });
         break;
       case 'end':
-        encoder.flush();
+        for (const { encoder } of lanes) encoder.flush();
         meter.copiedBytes = reader.consumed;
         await finish(copy, reader);
         return { streamDb };
     }
-    if (!writer.hasRoom) await meter.waitForTarget(writer.room());
+  }
+}
+
+type CopyLane = { readonly writer: TargetWriter; readonly encoder: CopyEncoder };
+
+/** Keys of one database are not written together with those of another. */
+function enterDatabase(lanes: readonly CopyLane[], command: Command | undefined): void {
+  for (const { writer, encoder } of lanes) {
+    encoder.flush();
+    if (command !== undefined) writer.write(command);
   }
 }
 

@@ -27,6 +27,8 @@ type Key = RdbReader['key'];
 export type Removal = {
   readonly access: Access;
   readonly writer: TargetWriter;
+  /** Whether no command may name keys of several slots. */
+  readonly isCluster?: boolean;
   readonly signal: AbortSignal;
 };
 
@@ -68,7 +70,7 @@ export class ExtraKeys implements Disposable {
       await using connection = await openRawConnection(access, { db, signal });
       await this.#scan(connection, db);
     }
-    const remover = new Remover(removal.writer);
+    const remover = new Remover(removal.writer, removal.isCluster ? 1 : REMOVED_AT_ONCE);
     for (let partition = 0; partition < PARTITIONS; partition++) {
       signal.throwIfAborted();
       const known = new HashSet(this.#brought.count(partition) + this.#found.count(partition));
@@ -130,13 +132,15 @@ export class ExtraKeys implements Disposable {
 class Remover {
   removed = 0;
   readonly #writer: TargetWriter;
+  readonly #keysAtOnceMax: number;
   readonly #unlink: number;
   #keys: Buffer[] = [];
   #bytes = 0;
   #db = -1;
 
-  constructor(writer: TargetWriter) {
+  constructor(writer: TargetWriter, keysAtOnceMax: number) {
     this.#writer = writer;
+    this.#keysAtOnceMax = keysAtOnceMax;
     this.#unlink = writer.names.id('UNLINK');
   }
 
@@ -149,7 +153,7 @@ class Remover {
     this.#keys.push(key);
     this.#bytes += key.length;
     this.removed += 1;
-    if (this.#keys.length >= REMOVED_AT_ONCE || this.#bytes >= REMOVED_BYTES_AT_ONCE) await this.finish();
+    if (this.#keys.length >= this.#keysAtOnceMax || this.#bytes >= REMOVED_BYTES_AT_ONCE) await this.finish();
   }
 
   async finish(): Promise<void> {

@@ -52,6 +52,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
       source,
       target,
       tuning,
+      targetNodes: [],
       flushTarget: request.flushTarget,
       hashFieldTtl: request.hashFieldTtl ?? 'refuse',
       keyDisplay: request.keyDisplay ?? 'hashed',

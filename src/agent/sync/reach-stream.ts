@@ -12,7 +12,7 @@ import {
   refuseShrunkSource,
   type StartPlan,
 } from './claim.ts';
-import { copyDataSet } from './copy.ts';
+import { copyDataSet, singleWriter } from './copy.ts';
 import { ExtraKeys } from './extra-keys.ts';
 import type { TargetFacts } from './servers.ts';
 import type { SyncWorld } from './session.ts';
@@ -101,7 +101,7 @@ async function carry(reaching: FullReaching, extraKeys: ExtraKeys | undefined): 
   const { streamDb } = await copyDataSet({
     link: begun.stream,
     framing,
-    writer,
+    writers: singleWriter(writer),
     hasHashFieldTtls: facts.hasHashFieldTtls,
     restoreBytesMax: facts.restoreBytesMax,
     hashFieldTtl: world.hashFieldTtl,

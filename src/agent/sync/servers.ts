@@ -9,6 +9,7 @@ import { holdsHashFieldTtls, readTargetCommands, type TargetCommands } from './t
 /** What a sync must know of its target. */
 export type TargetFacts = {
   readonly runId: string | undefined;
+  readonly isCluster: boolean;
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
   /** The largest serialised collection that it may be told to restore in one go. */
@@ -24,25 +25,45 @@ const RESTORE_BYTES_MAX = 256 * 1024 * 1024;
 const RESTORE_MEMORY_SHARE = 1 / 32;
 
 /**
+ * Connects to the target, or where it is silent to another node of the cluster that it was.
+ *
+ * @throws the codes of {@link openClient} for the target itself
+ */
+export async function openTarget({
+  target,
+  targetNodes,
+}: {
+  readonly target: Access;
+  readonly targetNodes: readonly Access[];
+}): Promise<Client> {
+  try {
+    return await openClient(target);
+  } catch (error) {
+    for (const node of targetNodes) {
+      const client = await openClient(node).catch(() => undefined);
+      if (client !== undefined) return client;
+    }
+    throw error;
+  }
+}
+
+/**
  * Looks at the target and makes sure that it can take a sync.
  *
- * @throws target-read-only, replication-group-unsuitable, and the codes of {@link Client.call}
+ * @throws target-read-only, and the codes of {@link Client.call}
  */
 export async function inspectTarget(target: Client): Promise<TargetFacts> {
   const { fields, kind } = await readServerInfo(target);
   const { address } = target.access;
-  if (fields.get('role') === 'slave') {
+  const isCluster = fields.get('cluster_enabled') === '1';
+  // Any node of a cluster tells who its primaries are.
+  if (!isCluster && fields.get('role') === 'slave') {
     throw new MigrationError('target-read-only', `The target ${address} is a replica and takes no writes.`);
-  }
-  if (fields.get('cluster_enabled') === '1') {
-    throw new MigrationError(
-      'replication-group-unsuitable',
-      `The target ${address} is in cluster mode, which the replica route does not serve.`,
-    );
   }
   const commands = await readTargetCommands(target);
   return {
     runId: fields.get('run_id'),
+    isCluster,
     commands,
     hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
     restoreBytesMax: restoreBytesMax(Number(fields.get('maxmemory') ?? 0)),

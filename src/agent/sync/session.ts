@@ -9,11 +9,12 @@ import { countKeys, type ServerInfo } from '../redis/server-info.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
 import type { Tuning } from '../tune/source-tuning.ts';
 import { type Holder, markForReconcile, planStart, readTargetContent, type StartPlan } from './claim.ts';
+import { runClusterSession } from './cluster/session.ts';
 import type { CopyBudget } from './copy-budget.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import { reachStream } from './reach-stream.ts';
-import { inspectSource, inspectTarget, type TargetFacts } from './servers.ts';
+import { inspectSource, inspectTarget, openTarget, type TargetFacts } from './servers.ts';
 import { Skips } from './skips.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
 import { StreamApplier } from './stream-applier.ts';
@@ -24,6 +25,8 @@ export type SyncWorld = {
   readonly source: Access;
   readonly target: Access;
   readonly tuning: Tuning;
+  /** Nodes that a target in cluster mode had when it was last seen: asked when the target's own address is silent. */
+  readonly targetNodes: Access[];
   readonly flushTarget: boolean;
   readonly hashFieldTtl: HashFieldTtl;
   /** How the names of what is left out are shown. */
@@ -53,8 +56,9 @@ const MARK_ATTEMPTS = 3;
 export async function runSession(world: SyncWorld): Promise<void> {
   const { meter, feed } = world;
   meter.stage = 'connecting';
-  await using target = await openClient(world.target);
+  await using target = await openTarget(world);
   const facts = await inspectTarget(target);
+  if (facts.isCluster) return runClusterSession(world, { client: target, facts });
   const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
   const plan = await prepareTarget(target, world);
   if (plan.kind !== 'resume') await world.tuning.beforeCopy();
@@ -120,7 +124,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
 }
 
 /** Looks at the source before anything is changed; undefined when it does not say what it is. */
-async function lookAtSource(world: SyncWorld, facts: TargetFacts): Promise<ServerInfo | undefined> {
+export async function lookAtSource(world: SyncWorld, facts: TargetFacts): Promise<ServerInfo | undefined> {
   const { source, target, hashFieldTtl, context } = world;
   const form = { ...facts, hashFieldTtl, address: target.address };
   const { info, moduleCommands } = await retry(() => inspectSource(source, form), {

@@ -8,6 +8,7 @@ import {
   type Skipped,
   type SkippedCount,
 } from '../../contract/skipped.ts';
+import type { CommandReader } from '../redis/command-reader.ts';
 import { displayName } from '../redis/key-display.ts';
 import { SkipList, sampleName } from './skip-list.ts';
 
@@ -16,6 +17,14 @@ export type Skip = {
   readonly what: SkippedCount['what'];
   readonly reason: string;
   readonly key?: { readonly db: number; readonly name: Buffer } | undefined;
+};
+
+/** A command of the stream that is left out, by its name in capitals. */
+export type SkippedCommand = {
+  readonly command: CommandReader;
+  readonly name: string;
+  readonly keyIndex: number;
+  readonly db: number;
 };
 
 /** The file of the names on the host, in the folder of the migration. */
@@ -73,6 +82,18 @@ export class Skips {
     row.count += 1;
     this.#hasModuleKeys ||= mayHideKeys(row);
     if (skip.key !== undefined) this.#addName(row, skip.what, skip.key);
+  }
+
+  /** Counts a command that only a module knows; its key is the argument at `keyIndex`, 0 for none. */
+  addCommand({ command, name, keyIndex, db }: SkippedCommand): void {
+    // Of a large command no more than the first argument is kept apart.
+    const isKeyKnown =
+      keyIndex > 0 && keyIndex < command.argumentCount && (keyIndex === 1 || !command.isHeld);
+    this.add({
+      what: 'commands',
+      reason: `module command ${name.slice(0, 40)}`,
+      key: isKeyKnown ? { db, name: command.argument(keyIndex) } : undefined,
+    });
   }
 
   /** The counts for the claim: no property where there is nothing. */

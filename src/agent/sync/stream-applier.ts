@@ -220,7 +220,11 @@ export class StreamApplier {
     const reader = this.#reader;
     // The claim of this migration on its own target is nobody else's to write.
     if (this.#db === 0 && reader.argumentCount > 1 && reader.isArgument(1, RESERVED_KEY)) return undefined;
-    if (command.moduleKeyIndex !== undefined) return this.#leaveOut(command.name, command.moduleKeyIndex);
+    if (command.moduleKeyIndex !== undefined) {
+      const { name, moduleKeyIndex: keyIndex } = command;
+      this.#options.skips.addCommand({ command: reader, name, keyIndex, db: this.#db });
+      return undefined;
+    }
     const translated = command.translate?.(reader, this.#translation);
     if (translated === LEFT_OUT) return undefined;
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
@@ -229,18 +233,6 @@ export class StreamApplier {
       : undefined;
     if (care !== undefined) return this.#writeWithCare({ command, care, translated });
     return this.#write(command, translated);
-  }
-
-  /** A command of a module: what it changes is not on the target. */
-  #leaveOut(name: string, keyIndex: number): undefined {
-    const reader = this.#reader;
-    // Of a large command no more than the first argument is kept apart.
-    const isKeyKnown = keyIndex > 0 && keyIndex < reader.argumentCount && (keyIndex === 1 || !reader.isHeld);
-    this.#options.skips.add({
-      what: 'commands',
-      reason: `module command ${name.slice(0, 40)}`,
-      key: isKeyKnown ? { db: this.#db, name: reader.argument(keyIndex) } : undefined,
-    });
   }
 
   async #writeWithCare({

@@ -9,7 +9,7 @@ import { ReplyScanner, type ScannedError } from '../redis/reply-scanner.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { connectSocket, watchConnection } from '../redis/socket.ts';
 import { CommandNames } from './command-names.ts';
-import { isExpected, refusalError } from './refusal.ts';
+import { isExpected, type Refusal, refusalError } from './refusal.ts';
 
 /** What is written at once. */
 const SLOT_BYTES = 256 * 1024;
@@ -37,6 +37,10 @@ export type TargetWriterOptions = {
   readonly clock?: Clock;
   /** The commands per second that may be written; several writers may share it. */
   readonly limit?: RateLimit | undefined;
+  /** How many writers share the memory that one has by itself; 1 by default. */
+  readonly sharedBy?: number;
+  /** Says what a refusal means that is not to be taken as it is; undefined for all others. */
+  readonly explain?: (refusal: Refusal) => WriteFailure | undefined;
   /** Called once, when the target is lost or has refused something; nothing is written afterwards. */
   readonly onFailure: (failure: WriteFailure) => void;
   /** Called whenever answers have come. */
@@ -58,10 +62,13 @@ export class TargetWriter implements AsyncDisposable {
   readonly #scanner: ReplyScanner;
   readonly #limit: RateLimit | undefined;
   readonly #signal: AbortSignal;
+  readonly #unansweredBytesMax: number;
+  readonly #unansweredCommandsMax: number;
+  readonly #explain: (refusal: Refusal) => WriteFailure | undefined;
   readonly #onFailure: (failure: WriteFailure) => void;
   readonly #onAnswers: () => void;
   /** The name of each unanswered command, by its number modulo the length. */
-  readonly #unansweredNames = new Uint16Array(UNANSWERED_COMMANDS_MAX * 2);
+  readonly #unansweredNames: Uint16Array;
   /** How many commands and bytes had been written at each flush that is not answered yet. */
   readonly #flushes: { commands: number; bytes: number }[] = [];
   readonly #freeSlots: Buffer[] = [];
@@ -99,6 +106,11 @@ export class TargetWriter implements AsyncDisposable {
     this.#answeredAtMs = this.#clock.nowMs();
     this.#limit = options.limit;
     this.#signal = options.signal;
+    const sharedBy = options.sharedBy ?? 1;
+    this.#unansweredBytesMax = Math.max(SLOT_BYTES, UNANSWERED_BYTES_MAX / sharedBy);
+    this.#unansweredCommandsMax = Math.floor(UNANSWERED_COMMANDS_MAX / sharedBy);
+    this.#unansweredNames = new Uint16Array(this.#unansweredCommandsMax * 2);
+    this.#explain = options.explain ?? (() => undefined);
     this.#onFailure = options.onFailure;
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
@@ -128,8 +140,8 @@ export class TargetWriter implements AsyncDisposable {
 
   get #hasCapacity(): boolean {
     return (
-      this.#bytes + this.#used - this.#answeredBytes < UNANSWERED_BYTES_MAX &&
-      this.#commands - this.#scanner.count < UNANSWERED_COMMANDS_MAX
+      this.#bytes + this.#used - this.#answeredBytes < this.#unansweredBytesMax &&
+      this.#commands - this.#scanner.count < this.#unansweredCommandsMax
     );
   }
 
@@ -305,7 +317,9 @@ export class TargetWriter implements AsyncDisposable {
     const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
     if (isExpected({ command, text })) return;
     const isApplied = element !== undefined;
-    this.#fail({ error: refusalError(this.#access, { command, text, isApplied }), isDivergence: isApplied });
+    const refusal = { command, text, isApplied };
+    const error = () => refusalError(this.#access, refusal);
+    this.#fail(this.#explain(refusal) ?? { error: error(), isDivergence: isApplied });
   }
 
   #lose(error: MigrationError): void {
@@ -334,6 +348,7 @@ export class TargetWriter implements AsyncDisposable {
   }
 }
 
-function piecesOf(part: Part): Iterable<Buffer> {
+/** The bytes of a part, in pieces that hold until the next is asked for. */
+export function piecesOf(part: Part): Iterable<Buffer> {
   return Buffer.isBuffer(part) ? [part] : part.held.pieces(part.start, part.end);
 }

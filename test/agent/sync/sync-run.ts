@@ -13,10 +13,15 @@ import type { RunningServer } from '../../servers/start.ts';
 /** What a sync and its observer need of a server. */
 export type ServerPlace = Pick<RunningServer, 'host' | 'port' | 'client'>;
 
+/** A server or a cluster that a sync in a test writes to. */
+export type TargetPlace = Pick<ServerPlace, 'host' | 'port'> & {
+  client(): { get(key: string): Promise<string | null>; disconnect(): void };
+};
+
 /** How to start a sync in a test. */
 export type SyncRunOptions = {
   readonly source: ServerPlace;
-  readonly target: ServerPlace;
+  readonly target: TargetPlace;
   readonly flushTarget?: boolean;
   readonly hashFieldTtl?: HashFieldTtl;
   readonly spoolBytesMax?: number;
@@ -74,7 +79,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     log: (line) => log.push(line),
   };
   const { tls } = options;
-  const endpoint = (server: ServerPlace, tlsPort: number | undefined) =>
+  const endpoint = (server: TargetPlace, tlsPort: number | undefined) =>
     tls === undefined || tlsPort === undefined
       ? { host: server.host, port: server.port, tls: false }
       : { host: server.host, port: tlsPort, tls: true, caFile: tls.caFile };

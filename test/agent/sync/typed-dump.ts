@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { unpadExpiry } from '../../../src/agent/redis/expiry-pad.ts';
+import { isReservedKey } from '../../../src/agent/redis/reserved-key.ts';
 
 /**
  * A key: its value in a canonical form that does not depend on its encoding, and when it expires (-1: never), without
@@ -23,8 +24,6 @@ export type DumpOptions = {
 
 /** Between PTTL and TIME of a server before 7.0, and the settling of what such a source sends as a duration. */
 const IMPRECISION_MS = 2_000;
-
-const RESERVED = Buffer.from('__valkey-migrate__').toString('base64');
 
 /**
  * Reads a whole server with plain read commands, key by key: slow, and independent of how the sync moves data.
@@ -80,7 +79,7 @@ async function readDatabase(reading: Reading): Promise<void> {
         const type = await connection.type(key);
         if (type === 'none') return;
         const name = key.toString('base64');
-        if (db === 0 && name === RESERVED) return;
+        if (db === 0 && isReservedKey(key)) return;
         const value = await readValue(reading, key, type);
         const expiresAtMs = await readExpiry(reading, key);
         dump.set(`${db}/${type}/${name}`, { value, expiresAtMs });

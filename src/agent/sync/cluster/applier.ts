@@ -1,0 +1,377 @@
+import path from 'node:path';
+import type { Checkpoint } from '../../../contract/reports.ts';
+import type { HashFieldTtl } from '../../../contract/skipped.ts';
+import type { Clock } from '../../../core/clock.ts';
+import { isMigrationError, MigrationError } from '../../../core/errors.ts';
+import { encodeClaim } from '../../redis/checkpoint.ts';
+import type { Client } from '../../redis/client.ts';
+import { keySlot } from '../../redis/cluster/slots.ts';
+import type { Topology } from '../../redis/cluster/topology.ts';
+import { CommandReader } from '../../redis/command-reader.ts';
+import { HeldBytes, type Part } from '../../redis/held-bytes.ts';
+import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
+import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
+import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../absent-keys.ts';
+import { CANARY_CHANNEL } from '../canaries.ts';
+import type { Holder } from '../claim.ts';
+import type { Meter } from '../meter.ts';
+import type { ModuleCommands } from '../module-commands.ts';
+import type { Skips } from '../skips.ts';
+import type { StreamLink } from '../stream-applier.ts';
+import type { TargetCommands } from '../target-commands.ts';
+import type { WriteFailure } from '../target-writer.ts';
+import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
+import { decodeArguments, readArguments } from './arguments.ts';
+import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
+import { CLAIM_SLOT } from './cluster-target.ts';
+import { type Arguments, type CommandKeys, findKeys } from './command-keys.ts';
+import { type Join, planAcrossSlots, refuseForeignOptions, refuseOnCluster } from './cross-slot.ts';
+import type { Generation } from './generation.ts';
+import { type KnownCommand, KnownCommands, whyRefused } from './known-commands.ts';
+import type { Lane } from './lane.ts';
+import { Lanes } from './lanes.ts';
+
+/** What a stream is applied to a cluster with; the lanes are by the index of their node. */
+export type ClusterStreamOptions = {
+  readonly link: StreamLink;
+  readonly topology: Topology;
+  readonly lanes: readonly Lane[];
+  readonly generation: Generation;
+  readonly holder: Holder;
+  readonly commands: TargetCommands;
+  readonly keys: CommandKeys;
+  readonly hasHashFieldTtls: boolean;
+  readonly hashFieldTtl: HashFieldTtl;
+  readonly moduleCommands: ModuleCommands;
+  /** What is left out. The claim has its counts about as of the checkpoint, which each primary has for itself. */
+  readonly skips: Skips;
+  /** Where bytes may be held on disk. */
+  readonly directory: string;
+  /** The client of the primary that owns a slot. */
+  clientOf(slot: number): Client;
+  /** Carries out what is about functions and scripts on every primary. */
+  runEverywhere(args: Arguments): Promise<void>;
+  /** Told of a divergence that was found here: it is noted in the claim when the session ends. */
+  onFailure(failure: WriteFailure): void;
+  readonly meter: Meter;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+};
+
+/** How often what is complete is committed while the source is silent, and the claim says how far all primaries are. */
+const TICK_MS = 100;
+
+/**
+ * Applies the command stream of the source to the primaries of a cluster, each command once on each slot.
+ *
+ * A lane for each primary takes the commands of its slots in the order of the stream, in batches that commit the
+ * checkpoint of that primary with them. Primaries are not in step with one another: each is right at its own checkpoint.
+ * A command that joins several slots, see cross-slot.ts, brings their primaries to the same place first.
+ */
+export class ClusterApplier {
+  readonly #options: ClusterStreamOptions;
+  readonly #reader: CommandReader;
+  readonly #known: KnownCommands;
+  readonly #translation: TranslationContext;
+  readonly #lanes: Lanes;
+  readonly #claimLane: Lane;
+  /** What the claim says. */
+  #claimed: number;
+  /** The offset up to which the source wants to know that we have come. */
+  #askedOffset: number | undefined;
+
+  constructor(options: ClusterStreamOptions) {
+    this.#options = options;
+    this.#reader = new CommandReader({
+      hold: () => new HeldBytes(path.join(options.directory, 'held')),
+      isTranslated: (spelling) => {
+        const name = spelling.toUpperCase();
+        return findTranslation(name) !== undefined || isCaredFor(name);
+      },
+    });
+    this.#known = new KnownCommands(options);
+    this.#translation = {
+      ...options,
+      nowMs: () => options.link.incoming.readArrivedAtMs,
+      skip: (what, reason, name) => options.skips.add({ what, reason, key: { db: 0, name } }),
+    };
+    this.#lanes = new Lanes({
+      ...options,
+      prepare: (join) => this.#prepare(join),
+      onDivergence: (error) => options.onFailure({ error, isDivergence: true }),
+    });
+    this.#claimLane = this.#lanes.of(CLAIM_SLOT);
+    this.#claimed = options.generation.start.offset;
+  }
+
+  /** What every primary has committed. */
+  get committed(): Checkpoint {
+    // The source may have gone on under another id, under which all offsets that were received exist.
+    const replid = this.#options.link.incoming.replid ?? this.#options.generation.start.replid;
+    return { replid, offset: this.#lanes.committedOffset, db: this.#lanes.given.db };
+  }
+
+  /**
+   * Applies until the signal is aborted.
+   *
+   * @throws the signal's reason; what the link or a primary failed with; source-protocol-error,
+   *   source-data-unsupported, target-refused-command, target-databases-too-few for what cannot be applied
+   */
+  async run(): Promise<never> {
+    using _ = this.#reader;
+    const { link, meter, signal, generation } = this.#options;
+    const lanes = this.#lanes;
+    this.#tick().catch(() => {
+      // The signal has ended it, and ends the loop below as well.
+    });
+    for (;;) {
+      this.#reader.push(await meter.waitForSource(link.incoming.read(signal)));
+      while (this.#reader.next()) {
+        lanes.offset = generation.start.offset + this.#reader.consumed;
+        const giving = this.#apply();
+        if (giving !== undefined) await this.#finishGiving(giving);
+        lanes.given.offset = lanes.offset;
+        const closing = lanes.closeFull();
+        if (closing !== undefined) await meter.waitForTarget(closing);
+        if (closing !== undefined || giving !== undefined) signal.throwIfAborted();
+      }
+      meter.sourceOffset = Math.max(meter.sourceOffset, lanes.given.offset + link.incoming.waitingBytes);
+      if (link.incoming.waitingBytes === 0) lanes.closeIdle();
+    }
+  }
+
+  /** Takes note that a primary has answered. */
+  onAnswers(lane: Lane): void {
+    const { link, meter } = this.#options;
+    meter.appliedCommands += lane.takeAnswers();
+    link.incoming.commit(this.#lanes.checkpointOffset);
+    const { committed } = this;
+    meter.checkpoint = committed;
+    meter.oldestPendingAtMs = this.#lanes.oldestAtMs;
+    if (this.#askedOffset !== undefined && committed.offset >= this.#askedOffset) {
+      this.#askedOffset = undefined;
+      link.acknowledge(committed.offset);
+    }
+    if (lane.openBytes > 0) this.#lanes.closeIfIdle(lane);
+  }
+
+  /** Commits what is complete, and says so in the claim: the end of a stream that is stopped, with the link open. */
+  async finish(): Promise<void> {
+    if (this.#lanes.isInTransaction) return;
+    await this.#lanes.commitAll();
+    this.#writeClaim();
+    await this.#claimLane.settle();
+  }
+
+  async #finishGiving(giving: Promise<void>): Promise<void> {
+    this.#lanes.isGiving = true;
+    try {
+      await this.#options.meter.waitForTarget(giving);
+    } finally {
+      this.#lanes.isGiving = false;
+    }
+  }
+
+  /** Gives the current command to its lanes; a promise must be waited for before the next. */
+  #apply(): Promise<void> | undefined {
+    const reader = this.#reader;
+    if (reader.argumentCount === 0) return undefined;
+    const command = this.#known.lookUp(reader.name);
+    switch (command.role) {
+      case 'multi':
+        this.#lanes.isInTransaction = true;
+        return undefined;
+      case 'exec':
+        this.#lanes.isInTransaction = false;
+        return undefined;
+      case 'ignored':
+        return undefined;
+      case 'replconf':
+        if (/^getack$/i.test(reader.text(1))) this.#answerGetack();
+        return undefined;
+      case 'publish':
+        if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
+        this.#options.meter.canaries.seen(reader.text(2), this.#lanes.offset);
+        return undefined;
+      case 'select':
+        return this.#select(Number(reader.text(1)));
+      case 'flush':
+        this.#flush(command.name);
+        return undefined;
+      case 'everywhere':
+        return this.#runEverywhere(command);
+      case 'refused':
+        throw refuseOnCluster(command.name, whyRefused(command.name));
+      case 'data':
+        return this.#applyData(command);
+    }
+  }
+
+  #applyData(command: KnownCommand): Promise<void> | undefined {
+    const reader = this.#reader;
+    const { skips } = this.#options;
+    if (command.moduleKeyIndex !== undefined) {
+      skips.addCommand({
+        command: reader,
+        name: command.name,
+        keyIndex: command.moduleKeyIndex,
+        db: this.#lanes.given.db,
+      });
+      return undefined;
+    }
+    const translated = command.translate?.(reader, this.#translation);
+    if (translated === LEFT_OUT) return undefined;
+    if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
+    if (skips.hasModuleKeys && isCaredFor(command.name)) return this.#applyWithCare(command.name, translated);
+    const keyAt = command.soleKey ?? (command.isOfKeys && reader.argumentCount === 2 ? 1 : 0);
+    const isSimple = keyAt === 1 || (keyAt > 1 && !reader.isHeld);
+    const isCallable = keyAt < reader.argumentCount && reader.argumentCount <= BATCH_COMMAND_ARGUMENTS_MAX;
+    if (!isSimple || !isCallable) return this.#applyKeys(command.name, translated);
+    const key = reader.argument(keyAt);
+    this.#refuseOtherDatabase(command.name);
+    if (isReservedKey(key)) return undefined;
+    const parts = translated ?? reader.parts();
+    return this.#lanes.give({ slot: slotOf(key), parts, through: this.#lanes.offset });
+  }
+
+  /**
+   * A command that may name a key of a module, which is not here: see absent-keys.ts.
+   *
+   * A script stops at the error of a RENAME that finds no key, and COPY has none: it does the same in two steps.
+   */
+  async #applyWithCare(name: string, translated: readonly Part[] | undefined): Promise<void> {
+    const lanes = this.#lanes;
+    const care = careForAbsentKeys(name, this.#reader, lanes.given.db);
+    const [, source = NOTHING, destination = NOTHING] =
+      translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
+    for (const command of care?.before ?? []) {
+      const key = command[1];
+      if (Buffer.isBuffer(key)) await this.#giveBefore(key, command);
+    }
+    const isOfOneSlot = slotOf(source) === slotOf(destination);
+    if (care?.name !== RENAME_IF_THERE || !isOfOneSlot) return this.#applyKeys(name, translated);
+    await this.#giveBefore(source, ['COPY', source, destination]);
+    await lanes.giveArguments([Buffer.from('UNLINK'), source], {
+      slot: slotOf(source),
+      through: lanes.offset,
+    });
+  }
+
+  /** Something that comes before the current command, and may come again with it after an interruption. */
+  async #giveBefore(key: Buffer, command: Command): Promise<void> {
+    const parts = [encodeCommands([command])];
+    await this.#lanes.give({ slot: slotOf(key), parts, through: this.#lanes.given.offset });
+  }
+
+  /** A command that has no key, or several, or more arguments than can be called at once. */
+  #applyKeys(name: string, translated: readonly Part[] | undefined): Promise<void> | undefined {
+    const lanes = this.#lanes;
+    const args = translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
+    const indexes = findKeys(name, args, this.#options.keys);
+    const keys = indexes.map((index) => args[index] ?? NOTHING);
+    const [first] = keys;
+    if (first !== undefined) this.#refuseOtherDatabase(name);
+    if (first !== undefined && isReservedKey(first)) return undefined;
+    refuseForeignOptions(name, args);
+    const slots = new Set(keys.map(slotOf));
+    const [slot = CLAIM_SLOT] = slots;
+    if (slots.size <= 1) return lanes.giveArguments(args, { slot, through: lanes.offset });
+    const plan = planAcrossSlots(name, args, {
+      keys: indexes,
+      mayLackKeys: this.#options.skips.hasModuleKeys,
+    });
+    return plan.kind === 'split' ? lanes.giveShares(plan.shares) : lanes.join(plan);
+  }
+
+  async #prepare(join: Join): Promise<readonly Command[]> {
+    try {
+      return await join.prepare(this.#options.clientOf);
+    } catch (error) {
+      if (isMigrationError(error) && error.code === 'target-refused-command') {
+        this.#options.onFailure({ error, isDivergence: true });
+      }
+      throw error;
+    }
+  }
+
+  #select(db: number): Promise<void> | undefined {
+    const { given } = this.#lanes;
+    if (db === given.db) return undefined;
+    // A checkpoint names the database that the stream stands in there, so a batch has one.
+    const closing = this.#lanes.closeAll();
+    given.db = db;
+    return closing;
+  }
+
+  /** The claim, which goes with all others, is written again at once. */
+  #flush(name: string): void {
+    if (name === 'FLUSHDB' && this.#lanes.given.db !== 0) return;
+    const command = encodeCommands([readArguments(this.#reader)]);
+    const claim = encodeCommands([['SET', RESERVED_KEY, this.#claim(this.committed)]]);
+    this.#lanes.giveEveryone(command, (lane) => (lane === this.#claimLane ? [claim] : []));
+  }
+
+  async #runEverywhere(command: KnownCommand): Promise<void> {
+    if (!command.isKnown) throw refuseUnknown(command.name);
+    const translated = command.translate?.(this.#reader, this.#translation);
+    if (translated === LEFT_OUT) return;
+    const args = translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
+    await this.#lanes.commitAll();
+    await this.#options.runEverywhere(args);
+  }
+
+  /** Answers what the source asks on behalf of WAIT: at once when all before it is committed, else as soon as it is. */
+  #answerGetack(): void {
+    const { committedOffset, given } = this.#lanes;
+    if (committedOffset >= given.offset) this.#options.link.acknowledge(committedOffset);
+    else this.#askedOffset = given.offset;
+  }
+
+  /** Every {@link TICK_MS}: commits what waits, and moves the claim. */
+  async #tick(): Promise<never> {
+    const { clock, signal } = this.#options;
+    for (;;) {
+      await clock.sleep(TICK_MS, signal);
+      this.#lanes.closeIdle();
+      if (this.#lanes.committedOffset > this.#claimed && !this.#claimLane.isWriting) this.#writeClaim();
+    }
+  }
+
+  #writeClaim(): void {
+    const { committed } = this;
+    this.#claimLane.writer.write(['SET', RESERVED_KEY, this.#claim(committed)]);
+    this.#claimLane.writer.flush();
+    this.#claimed = committed.offset;
+  }
+
+  #claim(checkpoint: Checkpoint): Buffer {
+    const { holder, generation, skips } = this.#options;
+    return encodeClaim({
+      ...holder,
+      state: 'live',
+      checkpoint,
+      cluster: generation.claim,
+      ...skips.forClaim(),
+    });
+  }
+
+  #refuseOtherDatabase(name: string): void {
+    const { db } = this.#lanes.given;
+    if (db !== 0) throw databasesTooFew(`${name.slice(0, 40)} in database ${db}`);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+function slotOf(key: Buffer): number {
+  return keySlot(key, 0, key.length);
+}
+
+/** What is said of data in a database that a cluster does not have. */
+export function databasesTooFew(what: string): MigrationError {
+  return new MigrationError(
+    'target-databases-too-few',
+    `The target is in cluster mode and has database 0 only; the source has ${what}.`,
+    { remedy: 'Choose a target with cluster mode disabled, or move the data to database 0 of the source.' },
+  );
+}

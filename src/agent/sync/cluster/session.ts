@@ -1,0 +1,283 @@
+import path from 'node:path';
+import type { SkippedCount } from '../../../contract/skipped.ts';
+import type { Client } from '../../redis/client.ts';
+import { countKeys, type ServerInfo } from '../../redis/server-info.ts';
+import { SPOOL_FOLDER } from '../../redis/spool.ts';
+import { writerName } from '../../redis/writers.ts';
+import { planStart } from '../claim.ts';
+import { openTarget, type TargetFacts } from '../servers.ts';
+import { lookAtSource, type SyncWorld } from '../session.ts';
+import { Skips } from '../skips.ts';
+import type { FeedStart } from '../source-feed.ts';
+import { TargetWriter, type WriteFailure } from '../target-writer.ts';
+import { ClusterApplier, databasesTooFew } from './applier.ts';
+import { explainBatchRefusal } from './batch-script.ts';
+import {
+  type ClusterTarget,
+  endClusterWriters,
+  markClusterForReconcile,
+  openClusterTarget,
+  readClusterContent,
+} from './cluster-target.ts';
+import { readCommandKeys } from './command-keys.ts';
+import { loadBatchScript, runEverywhere } from './everywhere.ts';
+import { type Generation, readClusterPositions } from './generation.ts';
+import { Lane } from './lane.ts';
+import { checkpointSlotOf } from './positions.ts';
+import { type ClusterPlan, reachClusterStream } from './reach-stream.ts';
+
+const SUPERVISE_MS = 1_000;
+/** How long a stopping sync waits for the target to answer what is on its way. */
+const FINISH_MS = 10_000;
+const MARK_ATTEMPTS = 3;
+
+type Prepared = {
+  readonly world: SyncWorld;
+  readonly target: ClusterTarget;
+  readonly facts: TargetFacts;
+  readonly plan: ClusterPlan;
+  readonly skips: Skips;
+  readonly sourceKeys: number | undefined;
+};
+
+/**
+ * Syncs to a target in cluster mode, as `runSession` does to one that is not, over one connection to each primary. It
+ * ends when a slot has moved or a replica was promoted, and the next one goes on.
+ *
+ * @throws what `runSession` throws; target-databases-too-few when the source has data that no cluster has a database for
+ */
+export async function runClusterSession(
+  world: SyncWorld,
+  { client, facts }: { client: Client; facts: TargetFacts },
+): Promise<void> {
+  const { meter, feed } = world;
+  await using target = await openClusterTarget(client);
+  rememberNodes(world, target);
+  const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
+  refuseOtherDatabases(source);
+  const { plan, counts } = await prepareTarget(target, world);
+  if (plan.kind !== 'resume') await world.tuning.beforeCopy();
+  const { directory } = world.context;
+  const skips = new Skips({ directory, keyDisplay: world.keyDisplay, counts });
+  meter.skips = skips;
+  meter.stage = 'waiting';
+  const begun =
+    plan.kind === 'resume'
+      ? await feed.resume({ replid: plan.replid, ...plan.positions.lowest })
+      : await feed.begin();
+  const info = begun.kind === 'full' ? (source ?? (await lookAtSource(world, facts))) : undefined;
+  const sourceKeys = info === undefined ? undefined : countKeys(info.fields);
+  await syncFrom(begun, { world, target, facts, plan, skips, sourceKeys });
+}
+
+async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
+  const { world, target, facts } = prepared;
+  const { context, meter } = world;
+  const link = begun.stream;
+  const ended = new AbortController();
+  let failure: WriteFailure | undefined;
+  let applier: ClusterApplier | undefined;
+  let lanes: readonly Lane[] = [];
+  const onFailure = (happened: WriteFailure) => {
+    failure ??= happened;
+    ended.abort(happened.error);
+  };
+  const onAnswers = (index: number) => {
+    const lane = lanes[index];
+    if (lane !== undefined) applier?.onAnswers(lane);
+  };
+  const signal = AbortSignal.any([context.signal, ended.signal, link.ended]);
+  const writers: TargetWriter[] = [];
+  await using _ = { [Symbol.asyncDispose]: () => disposeAll(writers) };
+  for (const node of target.topology.nodes) {
+    writers.push(await openWriter(prepared, { index: node.index, onFailure, onAnswers, signal }));
+  }
+  // A write that waits for a primary that does not answer would keep the session.
+  const abandon = () => {
+    for (const writer of writers) writer.abandon(link.ended.reason);
+  };
+  link.ended.addEventListener('abort', abandon, { signal: ended.signal });
+  const supervision = supervise({ world, writers, signal: ended.signal });
+  try {
+    const generation = await reachClusterStream({
+      ...prepared,
+      begun,
+      writers,
+      lookAtSource: () => lookAtSource(world, facts),
+      signal,
+    });
+    await world.tuning.atStream();
+    meter.startStream(generation.start);
+    lanes = openLanes(prepared, { writers, generation });
+    applier = await openApplier(prepared, { link, lanes, generation, onFailure, signal });
+    await applyUntilStopped(applier, world);
+  } catch (error) {
+    if (failure?.isDivergence) await markDiverged(world);
+    // What the writers were abandoned for comes back from them under another name.
+    throw link.ended.aborted ? link.ended.reason : error;
+  } finally {
+    ended.abort(new Error('the session has ended'));
+    await supervision;
+  }
+}
+
+function rememberNodes({ targetNodes }: SyncWorld, { topology }: ClusterTarget): void {
+  const nodes = topology.nodes.flatMap(({ access, replicas }) => [access, ...replicas]);
+  targetNodes.splice(0, targetNodes.length, ...nodes);
+}
+
+function refuseOtherDatabases(source: ServerInfo | undefined): void {
+  for (const [name, value] of source?.fields ?? []) {
+    const keys = Number(/^keys=(\d+)/.exec(value)?.[1] ?? 0);
+    if (/^db[1-9]\d*$/.test(name) && keys > 0) {
+      throw databasesTooFew(`${keys} keys in database ${name.slice(2)}`);
+    }
+  }
+}
+
+/** Reads the claim twice: what is found first may still be changed by earlier writers, which are ended in between. */
+async function prepareTarget(
+  target: ClusterTarget,
+  world: SyncWorld,
+): Promise<{ plan: ClusterPlan; counts: readonly SkippedCount[] }> {
+  const { context, holder, flushTarget } = world;
+  const { address } = world.target;
+  const decide = async () => {
+    const content = await readClusterContent(target);
+    return { content, plan: planStart(content, { holder, flushTarget, address }) };
+  };
+  await decide();
+  const ended = await endClusterWriters(target, holder.migrationId);
+  if (ended === undefined) context.log('the user at the target may not end connections of earlier syncs');
+  else if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
+  const { content, plan } = await decide();
+  if (plan.kind !== 'resume') return { plan, counts: [] };
+  const before = content.claim?.cluster;
+  const positions = await readClusterPositions(target, before);
+  if (positions !== undefined) {
+    const { replid } = plan.checkpoint;
+    return { plan: { kind: 'resume', positions, before, replid }, counts: plan.skipped };
+  }
+  context.log('the checkpoints of the primaries do not fit the claim: reconciling the target');
+  return { plan: { kind: 'reconcile' }, counts: [] };
+}
+
+type WriterOpening = {
+  readonly index: number;
+  readonly onFailure: (failure: WriteFailure) => void;
+  readonly onAnswers: (index: number) => void;
+  readonly signal: AbortSignal;
+};
+
+function openWriter({ world, target }: Prepared, opening: WriterOpening): Promise<TargetWriter> {
+  const { index, onFailure, onAnswers, signal } = opening;
+  const { nodes } = target.topology;
+  const access = nodes[index]?.access;
+  if (access === undefined) throw new Error(`there is no node ${index}`);
+  return TargetWriter.open({
+    access,
+    clientName: writerName(world.holder.migrationId),
+    clock: world.context.clock,
+    sharedBy: nodes.length,
+    limit: world.meter.limits.target,
+    explain: ({ text }) => explainBatchRefusal(access, text),
+    onFailure,
+    onAnswers: () => onAnswers(index),
+    signal,
+  });
+}
+
+function openLanes(
+  { target, world }: Prepared,
+  { writers, generation }: { writers: readonly TargetWriter[]; generation: Generation },
+): Lane[] {
+  return target.topology.nodes.map((node, index) => {
+    const writer = writers[index];
+    const checkpoint = generation.checkpoints[index];
+    if (writer === undefined || checkpoint === undefined) throw new Error(`nobody writes to node ${index}`);
+    return new Lane({
+      node,
+      writer,
+      generation: generation.number,
+      checkpointSlot: checkpointSlotOf(node.ranges),
+      checkpoint,
+      offset: generation.start.offset,
+      nowMs: () => world.context.clock.nowMs(),
+    });
+  });
+}
+
+type Opening = Pick<
+  ConstructorParameters<typeof ClusterApplier>[0],
+  'link' | 'lanes' | 'generation' | 'onFailure' | 'signal'
+>;
+
+async function openApplier(
+  { world, target, facts, skips }: Prepared,
+  opening: Opening,
+): Promise<ClusterApplier> {
+  for (const client of target.clients) await loadBatchScript(client);
+  return new ClusterApplier({
+    ...opening,
+    ...facts,
+    topology: target.topology,
+    clientOf: target.clientOf,
+    runEverywhere: (args) => runEverywhere(target.clients, args),
+    keys: await readCommandKeys(target.holder),
+    hashFieldTtl: world.hashFieldTtl,
+    moduleCommands: world.moduleCommands,
+    skips,
+    holder: world.holder,
+    meter: world.meter,
+    clock: world.context.clock,
+    directory: path.join(world.context.directory, SPOOL_FOLDER),
+  });
+}
+
+async function applyUntilStopped(applier: ClusterApplier, { context }: SyncWorld): Promise<void> {
+  try {
+    await applier.run();
+  } catch (error) {
+    if (!context.signal.aborted || error !== context.signal.reason) throw error;
+    await applier.finish();
+  }
+}
+
+type Supervised = { world: SyncWorld; writers: readonly TargetWriter[]; signal: AbortSignal };
+
+/** Every second: looks whether a primary has gone silent or all have caught up, and ends a long stop. */
+async function supervise({ world, writers, signal }: Supervised): Promise<void> {
+  const { context, meter, copies } = world;
+  const { clock } = context;
+  let stoppingSinceMs: number | undefined;
+  while (!signal.aborted) {
+    await clock.sleep(SUPERVISE_MS, signal).catch(() => {
+      // Aborted: the loop ends by itself.
+    });
+    for (const writer of writers) writer.checkSilence();
+    if (meter.isCaughtUp) copies.caughtUp();
+    if (context.signal.aborted) stoppingSinceMs ??= clock.nowMs();
+    // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
+    if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS) await disposeAll(writers);
+  }
+}
+
+async function disposeAll(writers: readonly TargetWriter[]): Promise<void> {
+  for (const writer of writers) await writer[Symbol.asyncDispose]();
+}
+
+/** The checkpoints stand for data that is not there: the next start must not resume from them. */
+async function markDiverged(world: SyncWorld): Promise<void> {
+  const { clock, log, signal } = world.context;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await using client = await openTarget(world);
+      await using target = await openClusterTarget(client);
+      return await markClusterForReconcile(target);
+    } catch (error) {
+      if (attempt === MARK_ATTEMPTS) throw error;
+      log('the target could not be marked for being reconciled; trying again');
+      await clock.sleep(SUPERVISE_MS, signal);
+    }
+  }
+}
