@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { openRoutedConnection } from '../../../../src/agent/redis/cluster/routed-connection.ts';
 import { keySlot } from '../../../../src/agent/redis/cluster/slots.ts';
@@ -6,6 +7,7 @@ import type { Reply } from '../../../../src/agent/redis/reply-parser.ts';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { startCluster } from '../../../servers/cluster.ts';
 import { findServer, startServer, targetServer } from '../../../servers/start.ts';
+import { createTlsFiles } from '../../../servers/tls.ts';
 import { accessOf } from '../../cutover/job-context.ts';
 
 const signal = AbortSignal.timeout(240_000);
@@ -126,6 +128,27 @@ describe('a routed connection', () => {
     ]);
     expect(textsOf(both[0])).toEqual(keys.map(() => 'in 3'));
     expect(textsOf(both[1].slice(1))).toEqual(keys.map(() => 'null'));
+  });
+
+  it('speaks TLS to every primary, with the password', async () => {
+    await using files = await createTlsFiles();
+    await using cluster = await startCluster({
+      server: await targetServer(),
+      primaries: 2,
+      tls: files,
+      config: { requirepass: 'secret' },
+    });
+    const access = {
+      ...accessOf('target', cluster, { name: 'default', password: 'secret' }),
+      port: cluster.tlsPort ?? 0,
+      tls: { ca: await readFile(files.ca) },
+    };
+    await using connection = await openRoutedConnection(access, { signal });
+    const ports = connection.primaries.map((primary) => primary.access.port);
+    expect(ports).toEqual(cluster.primaries.map(({ tlsPort }) => tlsPort));
+    const keys = ['a', 'b', 'c', 'd'];
+    await connection.send(keys.map((key): Command => ['SET', key, 'value']));
+    expect(await connection.send([['EXISTS', ...keys]])).toEqual([4]);
   });
 
   it('ends with any of its connections', async () => {
