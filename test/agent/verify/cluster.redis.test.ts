@@ -144,3 +144,24 @@ describe('a cluster whose slots move during the comparison', () => {
     expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 3000 });
   });
 });
+
+describe('a cluster whose primary fails over during the comparison', () => {
+  it('is not taken for compared', async () => {
+    await using source = await startSource();
+    await using target = await startCluster({ server: await targetServer(), replicas: 1 });
+    for (let index = 0; index < 3000; index++) await source.client().set(`key:${index}`, 'value');
+    await copyDatabase(source.client(), target.client());
+    let failure: Promise<void> | undefined;
+    const outcome = await verifyPair(
+      { source, target },
+      {
+        report: ({ stage }) => {
+          if (stage === 'scanning-target') failure ??= target.primaries[1]?.stop('SIGKILL');
+        },
+      },
+    ).catch((error: unknown) => error);
+    await failure;
+    expect(outcome).toMatchObject({ code: 'verification-incomplete' });
+    expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 3000 });
+  });
+});
