@@ -15,13 +15,15 @@ export const CLUSTER_PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[]
   judgeDatabaseCommands,
 ];
 
-const ADDRESSES_SHOWN_MAX = 10;
+const PRIMARIES_SHOWN_MAX = 10;
 
 function judgeClusterMode({ cluster }: TargetServerFacts): Ruling {
   const title = 'Target cluster mode';
   if (cluster === undefined) return pass('target-standalone', { title, detail: 'Cluster mode is disabled.' });
   const { primaries } = cluster;
-  const shown = primaries.slice(0, ADDRESSES_SHOWN_MAX).map(({ address }) => address);
+  const shown = primaries
+    .slice(0, PRIMARIES_SHOWN_MAX)
+    .map(({ address, latencyMs }) => `${address} (PING ${latencyMs.toFixed(2)} ms)`);
   const more = primaries.length > shown.length ? `, and ${primaries.length - shown.length} more` : '';
   return pass('target-cluster', {
     title,
