@@ -7,6 +7,7 @@ import { openPrimaries } from '../../../src/agent/redis/cluster/primaries.ts';
 import { EXPIRY_PAD_MS, isPadded } from '../../../src/agent/redis/expiry-pad.ts';
 import { checkpointKey, RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
+import { loadDataSet } from '../../servers/data-set.ts';
 import {
   findServer,
   type RunningServer,
@@ -14,7 +15,11 @@ import {
   startServer,
   targetServer,
 } from '../../servers/start.ts';
-import { cutoverRequest, heldSiblings, passedVerification, syncState } from './cutover-pair.ts';
+import { readClusterDump } from '../sync/cluster/cluster-dump.ts';
+import { countAcknowledged, startClusterWriters } from '../sync/cluster/cluster-writers.ts';
+import { startSync } from '../sync/sync-run.ts';
+import { compareDumps, readTypedDump } from '../sync/typed-dump.ts';
+import { cutoverRequest, heldSiblings, passedVerification, startWriter, syncState } from './cutover-pair.ts';
 import { accessOf, endpointOf, jobContext, readSettings } from './job-context.ts';
 
 type Pair = AsyncDisposable & { readonly source: RunningServer; readonly target: RunningCluster };
@@ -132,6 +137,44 @@ describe('a cutover to a cluster', () => {
     await runCutover(cutoverRequest(pair, 'replica'), context);
     expect(await inexact(pair)).toEqual([]);
     expect(await keysOf(pair)).toBe(KEYS);
+  });
+});
+
+describe('a cutover from a live sync', () => {
+  it('ends with every acknowledged write, on whatever primary it belongs', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0' },
+    });
+    await using target = await startCluster({ server: await targetServer() });
+    await loadDataSet(source.client(), { keys: 500, seed: 21, databases: [0] });
+    await using sync = await startSync({
+      source,
+      target,
+      repository: OWN.repository,
+      migrationId: OWN.migrationId,
+    });
+    await sync.until(({ stage }) => stage === 'live');
+    const across = startClusterWriters(source, { version: '7.2' });
+    await across.rounds(50);
+    const acknowledged = await across.stop();
+    const writer = startWriter(source);
+    const pair = { source, target };
+    const siblings = heldSiblings(passedVerification(pair), syncState('running', 'live'));
+    siblings.onStop = async () => {
+      await sync.stop();
+    };
+    const context = jobContext({ directory: source.directory, siblings });
+    const report = await runCutover(cutoverRequest(pair, 'replica'), context);
+    expect(await writer.refusal).toContain('NOREPLICAS');
+    expect(report.verification.differences.listed).toEqual([]);
+    expect(report.verification.keysCompared).toBeGreaterThan(500 + writer.acknowledged);
+    expect(await keysOf(pair)).toBe(await source.client().dbsize());
+    expect(await target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
+    const client = target.client();
+    expect(await countAcknowledged((command, key) => client.call(command, key))).toEqual(acknowledged);
+    const dumps = [await readTypedDump(source.client()), await readClusterDump(target.primaries)] as const;
+    expect(compareDumps(...dumps)).toEqual([]);
   });
 });
 

@@ -1,15 +1,49 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import { startCluster } from '../../servers/cluster.ts';
 import { loadDataSet } from '../../servers/data-set.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
+import { startSync } from '../sync/sync-run.ts';
 import { copyDatabase, differenceLines, verifyPair } from './verify-pair.ts';
 
 const KEYS = 2000;
+const VERIFICATIONS = 3;
+const ROUND_PAUSE_MS = 10;
 const LIBRARY = "#!lua name=shop\nredis.register_function('one', function() return 1 end)";
 
 async function startSource(): Promise<RunningServer> {
   return startServer({ server: await sourceServer() });
+}
+
+/** Writes to keys in many slots, also with commands over several, as fast as a sync can follow. */
+function startPacedWriter(client: Redis): AsyncDisposable & { rounds(): number } {
+  const stopping = new AbortController();
+  let round = 0;
+  const write = async () => {
+    while (!stopping.signal.aborted) {
+      const at = round++ % 16;
+      await client.multi().incr(`counter:${at}`).lpush(`list:${at}`, round).ltrim(`list:${at}`, 0, 9).exec();
+      await client.hset(`hash:${at}`, 'round', round, `field:${round % 5}`, 'x');
+      await client.zadd(`zset:${at}`, round, `member:${round % 7}`);
+      await client.xadd(`stream:${at}`, 'MAXLEN', '=', '20', '*', 'round', round);
+      await client.set(`renamed:${at}`, round, 'PX', 5_000_000);
+      await client.rename(`renamed:${at}`, `renamed:${at}:to`);
+      await client.sadd(`set:${at}`, round % 9);
+      await client.sunionstore(`set:${at}:both`, `set:${at}`, `set:${(at + 1) % 16}`);
+      await client.del(`list:${(at + 3) % 16}`, `hash:${(at + 5) % 16}`);
+      await delay(ROUND_PAUSE_MS);
+    }
+  };
+  const writing = write();
+  return {
+    rounds: () => round,
+    [Symbol.asyncDispose]: async () => {
+      stopping.abort();
+      await writing;
+    },
+  };
 }
 
 describe('a cluster as the target', () => {
@@ -119,6 +153,36 @@ describe('a cluster as the source', () => {
       }
     }
     expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 200 });
+  });
+});
+
+describe('a cluster that a sync writes to', () => {
+  it('is never found different under writes over all slots, and is where it is', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0' },
+    });
+    await using target = await startCluster({ server: await targetServer() });
+    await loadDataSet(source.client(), { keys: 1000, seed: 9, databases: [0] });
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    await using writer = startPacedWriter(source.client());
+    for (let count = 0; count < VERIFICATIONS; count++) {
+      const before = writer.rounds();
+      expect(differenceLines(await verifyPair({ source, target })), `verification ${count}`).toEqual([]);
+      expect(writer.rounds()).toBeGreaterThan(before);
+    }
+    await source.client().set('lost', 'value');
+    const copied = target.client();
+    while ((await copied.exists('lost')) === 0) await source.client().ping();
+    await copied.del('lost');
+    await copied.incrby('counter:3', 1_000_000);
+    const lines = differenceLines(await verifyPair({ source, target }));
+    expect(lines.map((line) => line.replace(/: .*/, ''))).toEqual([
+      '0 counter:3 string value',
+      '0 lost string missing',
+    ]);
+    await sync.stop();
   });
 });
 
