@@ -37,7 +37,10 @@ const SPECIAL_ROUTES: Readonly<Record<string, (command: Command) => CommandRoute
 export function routeOf(command: Command, isFirstTime: boolean): CommandRoute {
   const [name, key] = command;
   if (name === 'TIME') return { to: 'every', merge: isFirstTime ? earliestOf : latestOf };
-  return SPECIAL_ROUTES[String(name)]?.(command) ?? { to: 'owner', key: toKey(key) };
+  const special = SPECIAL_ROUTES[String(name)];
+  if (special !== undefined) return special(command);
+  if (key === undefined) throw new Error(`${name} has no key to be routed by`);
+  return { to: 'owner', key: toKey(key) };
 }
 
 /*

@@ -1,5 +1,7 @@
 import type { RawConnection } from '../raw-connection.ts';
 import { toServerError } from '../server-error.ts';
+import { formatSlots } from './slots.ts';
+import type { Topology } from './topology.ts';
 
 /** What primaries say of themselves. */
 export type Layout = {
@@ -8,6 +10,11 @@ export type Layout = {
   /** Whether any of them is giving or taking a slot right now. */
   readonly isChanging: boolean;
 };
+
+/** The text of a layout in which all is as the topology says. */
+export function layoutOf({ nodes }: Topology): string {
+  return nodes.map(({ id, ranges }) => describe(id, 'primary', formatSlots(ranges))).join('\n');
+}
 
 /**
  * Asks every primary for its own slots: of those it knows before all others.
@@ -33,7 +40,11 @@ async function readOwnLine(primary: RawConnection): Promise<string> {
 }
 
 function summarize(line: string): string {
-  const [id, , flags = '', , , , , , ...slots] = line.split(' ');
-  const role = flags.split(',').includes('master') ? 'primary' : 'replica';
-  return [id, role, ...slots.filter((slot) => !slot.startsWith('['))].join(' ');
+  const [id = '', , flags = '', , , , , , ...slots] = line.split(' ');
+  const owned = slots.filter((slot) => !slot.startsWith('['));
+  return describe(id, flags.split(',').includes('master') ? 'primary' : 'replica', owned.join(','));
+}
+
+function describe(id: string, role: 'primary' | 'replica', slots: string): string {
+  return `${id} ${role} ${slots}`;
 }

@@ -10,7 +10,7 @@ import {
 } from '../raw-connection.ts';
 import type { Reply } from '../reply-parser.ts';
 import { type CommandRoute, continueScan, isScanEnd, routeOf, sumOf } from './command-route.ts';
-import { readLayout } from './layout.ts';
+import { layoutOf, readLayout } from './layout.ts';
 import { isRedirection, type Redirection, readRedirection } from './redirection.ts';
 import { keySlot, SLOT_COUNT } from './slots.ts';
 import { NODES_MAX, readTopology } from './topology.ts';
@@ -54,12 +54,20 @@ export async function openRoutedConnection(
 async function openCluster(access: Access, options: RawConnectionOptions): Promise<RoutedConnection> {
   await using client = await openClient(access);
   const topology = await readTopology(client);
-  await using opening = new AsyncDisposableStack();
-  const primaries = await Promise.all(
-    topology.nodes.map(async (node) => opening.use(await openRawConnection(node.access, options))),
-  );
   const owners = Array.from({ length: SLOT_COUNT }, (_, slot) => topology.nodeOf(slot).index);
-  const { text: layout } = await readLayout(primaries);
+  const layout = layoutOf(topology);
+  await using opening = new AsyncDisposableStack();
+  const primaries: RawConnection[] = [];
+  for (const node of topology.nodes) {
+    primaries.push(opening.use(await openRawConnection(node.access, options)));
+  }
+  // Who was asked may not know yet of a failover or of a slot that has moved.
+  if ((await readLayout(primaries)).text !== layout) {
+    throw new MigrationError(
+      `${access.side}-not-ready`,
+      `The nodes of the cluster of the ${access.side} ${access.address} do not agree on who owns which slots.`,
+    );
+  }
   opening.move();
   return new ClusterConnection({ access, primaries, owners, layout, ...options });
 }
@@ -127,6 +135,7 @@ class ClusterConnection implements RoutedConnection {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#opening.values());
     await Promise.all(this.#nodes.map((node) => node[Symbol.asyncDispose]()));
   }
 

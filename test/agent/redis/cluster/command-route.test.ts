@@ -22,6 +22,10 @@ describe('a command', () => {
     expect(routeOf(command, true)).toEqual({ to: 'owner', key });
   });
 
+  it('that has no key and is not known is not sent anywhere', () => {
+    expect(() => routeOf(['MULTI'], true)).toThrow('MULTI has no key');
+  });
+
   it('of several keys goes to the owner of each', () => {
     expect(routeOf(['EXISTS', key, 'other'], true)).toMatchObject({
       to: 'owners',
