@@ -102,6 +102,23 @@ describe('a cutover to a cluster', () => {
     expect(await runCutover(cutoverRequest(pair, 'replica'), liveContext(pair))).toEqual(report);
   });
 
+  it('goes on with the hand-over behind the same fence, when it died in it', async () => {
+    await using pair = await startPair();
+    const context = liveContext(pair);
+    context.siblings.onStop = async () => {
+      throw new Error('killed');
+    };
+    await expect(runCutover(cutoverRequest(pair, 'replica'), context)).rejects.toThrow('killed');
+    await expect(pair.source.client().set('late', '1')).rejects.toThrow('NOREPLICAS');
+    // It may also have died between the keys of ours on different primaries.
+    await pair.target.client().del(checkpointKey(0));
+    await pair.target.client().pexpireat('key:0', await pair.source.client().pexpiretime('key:0'));
+    const report = await runCutover(cutoverRequest(pair, 'replica'), liveContext(pair));
+    expect(report.verification.passed).toBe(true);
+    expect(await inexact(pair)).toEqual([]);
+    expect(await keysOf(pair)).toBe(KEYS);
+  });
+
   it('corrects the times of a source that tells only what is left of them', async () => {
     await using pair = await startPair({ sourceConfig: { 'rename-command': 'PEXPIRETIME ""' } });
     const target = pair.target.client();

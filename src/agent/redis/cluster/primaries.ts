@@ -1,6 +1,7 @@
 import type { Access } from '../access.ts';
 import { type Client, openClient } from '../client.ts';
 import { RESERVED_KEY } from '../reserved-key.ts';
+import { closeEvery, openEvery } from './open-every.ts';
 import { keySlot } from './slots.ts';
 import { readTopology, type Topology } from './topology.ts';
 
@@ -21,20 +22,25 @@ export type Primaries = AsyncDisposable & {
  * @throws the codes of {@link openClient} and {@link readTopology}
  */
 export async function openPrimaries(access: Access): Promise<Primaries> {
-  await using opening = new AsyncDisposableStack();
-  const asked = opening.use(await openClient(access));
-  const info = (await asked.callText('INFO', 'cluster')) ?? '';
-  if (!/^cluster_enabled:1/m.test(info)) {
-    return own(opening, { access, home: asked, all: [asked], topology: undefined });
+  const asked = await openClient(access);
+  try {
+    const info = (await asked.callText('INFO', 'cluster')) ?? '';
+    if (!/^cluster_enabled:1/m.test(info)) return gather(access, { home: asked, all: [asked] });
+    const topology = await readTopology(asked);
+    const all = await openEvery(topology, openClient);
+    await asked[Symbol.asyncDispose]();
+    const home = all[topology.nodeOf(keySlot(RESERVED_KEY, 0, RESERVED_KEY.length)).index];
+    if (home === undefined) throw new Error('the claim has no primary');
+    return gather(access, { home, all, topology });
+  } catch (error) {
+    await asked[Symbol.asyncDispose]();
+    throw error;
   }
-  const topology = await readTopology(asked);
-  const all: Client[] = [];
-  for (const node of topology.nodes) all.push(opening.use(await openClient(node.access)));
-  const home = all[topology.nodeOf(keySlot(RESERVED_KEY, 0, RESERVED_KEY.length)).index] ?? asked;
-  return own(opening, { access, home, all, topology });
 }
 
-function own(opening: AsyncDisposableStack, opened: Omit<Primaries, keyof AsyncDisposable>): Primaries {
-  const owned = opening.move();
-  return { ...opened, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+function gather(
+  access: Access,
+  { home, all, topology }: { home: Client; all: readonly Client[]; topology?: Topology },
+): Primaries {
+  return { access, home, all, topology, [Symbol.asyncDispose]: () => closeEvery(all) };
 }

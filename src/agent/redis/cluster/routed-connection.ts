@@ -11,6 +11,7 @@ import {
 import type { Reply } from '../reply-parser.ts';
 import { type CommandRoute, continueScan, isScanEnd, routeOf, sumOf } from './command-route.ts';
 import { layoutOf, readLayout } from './layout.ts';
+import { closeEvery, openEvery } from './open-every.ts';
 import { isRedirection, type Redirection, readRedirection } from './redirection.ts';
 import { keySlot, SLOT_COUNT } from './slots.ts';
 import { NODES_MAX, readTopology } from './topology.ts';
@@ -56,20 +57,15 @@ async function openCluster(access: Access, options: RawConnectionOptions): Promi
   const topology = await readTopology(client);
   const owners = Array.from({ length: SLOT_COUNT }, (_, slot) => topology.nodeOf(slot).index);
   const layout = layoutOf(topology);
-  await using opening = new AsyncDisposableStack();
-  const primaries: RawConnection[] = [];
-  for (const node of topology.nodes) {
-    primaries.push(opening.use(await openRawConnection(node.access, options)));
+  const primaries = await openEvery(topology, (node) => openRawConnection(node, options));
+  const connection = new ClusterConnection({ access, primaries, owners, layout, ...options });
+  try {
+    await connection.assertAgreed();
+    return connection;
+  } catch (error) {
+    await connection[Symbol.asyncDispose]();
+    throw error;
   }
-  // Who was asked may not know yet of a failover or of a slot that has moved.
-  if ((await readLayout(primaries)).text !== layout) {
-    throw new MigrationError(
-      `${access.side}-not-ready`,
-      `The nodes of the cluster of the ${access.side} ${access.address} do not agree on who owns which slots.`,
-    );
-  }
-  opening.move();
-  return new ClusterConnection({ access, primaries, owners, layout, ...options });
 }
 
 /** How often a command is sent on before its redirection is the answer. */
@@ -136,7 +132,16 @@ class ClusterConnection implements RoutedConnection {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.#opening.values());
-    await Promise.all(this.#nodes.map((node) => node[Symbol.asyncDispose]()));
+    await closeEvery(this.#nodes);
+  }
+
+  /** Makes sure that the primaries see themselves as the topology does: who was asked for it may be behind. */
+  async assertAgreed(): Promise<void> {
+    if ((await readLayout(this.primaries)).text === this.layout) return;
+    throw new MigrationError(
+      `${this.access.side}-not-ready`,
+      `The nodes of the cluster of the ${this.access.side} ${this.access.address} do not agree on who owns which slots.`,
+    );
   }
 
   #plan(command: Command, route: CommandRoute): Plan {
