@@ -88,6 +88,7 @@ describe('preflight of a target in cluster mode', () => {
     await using pair = await startPair();
     const client = pair.source.client();
     await client.mset('a', '1', 'b', '2');
+    await client.mset('a', '1', 'b', '2');
     await client.rename('a', 'c');
     await client.swapdb(0, 1);
     await client.swapdb(0, 1);
@@ -95,11 +96,11 @@ describe('preflight of a target in cluster mode', () => {
     expect(failuresOf(report)).toEqual([]);
     expect(findingOf(report, 'multi-key-commands')).toMatchObject({
       status: 'warn',
-      detail: expect.stringContaining('MSET, RENAME'),
+      detail: expect.stringContaining('has run MSET (2), RENAME (1).'),
     });
     expect(findingOf(report, 'database-commands')).toMatchObject({
       status: 'warn',
-      detail: expect.stringContaining('SWAPDB'),
+      detail: expect.stringContaining('has run SWAPDB (2), which'),
     });
   });
 

@@ -1,3 +1,4 @@
+import { formatCount } from '../../../core/units.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
 import type { TargetServerFacts } from '../target-facts.ts';
@@ -16,6 +17,7 @@ export const CLUSTER_PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[]
 ];
 
 const PRIMARIES_SHOWN_MAX = 10;
+const COMMANDS_SHOWN_MAX = 10;
 
 function judgeClusterMode({ cluster }: TargetServerFacts): Ruling {
   const title = 'Target cluster mode';
@@ -74,7 +76,7 @@ function judgeMultiKeyCommands({ source, target }: Pair): Ruling | undefined {
   if (used.length === 0) return pass('multi-key-none', { title, detail: 'The source has run none.' });
   return warn('multi-key-commands', {
     title,
-    detail: `The source has run ${used.join(', ')}. What it did with keys of several slots the sync carries out at the target as well, though a transaction only as parts, one for each primary; an application that sends it to the cluster gets CROSSSLOT.`,
+    detail: `The source has run ${describe(used)}. What it does with keys of several slots the sync carries out at the target as well, some hundred times a second at most, and a transaction in parts, one for each primary; an application that sends it to the cluster gets CROSSSLOT.`,
     remedy:
       'Give keys that are used together a common hash tag, and use a client that knows clusters, before complete-migration.',
   });
@@ -86,16 +88,29 @@ function judgeDatabaseCommands({ source, target }: Pair): Ruling | undefined {
   if (used === undefined || used.length === 0) return undefined;
   return warn('database-commands', {
     title: 'Commands of several databases',
-    detail: `The source has run ${used.join(', ')}, which a cluster does not have: the sync ends with an error where it comes again.`,
+    detail: `The source has run ${describe(used)}, which a cluster does not have: the sync ends with an error where it comes again.`,
     remedy: 'Keep applications from using it, or choose a replication group with cluster mode disabled.',
   });
 }
 
-/** Which of the commands have run since the statistics began; undefined where INFO has no statistics. */
-function usedOf({ info }: SourceFacts, names: readonly string[]): readonly string[] | undefined {
+/** A command, and how often it has run since the statistics began. */
+type Use = { readonly name: string; readonly calls: number };
+
+/** Which of the commands have run, the most frequent first; undefined where INFO has no statistics. */
+function usedOf({ info }: SourceFacts, names: readonly string[]): readonly Use[] | undefined {
   const known = [...info.fields.keys()].some((field) => field.startsWith('cmdstat_'));
   if (!known) return undefined;
-  return names.filter((name) => info.fields.has(`cmdstat_${name}`)).map((name) => name.toUpperCase());
+  const used = names.flatMap((name) => {
+    // `cmdstat_mset:calls=3,usec=12,...`
+    const calls = Number(/^calls=(\d+)/.exec(info.fields.get(`cmdstat_${name}`) ?? '')?.[1] ?? 0);
+    return calls === 0 ? [] : [{ name: name.toUpperCase(), calls }];
+  });
+  return used.sort((a, b) => b.calls - a.calls);
+}
+
+function describe(used: readonly Use[]): string {
+  const shown = used.slice(0, COMMANDS_SHOWN_MAX).map(({ name, calls }) => `${name} (${formatCount(calls)})`);
+  return [...shown, ...(used.length > shown.length ? ['others'] : [])].join(', ');
 }
 
 function unknownUse(title: string): Ruling {
