@@ -34,7 +34,7 @@ export const USAGE = `valkey-migrate agent: moves a Redis into Valkey and proves
   ping      --source A --target A   round-trip times
   status | stop [--job KIND]        of the migration in the state directory
 
-Addresses are host:port. Options for either side (--source-…, --target-…):
+Addresses are host:port, of a cluster any of its nodes. Options for either side (--source-…, --target-…):
   -username NAME   -password-from file:/path | env:NAME | ssm:/name | secretsmanager:name[#field]
   -tls             -ca-file /path/to/ca.pem
 Other options:

@@ -126,6 +126,16 @@ describe('a replication group', () => {
         NodeGroups: [{ Slots: '0-8191' }, { Slots: '8192-16383' }],
       },
     ]);
+    const { cluster } = clustered;
+    expect(cluster?.primaries).toHaveLength(2);
+    for (const primary of cluster?.primaries ?? []) {
+      await expect(primary.client().call('CLUSTER', 'FAILOVER')).rejects.toThrow(/^NOPERM/);
+      await expect(primary.client().call('CONFIG', 'GET', '*')).rejects.toThrow(/^ERR unknown command/);
+    }
+    for (const key of ['a', 'b', 'c', 'd']) await cluster?.client().set(key, 'value');
+    const sizes = await Promise.all((cluster?.primaries ?? []).map((node) => node.client().dbsize()));
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(4);
+    expect(Math.min(...sizes)).toBeGreaterThan(0);
   });
 });
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { type RunningCluster, startCluster } from '../servers/cluster.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
 import { type RunningServer, startServer } from '../servers/start.ts';
 import type { TlsFiles } from '../servers/tls.ts';
 
-/** A node-based replication group to simulate; its one real node is a server of ours, its replicas exist on paper. */
+/** A node-based replication group to simulate: each of its shards is a server of ours, replicas exist on paper. */
 export type ReplicationGroupOptions = {
   replicationGroupId: string;
   server: ServerBinary;
@@ -20,8 +21,9 @@ export type ReplicationGroupOptions = {
   authToken?: string;
   /** The server's own version unless said otherwise. */
   engineVersion?: string;
-  /** Cluster mode on paper and on the node; such a group takes no online migration in the simulator. */
+  /** Cluster mode with real nodes; such a group takes no online migration in the simulator. */
   clusterEnabled?: boolean;
+  /** The shards of a group with cluster mode enabled; 1 by default. */
   numNodeGroups?: number;
   cacheNodeType?: string;
 };
@@ -30,7 +32,10 @@ export type ReplicationGroupOptions = {
 export type SimulatedReplicationGroup = AsyncDisposable & {
   readonly id: string;
   readonly arn: string;
+  /** The primary; with cluster mode enabled that of the first shard. */
   readonly node: RunningServer;
+  /** With cluster mode enabled. */
+  readonly cluster: RunningCluster | undefined;
   readonly options: ReplicationGroupOptions;
   readonly createdAt: Date;
   readonly tags: Map<string, string>;
@@ -75,32 +80,20 @@ const RESTRICTED_SUBCOMMANDS = [
   ].map((name) => `cluster|${name}`),
 ];
 
-/** Starts the group's node with the restrictions of ElastiCache. */
+/** Starts the group's nodes with the restrictions of ElastiCache. */
 export async function createReplicationGroup(
   options: ReplicationGroupOptions,
   arnPrefix: string,
 ): Promise<SimulatedReplicationGroup> {
   const hiddenNames = new Map(RESTRICTED_COMMANDS.map((name) => [name.toString(), hiddenName()]));
-  const password = options.authToken === undefined ? 'nopass' : `>${options.authToken}`;
-  const denied = RESTRICTED_SUBCOMMANDS.map((name) => `-${name}`).join(' ');
-  const node = await startServer({
-    server: options.server,
-    cluster: options.clusterEnabled ?? false,
-    ...(options.tls === undefined ? {} : { tls: options.tls }),
-    config: {
-      ...options.config,
-      ...(options.authToken === undefined ? {} : { requirepass: options.authToken }),
-      'protected-mode': 'no',
-      'rename-command': [...hiddenNames].map(([name, hidden]) => `${name} ${hidden}`),
-      user: [`default on ${password} ~* &* +@all ${denied}`],
-    },
-  });
+  const { node, cluster } = await startNodes(options, hiddenNames);
   const client = node.client();
   const id = options.replicationGroupId.toLowerCase();
   return {
     id,
     arn: `${arnPrefix}${id}`,
     node,
+    cluster,
     options,
     createdAt: new Date(),
     tags: new Map(),
@@ -108,8 +101,38 @@ export async function createReplicationGroup(
     endpoint: { Address: node.host, Port: node.tlsPort ?? node.port },
     admin: (command, ...args) => client.call(hiddenNames.get(command.toLowerCase()) ?? command, ...args),
     info: async (section) => parseInfo(await client.info(section)),
-    [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => (cluster ?? node)[Symbol.asyncDispose](),
   };
+}
+
+type Nodes = { node: RunningServer; cluster: RunningCluster | undefined };
+
+async function startNodes(
+  options: ReplicationGroupOptions,
+  hiddenNames: ReadonlyMap<string, string>,
+): Promise<Nodes> {
+  const denied = RESTRICTED_SUBCOMMANDS.map((name) => `-${name}`);
+  const config = {
+    ...options.config,
+    ...(options.authToken === undefined ? {} : { requirepass: options.authToken }),
+    'protected-mode': 'no',
+    'rename-command': [...hiddenNames].map(([name, hidden]) => `${name} ${hidden}`),
+  };
+  const { server } = options;
+  const shared = { server, ...(options.tls === undefined ? {} : { tls: options.tls }) };
+  if (options.clusterEnabled !== true) {
+    const password = options.authToken === undefined ? 'nopass' : `>${options.authToken}`;
+    const user = [`default on ${password} ~* &* +@all ${denied.join(' ')}`];
+    return { node: await startServer({ ...shared, config: { ...config, user } }), cluster: undefined };
+  }
+  const cluster = await startCluster({ ...shared, config, primaries: options.numNodeGroups ?? 1 });
+  // Only now: to form a cluster takes what its clients may not do.
+  for (const primary of cluster.primaries) {
+    await primary.client().call('ACL', 'SETUSER', 'default', ...denied);
+  }
+  const [node] = cluster.primaries;
+  if (node === undefined) throw new Error('a cluster without a primary');
+  return { node, cluster };
 }
 
 /** Reads `name:value` lines as INFO prints them. */

@@ -1,4 +1,5 @@
 import type { Access } from '../redis/access.ts';
+import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
 import { padExpiry, unpadExpiry } from '../redis/expiry-pad.ts';
 import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
@@ -19,7 +20,7 @@ const PRECISION_MS = 1;
  *
  * The times keep their pad: a cutover that fails afterwards leaves a target on which nothing expires by itself.
  *
- * @throws the codes of connections to both sides, or the signal's reason
+ * @throws the codes of connections to both sides, target-slots-moved, or the signal's reason
  */
 export async function correctExpiries({
   source,
@@ -35,7 +36,7 @@ export async function correctExpiries({
   for (const { db, hasKeys } of await findExpiring(target, signal)) {
     if (!hasKeys) continue;
     await using atSource = await openRawConnection(source, { db, signal });
-    await using atTarget = await openRawConnection(target, { db, signal });
+    await using atTarget = await openRoutedConnection(target, { db, signal });
     corrected += await rewriteExpiries(atTarget, (keys) => findCorrections(atSource, keys));
   }
   return corrected;

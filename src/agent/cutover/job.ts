@@ -6,6 +6,8 @@ import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { readClaim, removeClaim } from '../redis/checkpoint.ts';
 import { openClient } from '../redis/client.ts';
+import { removeCheckpoints } from '../redis/cluster/checkpoints.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import { compareAll } from '../verify/compare.ts';
 import { correctExpiries } from './correct-expiries.ts';
@@ -110,10 +112,10 @@ async function drainAndProve(
   const { request, context, source, target } = cutover;
   enter(cutover, 'draining');
   await using sourceClient = await openClient(source);
-  await using targetClient = await openClient(target);
+  await using primaries = await openPrimaries(target);
   const drained = await drain(request.route, {
     source: sourceClient,
-    target: targetClient,
+    target: primaries.home,
     siblings: context.siblings,
     clock: context.clock,
     signal,
@@ -172,7 +174,7 @@ async function drainAndProve(
 }
 
 /**
- * Ends the sync, restores exact expiry times and takes our key out of the target. Every part may be repeated.
+ * Ends the sync, restores exact expiry times and takes our keys out of the target. Every part may be repeated.
  *
  * The times come after the proof, which compares them with their pad: until here a cutover that fails leaves a target
  * that a sync can go on with, and on which no key expires by itself while the sync lags.
@@ -185,11 +187,13 @@ async function handOver(
   if (request.route === 'native') return proved;
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
   await context.siblings.stop('sync');
-  await using targetClient = await openClient(target);
+  await using primaries = await openPrimaries(target);
   const beganAtMs = context.clock.nowMs();
-  const claim = await readClaim(targetClient);
-  if (claim !== undefined) await settleTarget(targetClient, claim, context);
-  await removeClaim(targetClient);
+  const claim = await readClaim(primaries.home);
+  if (claim !== undefined) await settleTarget(primaries, claim, context);
+  // The claim last: as long as it is there a run that died here is gone on with.
+  await removeCheckpoints(target, context.signal);
+  await removeClaim(primaries.home);
   const settledAtMs = context.clock.nowMs();
   const report = {
     ...proved,

@@ -6,7 +6,9 @@ import type { Job, JobContext } from '../job/context.ts';
 import { NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
-import { type Client, openClient } from '../redis/client.ts';
+import { openClient } from '../redis/client.ts';
+import { removeCheckpoints } from '../redis/cluster/checkpoints.ts';
+import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
@@ -83,42 +85,57 @@ async function releaseTarget(request: Request, context: JobContext): Promise<str
   // A sync that was killed leaves on disk what the target had not committed.
   removeSpool(path.join(context.directory, SPOOL_FOLDER));
   const access = await resolveAccess('target', request.target, context.resolveSecret);
-  await using client = await openClient(access);
+  await using target = await openPrimaries(access);
   const release = request.route === 'native' ? releaseNativeTarget : releaseClaimedTarget;
-  // Awaited here: the client closes with this function.
-  return await release(client, request, context);
+  // Awaited here: the connections close with this function.
+  return await release(target, request, context);
 }
 
 /** Only a target that this migration holds is touched: a claim is gone once the target has taken over. */
-async function releaseClaimedTarget(client: Client, request: Request, context: JobContext): Promise<string> {
-  const claim = await readClaim(client);
+async function releaseClaimedTarget(
+  target: Primaries,
+  request: Request,
+  context: JobContext,
+): Promise<string> {
+  const claim = await readClaim(target.home);
   if (claim === undefined) return 'left as it is: this migration does not hold it';
   if (!isOwn(claim, context)) {
     return `left as it is: the migration ${claim.migrationId} of ${claim.repository} holds it`;
   }
-  if (request.flushTarget) await flushServer(client);
-  else await settleTarget(client, claim, context);
-  await removeClaim(client);
+  if (request.flushTarget) await flushTarget(target);
+  else await settleTarget(target, claim, context);
+  await removeCheckpoints(target.access, context.signal);
+  await removeClaim(target.home);
   return request.flushTarget
     ? 'released and emptied'
     : 'released; the keys that were copied are left, with the expiry times that they had';
 }
 
 /** Which replication the target had is ended by ElastiCache before this job runs. */
-async function releaseNativeTarget(client: Client, request: Request, context: JobContext): Promise<string> {
+async function releaseNativeTarget(
+  target: Primaries,
+  request: Request,
+  context: JobContext,
+): Promise<string> {
   if (!request.flushTarget) return 'the keys that were copied are left';
   if (readCutoverStep(context.directory, request)?.step === 'handing-over') {
     return 'left as it is: the cutover was proved, so the target may already be in use';
   }
-  const info = await readServerInfo(client);
+  const info = await readServerInfo(target.home);
   if (info.fields.get('role') === 'slave') {
     throw new MigrationError(
       'target-read-only',
-      `The target ${client.access.address} is still a replica, so it cannot be emptied.`,
+      `The target ${target.access.address} is still a replica, so it cannot be emptied.`,
     );
   }
-  await flushServer(client);
+  await flushTarget(target);
   return 'emptied';
+}
+
+/** The primary with the claim last: as long as it is there a run that died here is gone on with. */
+async function flushTarget({ home, all }: Primaries): Promise<void> {
+  for (const primary of all) if (primary !== home) await flushServer(primary);
+  await flushServer(home);
 }
 
 function isOwn(claim: Claim, { migrationId, repository, hostId }: JobContext): boolean {

@@ -4,9 +4,9 @@ import { formatCount } from '../../core/units.ts';
 import { type JobContext, NO_PROGRESS } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
 import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
-import type { Client } from '../redis/client.ts';
+import type { Primaries } from '../redis/cluster/primaries.ts';
+import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
 import { isPadded, unpadExpiry } from '../redis/expiry-pad.ts';
-import { openRawConnection } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { endEarlierWriters } from '../redis/writers.ts';
 import { rewriteExpiries } from './rewrite-expiries.ts';
@@ -20,17 +20,18 @@ import { settleFields } from './settle-fields.ts';
  * that has passed takes its key along, which the source no longer shows either. Padded times are known by their value,
  * so this may be interrupted anywhere and done again.
  *
- * @throws target-unreachable, target-not-ready, target-read-only, target-permission-denied, or the signal's reason
+ * @throws target-unreachable, target-not-ready, target-read-only, target-permission-denied, target-slots-moved, or the
+ *   signal's reason
  */
-export async function settleTarget(client: Client, claim: Claim, context: JobContext): Promise<void> {
+export async function settleTarget(target: Primaries, claim: Claim, context: JobContext): Promise<void> {
   const { clock, signal } = context;
   context.report({ ...NO_PROGRESS, stage: 'settling' });
-  await endEarlierWriters(client, claim.migrationId);
+  for (const primary of target.all) await endEarlierWriters(primary, claim.migrationId);
   const { migrationId, repository, hostId } = claim;
   const settling = encodeClaim({ migrationId, repository, hostId, state: 'settling' });
-  await client.call('SET', RESERVED_KEY, settling, 'XX');
-  // Another process hashes keys with another seed, so a pass that lost its server begins again.
-  const settled = await retry(() => settleOnce(client.access, signal), {
+  await target.home.call('SET', RESERVED_KEY, settling, 'XX');
+  // Another process hashes keys with another seed, so a pass that lost its server, or a slot, begins again.
+  const settled = await retry(() => settleOnce(target.access, signal), {
     policy: LOST_POLICY,
     clock,
     signal,
@@ -43,13 +44,13 @@ export async function settleTarget(client: Client, claim: Claim, context: JobCon
 const LOST_POLICY: RetryPolicy = {
   delaysMs: backoffDelaysMs({ firstMs: 100, maximumMs: 10_000, count: 12 }),
   shouldRetry: (error) =>
-    isMigrationError(error) && /^target-(unreachable|not-ready|read-only)$/.test(error.code),
+    isMigrationError(error) && /^target-(unreachable|not-ready|read-only|slots-moved)$/.test(error.code),
 };
 
 async function settleOnce(access: Access, signal: AbortSignal): Promise<{ keys: number; fields: number }> {
   const settled = { keys: 0, fields: 0 };
   for (const { db, hasKeys, hasFields } of await findExpiring(access, signal)) {
-    await using connection = await openRawConnection(access, { db, signal });
+    await using connection = await openRoutedConnection(access, { db, signal });
     if (hasKeys) {
       settled.keys += await rewriteExpiries(connection, async (keys) =>
         keys.filter(({ atMs }) => isPadded(atMs)).map(({ key, atMs }) => ({ key, atMs: unpadExpiry(atMs) })),
@@ -60,22 +61,36 @@ async function settleOnce(access: Access, signal: AbortSignal): Promise<{ keys: 
   return settled;
 }
 
-/** The databases in which something expires. */
+/** A database, and what of it expires. */
+export type ExpiringDatabase = {
+  readonly db: number;
+  readonly hasKeys: boolean;
+  readonly hasFields: boolean;
+};
+
+/** The databases in which something expires, on any primary. */
 export async function findExpiring(
   access: Access,
   signal: AbortSignal,
-): Promise<readonly { db: number; hasKeys: boolean; hasFields: boolean }[]> {
-  await using connection = await openRawConnection(access, { signal });
-  const [info, fieldTime] = await connection.send([
-    ['INFO', 'keyspace'],
-    ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field'],
-  ]);
+): Promise<readonly ExpiringDatabase[]> {
+  await using connection = await openRoutedConnection(access, { signal });
+  const [fieldTime] = await connection.send([['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field']]);
   // An unknown command, or WRONGTYPE: the key is a string.
   const knowsFieldTtls = !/unknown command/i.test(String(fieldTime));
-  const lines = String(info).matchAll(/^db(\d+):keys=\d+,expires=(\d+)(.*)$/gm);
-  return Array.from(lines, ([, db, expires, rest = '']) => ({
-    db: Number(db),
-    hasKeys: expires !== '0',
-    hasFields: knowsFieldTtls && !/,keys_with_volatile_items=0\b/.test(rest),
-  })).filter(({ hasKeys, hasFields }) => hasKeys || hasFields);
+  const infos = await Promise.all(
+    connection.primaries.map(async (primary) => (await primary.send([['INFO', 'keyspace']]))[0]),
+  );
+  const found = new Map<number, ExpiringDatabase>();
+  for (const [, name, expires, rest = ''] of infos.join('\n').matchAll(KEYSPACE_LINE)) {
+    const db = Number(name);
+    found.set(db, {
+      db,
+      hasKeys: expires !== '0' || found.get(db)?.hasKeys === true,
+      hasFields:
+        (knowsFieldTtls && !/,keys_with_volatile_items=0\b/.test(rest)) || found.get(db)?.hasFields === true,
+    });
+  }
+  return [...found.values()].filter(({ hasKeys, hasFields }) => hasKeys || hasFields);
 }
+
+const KEYSPACE_LINE = /^db(\d+):keys=\d+,expires=(\d+)(.*)$/gm;

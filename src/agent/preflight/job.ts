@@ -52,11 +52,15 @@ async function gatherSource(request: Request, context: JobContext): Promise<Sour
 
 async function gatherTarget(
   { target, canaryWrite }: Request,
-  { resolveSecret }: JobContext,
+  { resolveSecret, signal }: JobContext,
   source: SourceFacts | undefined,
 ): Promise<TargetServerFacts> {
   const highestDb = Math.max(0, ...(source?.databases.map(({ db }) => db) ?? []));
-  return gatherTargetFacts(await resolveAccess('target', target, resolveSecret), { canaryWrite, highestDb });
+  return gatherTargetFacts(await resolveAccess('target', target, resolveSecret), {
+    canaryWrite,
+    highestDb,
+    signal,
+  });
 }
 
 function judge(examination: {

@@ -3,8 +3,15 @@ import { errorText, isMigrationError, MigrationError } from '../../core/errors.t
 import type { Access } from '../redis/access.ts';
 import { type Claim, readClaim } from '../redis/checkpoint.ts';
 import { type Client, openClient } from '../redis/client.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
-import { askPermission, type CommonFacts, readCommonFacts } from './server-facts.ts';
+import {
+  readTargetCommonFacts,
+  type TaggedPrimary,
+  type TargetCommonFacts,
+  tagPrimaries,
+} from './primaries-facts.ts';
+import { askPermission } from './server-facts.ts';
 
 /** If the host dies between writing and deleting the canary, the target deletes it by itself. */
 const CANARY_LIFE_MS = 60_000;
@@ -29,16 +36,24 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['DUMP', 'k'],
 ];
 
+/** What it sends to a target in cluster mode besides. */
+const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['CLUSTER', 'SLOTS'],
+  ['CLUSTER', 'NODES'],
+  ['SCRIPT', 'LOAD', 'return 1'],
+  ['EVALSHA', 'sha', '0'],
+];
+
 /** What became of the canary: a write that was tried and undone. */
 export type Canary =
   | { readonly state: 'written' }
   | { readonly state: 'refused'; readonly error: MigrationError };
 
 /** The target as preflight found it. */
-export type TargetServerFacts = CommonFacts & {
+export type TargetServerFacts = TargetCommonFacts & {
   readonly tls: boolean;
   readonly claim: Claim | MigrationError | undefined;
-  /** Keys besides the claim. */
+  /** Keys besides the claim and the checkpoints of primaries. */
   readonly keys: number;
   /** What SELECT of the highest database of the source was answered; undefined where it is there. */
   readonly selectRefusal: string | undefined;
@@ -49,18 +64,18 @@ export type TargetServerFacts = CommonFacts & {
 };
 
 /**
- * Looks at the target; writes nothing but, when asked, one key that it deletes again.
+ * Looks at the target; writes nothing but, when asked, one key on every primary that it deletes again.
  *
  * @throws the codes of a connection to the target
  */
 export async function gatherTargetFacts(
   access: Access,
-  { canaryWrite, highestDb }: { canaryWrite: boolean; highestDb: number },
+  { canaryWrite, highestDb, signal }: { canaryWrite: boolean; highestDb: number; signal: AbortSignal },
 ): Promise<TargetServerFacts> {
-  await using client = await openClient(access);
-  const common = await readCommonFacts(client);
-  const claim = await readClaimIfReadable(client);
-  const held = claim === undefined ? 0 : 1;
+  await using target = await openPrimaries(access);
+  const common = await readTargetCommonFacts(target, signal);
+  const claim = await readClaimIfReadable(target.home);
+  const held = claim === undefined ? 0 : 1 + (common.cluster?.primaries.length ?? 0);
   return {
     ...common,
     tls: access.tls !== undefined,
@@ -68,8 +83,12 @@ export async function gatherTargetFacts(
     keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - held,
     selectRefusal: await readSelectRefusal(access, highestDb),
     // A replica refuses every write, which its role says already.
-    canary: canaryWrite && common.server.role === 'master' ? await writeCanary(client) : undefined,
-    deniedCommands: await readDeniedCommands(client),
+    canary:
+      canaryWrite && common.server.role === 'master' ? await writeCanaries(tagPrimaries(target)) : undefined,
+    deniedCommands: await readDeniedCommands(
+      target.home,
+      target.topology === undefined ? [] : CLUSTER_COMMANDS,
+    ),
   };
 }
 
@@ -95,9 +114,18 @@ async function readSelectRefusal(access: Access, db: number): Promise<string | u
   }
 }
 
+/** One on every primary, up to the first that is refused. */
+async function writeCanaries(primaries: readonly TaggedPrimary[]): Promise<Canary> {
+  for (const primary of primaries) {
+    const canary = await writeCanary(primary);
+    if (canary.state === 'refused') return canary;
+  }
+  return { state: 'written' };
+}
+
 /** Writes, reads and deletes a key as the sync does: by SET, and by RESTORE of a payload with a footer of ours. */
-async function writeCanary(client: Client): Promise<Canary> {
-  const key = `__valkey-migrate-canary__${randomBytes(8).toString('hex')}`;
+async function writeCanary({ client, tag }: TaggedPrimary): Promise<Canary> {
+  const key = `__valkey-migrate-canary__${randomBytes(8).toString('hex')}${tag}`;
   const value = randomBytes(8).toString('hex');
   try {
     await client.call('SET', key, value, 'PX', CANARY_LIFE_MS);
@@ -138,9 +166,12 @@ function nameRefusal(client: Client, error: MigrationError): MigrationError {
   return new MigrationError('target-refused-command', message, { cause: error });
 }
 
-async function readDeniedCommands(client: Client): Promise<readonly string[] | undefined> {
+async function readDeniedCommands(
+  client: Client,
+  more: typeof NEEDED_COMMANDS,
+): Promise<readonly string[] | undefined> {
   const denied: string[] = [];
-  for (const command of NEEDED_COMMANDS) {
+  for (const command of [...NEEDED_COMMANDS, ...more]) {
     const permission = await askPermission(client, ...command);
     if (permission.state === 'unknown') return undefined;
     if (permission.state === 'denied') denied.push(command[0] ?? '');

@@ -12,8 +12,9 @@ export type Mark = { readonly replid: string; readonly offset: number };
 export const LAG_WAIT_MAX_MS = 120_000;
 const POLL_MS = 200;
 
-/** Where the source's stream is now; undefined where it has none that can be told. */
+/** Where the source's stream is now; undefined where it has none that can be told, or as many as it has primaries. */
 export async function markSource(source: Session): Promise<Mark | undefined> {
+  if (source.primaries > 1) return undefined;
   const fields = await readReplication(source);
   const replid = fields.get('master_replid');
   const offset = Number(fields.get('master_repl_offset'));

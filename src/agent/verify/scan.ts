@@ -1,6 +1,7 @@
 import { MigrationError } from '../../core/errors.ts';
+import type { Access } from '../redis/access.ts';
 import type { Reply } from '../redis/reply-parser.ts';
-import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { isReservedKey, RESERVED_KEY } from '../redis/reserved-key.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { toBytes } from './aspect.ts';
 import type { Session } from './session.ts';
@@ -12,7 +13,7 @@ const SAME_CURSOR_MAX = 3;
 
 /**
  * Every key of a database that is there for the whole scan, in batches without duplicates of their own; a key may
- * come again in a later batch. Our own key is left out. A lost connection does not harm: cursors stay valid.
+ * come again in a later batch. Our own keys are left out. A lost connection does not harm: cursors stay valid.
  *
  * @throws verification-incomplete, and the codes of {@link Session.ask}
  */
@@ -28,8 +29,8 @@ export async function* scanKeys(session: Session, db: number): AsyncGenerator<re
     if (!Buffer.isBuffer(next) || !Array.isArray(found)) {
       throw toServerError(access, 'scanning keys', reply ?? new Error('no reply'));
     }
-    const keys = new Map(found.map(toBytes).map((key) => [key.toString('latin1'), key]));
-    if (db === 0) keys.delete(RESERVED_KEY.toString('latin1'));
+    const foreign = found.map(toBytes).filter((key) => db !== 0 || !isOurs(key, access));
+    const keys = new Map(foreign.map((key) => [key.toString('latin1'), key]));
     if (keys.size > 0) yield [...keys.values()];
     const following = next.toString('latin1');
     sameCursors = following === cursor ? sameCursors + 1 : 0;
@@ -41,4 +42,9 @@ export async function* scanKeys(session: Session, db: number): AsyncGenerator<re
     }
     cursor = following;
   } while (cursor !== '0');
+}
+
+/** The claim is known at both sides, since a target of one migration may be the source of the next. */
+function isOurs(key: Buffer, { side }: Access): boolean {
+  return side === 'target' ? isReservedKey(key) : key.equals(RESERVED_KEY);
 }

@@ -3,7 +3,8 @@ import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { backoffDelaysMs, retry } from '../../core/retry.ts';
 import type { Access } from '../redis/access.ts';
 import { isClaim } from '../redis/checkpoint.ts';
-import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
+import { openRoutedConnection, type RoutedConnection } from '../redis/cluster/routed-connection.ts';
+import type { Command, RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { toServerError } from '../redis/server-error.ts';
@@ -22,18 +23,25 @@ export type Capabilities = {
   readonly paddedExpiry: boolean;
 };
 
-/** One side of a comparison: asks, and when the connection is lost connects again and asks once more. */
+/**
+ * One side of a comparison, a server or a whole cluster: asks, and when a connection is lost connects again and asks
+ * once more.
+ */
 export type Session = AsyncDisposable & {
   readonly access: Access;
   readonly capabilities: Capabilities;
+  /** How many primaries there are: 1 for a standalone server. */
+  readonly primaries: number;
   /**
    * Sends reading commands to one database. Errors that the server answers are values, since a key may have changed
    * its type meanwhile; those that say that the server does not serve us at all are thrown.
    *
    * @throws {side}-unreachable after the retries, {side}-not-ready, {side}-permission-denied,
-   * target-databases-too-few, verification-incomplete, or the signal's reason
+   * target-databases-too-few, {side}-slots-moved, verification-incomplete, or the signal's reason
    */
   ask(db: number, commands: readonly Command[]): Promise<readonly Reply[]>;
+  /** Sends a command that is about no key and no database to every primary; throws as `ask`. */
+  askEvery(command: Command): Promise<readonly Reply[]>;
   /** What the server has answered so far, in bytes. */
   bytesRead(): number;
   /** The databases that hold keys, with their counts as INFO keyspace says: expired ones included. */
@@ -49,7 +57,7 @@ const RECONNECT_DELAYS_MS = backoffDelaysMs({ firstMs: 100, maximumMs: 10_000, c
 /**
  * Opens a session; the server must answer now.
  *
- * @throws the codes of {@link openRawConnection}
+ * @throws the codes of {@link openRoutedConnection}
  */
 export async function openSession(access: Access, { clock, signal }: SessionOptions): Promise<Session> {
   const first = await connect(access, signal);
@@ -57,8 +65,8 @@ export async function openSession(access: Access, { clock, signal }: SessionOpti
   let bytesReadBefore = 0;
   let latest = first;
 
-  const askOnce = async (db: number, commands: readonly Command[]) => {
-    line ??= connect(access, signal, first.runId);
+  const useLine = async <Result>(use: (line: Line) => Promise<Result>): Promise<Result> => {
+    line ??= connect(access, signal, first.identity);
     const pending = line;
     // Several batches are lost together: only the first of them makes way for a new connection.
     const giveUp = () => {
@@ -70,7 +78,7 @@ export async function openSession(access: Access, { clock, signal }: SessionOpti
     });
     latest = current;
     try {
-      return await exchange(current, db, commands);
+      return await use(current);
     } catch (error) {
       if (isLost(error) && line === pending) {
         giveUp();
@@ -81,43 +89,62 @@ export async function openSession(access: Access, { clock, signal }: SessionOpti
     }
   };
   const policy = { delaysMs: RECONNECT_DELAYS_MS, shouldRetry: isLost };
-  const ask: Session['ask'] = (db, commands) => retry(() => askOnce(db, commands), { policy, clock, signal });
+  const persist = <Result>(use: (line: Line) => Promise<Result>) =>
+    retry(() => useLine(use), { policy, clock, signal });
+  const askEvery: Session['askEvery'] = (command) => persist((current) => exchangeEvery(current, command));
+  const ask: Session['ask'] = (db, commands) => persist((current) => exchange(current, db, commands));
   return {
     access,
     capabilities: await readCapabilities(first.connection),
+    primaries: first.connection.primaries.length,
     ask,
+    askEvery,
     bytesRead: () => bytesReadBefore + latest.connection.bytesRead(),
-    databases: async () => readKeyspace(access, (await ask(0, [['INFO', 'keyspace']]))[0]),
+    databases: async () => readKeyspace(access, await askEvery(['INFO', 'keyspace'])),
     [Symbol.asyncDispose]: async () => {
       await latest.connection[Symbol.asyncDispose]();
     },
   };
 }
 
-/** A connection, the life of the server it leads to, and the database it will be in when all is answered. */
-type Line = { readonly connection: RawConnection; readonly runId: string | undefined; db: number };
+/** A connection, the lives of the servers it leads to, and the database it will be in when all is answered. */
+type Line = { readonly connection: RoutedConnection; readonly identity: string; db: number };
 
-async function connect(access: Access, signal: AbortSignal, expectedRunId?: string): Promise<Line> {
-  const connection = await openRawConnection(access, { signal });
+async function connect(access: Access, signal: AbortSignal, expectedIdentity?: string): Promise<Line> {
+  const connection = await openRoutedConnection(access, { signal });
   try {
-    // Keeps our reads out of the LRU and LFU of the server; before Redis 7.2 there is no such thing, so any refusal is fine.
-    const [, info] = await connection.send([
-      ['CLIENT', 'NO-TOUCH', 'ON'],
-      ['INFO', 'server'],
-    ]);
-    const runId = Buffer.isBuffer(info) ? /^run_id:(\w+)/m.exec(info.toString('latin1'))?.[1] : undefined;
+    const runIds = await Promise.all(connection.primaries.map(greet));
+    const identity = [connection.layout, ...runIds].join('\n');
     // Another process hashes keys with another seed: the cursors of a scan would leave out keys without a word.
-    if (expectedRunId !== undefined && runId !== expectedRunId) {
+    if (expectedIdentity !== undefined && identity !== expectedIdentity) {
       throw new MigrationError(
         'verification-incomplete',
-        `The ${access.side} ${access.address} was restarted or failed over during the verification.`,
+        `The ${access.side} ${access.address} was restarted, failed over or was resharded during the verification.`,
       );
     }
-    return { connection, runId, db: 0 };
+    return { connection, identity, db: 0 };
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Returns what tells this life of the server from the next one. */
+async function greet(server: RawConnection): Promise<string> {
+  // Keeps our reads out of the LRU and LFU of the server; before Redis 7.2 there is no such thing, so any refusal is fine.
+  const [, info] = await server.send([
+    ['CLIENT', 'NO-TOUCH', 'ON'],
+    ['INFO', 'server'],
+  ]);
+  return /^run_id:(\w+)/m.exec(String(info))?.[1] ?? '';
+}
+
+async function exchangeEvery({ connection }: Line, command: Command): Promise<readonly Reply[]> {
+  const replies = await Promise.all(
+    connection.primaries.map(async (primary) => (await primary.send([command]))[0] ?? null),
+  );
+  for (const reply of replies) throwRefusal(connection, reply);
+  return replies;
 }
 
 async function exchange(line: Line, db: number, commands: readonly Command[]): Promise<readonly Reply[]> {
@@ -128,12 +155,14 @@ async function exchange(line: Line, db: number, commands: readonly Command[]): P
   const selected = isSelecting ? replies[0] : undefined;
   if (selected instanceof ErrorReply) throw noSuchDatabase(connection.access, db, selected);
   const answers = isSelecting ? replies.slice(1) : replies;
-  for (const answer of answers) {
-    if (answer instanceof ErrorReply && REFUSAL.test(answer.message)) {
-      throw toServerError(connection.access, 'reading keys', answer);
-    }
-  }
+  for (const answer of answers) throwRefusal(connection, answer);
   return answers;
+}
+
+function throwRefusal({ access }: RawConnection, reply: Reply): void {
+  if (reply instanceof ErrorReply && REFUSAL.test(reply.message)) {
+    throw toServerError(access, 'reading keys', reply);
+  }
 }
 
 /** Error replies that are about the server or our rights, not about the key that was asked for. */
@@ -181,11 +210,14 @@ function isAllowed(reply: Reply | undefined): boolean {
   return !(reply instanceof ErrorReply && reply.message.startsWith('NOPERM'));
 }
 
-/** `db0:keys=12,expires=3,...` line by line. */
-function readKeyspace(access: Access, reply: Reply | undefined): ReadonlyMap<number, number> {
-  if (!Buffer.isBuffer(reply)) {
-    throw toServerError(access, 'reading INFO keyspace', reply ?? new Error('no reply'));
+/** `db0:keys=12,expires=3,...` line by line, of every primary. */
+function readKeyspace(access: Access, replies: readonly Reply[]): ReadonlyMap<number, number> {
+  const databases = new Map<number, number>();
+  for (const reply of replies) {
+    if (!Buffer.isBuffer(reply)) throw toServerError(access, 'reading INFO keyspace', reply);
+    for (const [, db, keys] of reply.toString('latin1').matchAll(/^db(\d+):keys=(\d+)/gm)) {
+      databases.set(Number(db), (databases.get(Number(db)) ?? 0) + Number(keys));
+    }
   }
-  const lines = reply.toString('latin1').matchAll(/^db(\d+):keys=(\d+)/gm);
-  return new Map(Array.from(lines, ([, db, keys]) => [Number(db), Number(keys)]));
+  return databases;
 }

@@ -9,9 +9,12 @@ import { endpointOf } from './job-context.ts';
 /** Two servers of a migration. */
 export type CutoverPair = { readonly source: RunningServer; readonly target: RunningServer };
 
+/** Where the two sides are reached. */
+export type Places = Readonly<Record<'source' | 'target', Pick<RunningServer, 'host' | 'port'>>>;
+
 /** A request to cut over by the route, with generous limits. */
 export function cutoverRequest(
-  { source, target }: CutoverPair,
+  { source, target }: Places,
   route: 'native' | 'replica',
 ): JobRequestOf<'cutover'> {
   return {
@@ -28,7 +31,7 @@ export function cutoverRequest(
 }
 
 /** The report of a full verification that passed a moment ago. */
-export function passedVerification({ source, target }: CutoverPair): VerifyReport {
+export function passedVerification({ source, target }: Places): VerifyReport {
   return {
     kind: 'verify',
     verificationId: 'v1',

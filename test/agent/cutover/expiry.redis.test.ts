@@ -8,6 +8,7 @@ import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { settleTarget } from '../../../src/agent/cutover/settle.ts';
 import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
+import { openPrimaries } from '../../../src/agent/redis/cluster/primaries.ts';
 import { EXPIRY_PAD_MS, isPadded } from '../../../src/agent/redis/expiry-pad.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import type { ServerBinary } from '../../servers/server-binary.ts';
@@ -408,14 +409,14 @@ async function readClaimOf({ target }: CutoverPair) {
 }
 
 async function settle(pair: CutoverPair, signal?: AbortSignal): Promise<void> {
-  await using client = await openClient(accessOf('target', pair.target));
-  const claim = await readClaim(client);
+  await using primaries = await openPrimaries(accessOf('target', pair.target));
+  const claim = await readClaim(primaries.home);
   if (claim === undefined) throw new Error('the target has no claim');
   const context = jobContext({
     directory: pair.target.directory,
     ...(signal === undefined ? {} : { signal }),
   });
-  await settleTarget(client, claim, context);
+  await settleTarget(primaries, claim, context);
 }
 
 async function expiryOf(client: Redis, key: string): Promise<number> {

@@ -53,7 +53,7 @@ export function jobContext(given: {
 }
 
 /** The endpoint of a server of the test. */
-export function endpointOf(running: RunningServer): Endpoint {
+export function endpointOf(running: Pick<RunningServer, 'host' | 'port'>): Endpoint {
   return { host: running.host, port: running.port, tls: false };
 }
 

@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import { settleTarget } from '../../../src/agent/cutover/settle.ts';
 import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
-import { openClient } from '../../../src/agent/redis/client.ts';
+import { openPrimaries } from '../../../src/agent/redis/cluster/primaries.ts';
 import { padExpiry } from '../../../src/agent/redis/expiry-pad.ts';
 import { RdbReader, WHOLE_VALUE_BYTES_MAX } from '../../../src/agent/redis/rdb/reader.ts';
 import { CopyEncoder } from '../../../src/agent/sync/copy-encoder.ts';
@@ -133,10 +133,10 @@ function padded(times: ReadonlyMap<string, number>): Record<string, number> {
 }
 
 async function settle(target: RunningServer): Promise<void> {
-  await using client = await openClient(accessOf('target', target));
-  const claim = await readClaim(client);
+  await using primaries = await openPrimaries(accessOf('target', target));
+  const claim = await readClaim(primaries.home);
   if (claim === undefined) throw new Error('the target has no claim');
-  await settleTarget(client, claim, jobContext({ directory: target.directory }));
+  await settleTarget(primaries, claim, jobContext({ directory: target.directory }));
 }
 
 /** What is easily lost in a text: scores at the edges, and a group that still owes an entry that is gone. */

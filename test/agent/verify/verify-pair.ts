@@ -1,4 +1,5 @@
-import type { Redis } from 'ioredis';
+import { tmpdir } from 'node:os';
+import type { Cluster, Redis } from 'ioredis';
 import type { Access } from '../../../src/agent/redis/access.ts';
 import { FOOTER_VERSION, withFooter } from '../../../src/agent/redis/rdb/footer.ts';
 import { compareAll, type VerifyOptions } from '../../../src/agent/verify/compare.ts';
@@ -7,6 +8,9 @@ import type { VerifyReport } from '../../../src/contract/reports.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import type { ServerBinary } from '../../servers/server-binary.ts';
 import { type RunningServer, startServer } from '../../servers/start.ts';
+
+/** Where a side of a comparison is reached. */
+export type Place = { readonly host: string; readonly port: number };
 
 /** Two servers to compare. */
 export type VerifyPair = AsyncDisposable & { readonly source: RunningServer; readonly target: RunningServer };
@@ -27,7 +31,7 @@ export async function startPair(source: ServerBinary, target: ServerBinary): Pro
 }
 
 /** A plain endpoint on the loopback. */
-export function accessTo(side: Side, { host, port }: { host: string; port: number }): Access {
+export function accessTo(side: Side, { host, port }: Place): Access {
   return {
     side,
     host,
@@ -41,7 +45,7 @@ export function accessTo(side: Side, { host, port }: { host: string; port: numbe
 
 /** Compares the pair as a job would. */
 export function verifyPair(
-  pair: Pick<VerifyPair, 'source' | 'target'>,
+  pair: { readonly source: Place; readonly target: Place },
   overrides: Partial<VerifyOptions> = {},
 ): Promise<VerifyReport> {
   return compareAll({
@@ -53,7 +57,7 @@ export function verifyPair(
     keyDisplay: 'shown',
     clock: systemClock,
     signal: new AbortController().signal,
-    directory: pair.target.directory,
+    directory: tmpdir(),
     report: () => {},
     ...overrides,
   });
@@ -75,7 +79,8 @@ export async function copyAll({ source, target }: VerifyPair, databases: readonl
   }
 }
 
-async function copyDatabase(from: Redis, to: Redis): Promise<void> {
+/** Copies every key of a server's database by DUMP and RESTORE with the footer made anew. */
+export async function copyDatabase(from: Redis, to: Redis | Cluster): Promise<void> {
   for await (const keys of from.scanBufferStream({ count: 500 })) {
     for (const key of keys) {
       const dump = await from.dumpBuffer(key);

@@ -4,6 +4,7 @@ import { isVersionAtLeast } from '../../redis/server-info.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
 import type { TargetServerFacts } from '../target-facts.ts';
+import { CLUSTER_PAIR_RULES } from './cluster-rules.ts';
 import { judgeRdbVersion } from './native-rules.ts';
 
 /** Both servers, and what was asked. */
@@ -21,6 +22,7 @@ export const PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[] = [
   judgeDatabases,
   judgeHashFieldExpiry,
   judgeNativeHashFieldExpiry,
+  ...CLUSTER_PAIR_RULES,
 ];
 
 /** Above this share of the target's memory there is little room for overhead and growth. */
@@ -56,7 +58,14 @@ function judgeDatabases({ source, target, request }: Pair): Ruling {
   const numbers = source.databases.map(({ db }) => db);
   const highest = Math.max(0, ...numbers);
   const used = numbers.length === 0 ? 'none' : numbers.join(', ');
-  const count = request.targetFacts?.databases;
+  if (target.cluster !== undefined && highest > 0) {
+    return block('target-databases-too-few', {
+      title,
+      detail: `The source uses the databases ${used}; the target is in cluster mode, where a sync writes database 0 only.`,
+      remedy: 'Move the keys into database 0, or choose a replication group with cluster mode disabled.',
+    });
+  }
+  const count = target.cluster === undefined ? request.targetFacts?.databases : undefined;
   if (count !== undefined && highest >= count) {
     const detail = `The source uses the databases ${used}; the target has 0 to ${count - 1}.`;
     return block('target-databases-too-few', { title, detail });

@@ -4,6 +4,7 @@ import { formatCount } from '../../../core/units.ts';
 import type { JobContext } from '../../job/context.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { TargetServerFacts } from '../target-facts.ts';
+import { CLUSTER_TARGET_RULES } from './cluster-rules.ts';
 import { judgeLatency } from './latency-rule.ts';
 
 /** The migration that examines the target, and what it was asked. */
@@ -18,13 +19,13 @@ type TargetRule = (target: TargetServerFacts, examiner: Examiner) => Ruling | un
 export const TARGET_RULES: readonly TargetRule[] = [
   judgeEngine,
   judgeRole,
-  judgeClusterMode,
+  ...CLUSTER_TARGET_RULES,
   judgeHolder,
   judgeKeys,
   judgeCanary,
   judgePermissions,
   judgeEviction,
-  ({ server }) => judgeLatency('target', server.latencyMs),
+  ({ server, cluster }) => judgeLatency('target', server.latencyMs, cluster?.primaries.length),
 ];
 
 function judgeEngine({ server }: TargetServerFacts): Ruling {
@@ -43,17 +44,6 @@ function judgeRole({ server, info }: TargetServerFacts): Ruling {
   if (server.role === 'master') return pass('target-role', { title, detail: 'It is a master.' });
   const master = info.fields.get('master_host') ?? 'an unknown master';
   return block('target-read-only', { title, detail: `It is a replica of ${master} and takes no writes.` });
-}
-
-function judgeClusterMode({ info }: TargetServerFacts, { request }: Examiner): Ruling {
-  const title = 'Target cluster mode';
-  const isCluster = info.fields.get('cluster_enabled') === '1' || request.targetFacts?.clusterMode === true;
-  if (!isCluster) return pass('target-standalone', { title, detail: 'Cluster mode is disabled.' });
-  return block('replication-group-unsuitable', {
-    title,
-    detail: 'Cluster mode is enabled.',
-    remedy: 'Choose a replication group with cluster mode disabled.',
-  });
 }
 
 /** A target belongs to one migration, from whatever repository or host it comes. */
@@ -87,11 +77,15 @@ function judgeKeys({ claim, keys }: TargetServerFacts, { request }: Examiner): R
   });
 }
 
-function judgeCanary({ canary }: TargetServerFacts): Ruling | undefined {
+function judgeCanary({ canary, cluster }: TargetServerFacts): Ruling | undefined {
   const title = 'Canary write to the target';
   if (canary === undefined) return undefined;
   if (canary.state === 'written') {
-    return pass('canary', { title, detail: 'A key was written by SET and by RESTORE, read and deleted.' });
+    const where = cluster === undefined ? '' : ' on every primary';
+    return pass('canary', {
+      title,
+      detail: `A key was written by SET and by RESTORE, read and deleted${where}.`,
+    });
   }
   const { code, message, remedy } = canary.error;
   return block(code, { title, detail: message, remedy });

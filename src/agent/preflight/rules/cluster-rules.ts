@@ -1,0 +1,123 @@
+import { formatCount } from '../../../core/units.ts';
+import { block, pass, type Ruling, warn } from '../ruling.ts';
+import type { SourceFacts } from '../source-facts.ts';
+import type { TargetServerFacts } from '../target-facts.ts';
+import type { Pair } from './pair-rules.ts';
+
+/** What is asked of the target alone because it is a cluster, or because it is none. */
+export const CLUSTER_TARGET_RULES: readonly ((target: TargetServerFacts) => Ruling | undefined)[] = [
+  judgeClusterMode,
+  judgeNativeClusterMode,
+  judgeMovingSlots,
+];
+/** What a source does that a cluster does otherwise; undefined for a standalone target. */
+export const CLUSTER_PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[] = [
+  judgeMultiKeyCommands,
+  judgeDatabaseCommands,
+];
+
+const PRIMARIES_SHOWN_MAX = 10;
+const COMMANDS_SHOWN_MAX = 10;
+
+function judgeClusterMode({ cluster }: TargetServerFacts): Ruling {
+  const title = 'Target cluster mode';
+  if (cluster === undefined) return pass('target-standalone', { title, detail: 'Cluster mode is disabled.' });
+  const { primaries } = cluster;
+  const shown = primaries
+    .slice(0, PRIMARIES_SHOWN_MAX)
+    .map(({ address, latencyMs }) => `${address} (PING ${latencyMs.toFixed(2)} ms)`);
+  const more = primaries.length > shown.length ? `, and ${primaries.length - shown.length} more` : '';
+  return pass('target-cluster', {
+    title,
+    detail: `Every slot is served, by ${primaries.length} primaries: ${shown.join(', ')}${more}.`,
+  });
+}
+
+/** ElastiCache fills a cluster only from a cluster of as many shards, and the source is standalone. */
+function judgeNativeClusterMode({ cluster }: TargetServerFacts): Ruling | undefined {
+  if (cluster === undefined) return undefined;
+  return block('replication-group-unsuitable', {
+    title: 'Cluster mode of the target',
+    detail: 'Cluster mode is enabled, and ElastiCache migrates into a cluster only from a cluster.',
+    remedy: 'Choose a replication group with cluster mode disabled, or use `route: replica`.',
+    routes: ['native'],
+  });
+}
+
+function judgeMovingSlots({ cluster }: TargetServerFacts): Ruling | undefined {
+  if (cluster === undefined) return undefined;
+  const title = 'Slots of the target';
+  if (!cluster.isChanging) return pass('target-slots', { title, detail: 'None is being moved.' });
+  return warn('target-slots-moving', {
+    title,
+    detail: 'Slots are being moved between its nodes: no verification or cutover succeeds meanwhile.',
+    remedy: 'Wait until the resharding is over.',
+  });
+}
+
+/** Commands that take, or may take, several keys, by their name in INFO commandstats. */
+const MULTI_KEY_COMMANDS = [
+  ...['mget', 'mset', 'msetnx', 'msetex', 'rename', 'renamenx', 'copy'],
+  ...['blpop', 'brpop', 'rpoplpush', 'brpoplpush', 'lmove', 'blmove', 'lmpop', 'blmpop'],
+  ...['smove', 'sunion', 'sinter', 'sdiff', 'sintercard', 'sunionstore', 'sinterstore', 'sdiffstore'],
+  ...['zunion', 'zinter', 'zdiff', 'zintercard', 'zunionstore', 'zinterstore', 'zdiffstore'],
+  ...['zrangestore', 'zmpop', 'bzmpop', 'bzpopmin', 'bzpopmax'],
+  ...['bitop', 'pfmerge', 'lcs', 'geosearchstore', 'exec', 'eval', 'evalsha', 'fcall'],
+];
+
+/** What a cluster has no place for, whatever the keys. */
+const DATABASE_COMMANDS = ['swapdb', 'move'];
+
+function judgeMultiKeyCommands({ source, target }: Pair): Ruling | undefined {
+  if (target.cluster === undefined) return undefined;
+  const title = 'Commands of several keys';
+  const used = usedOf(source, MULTI_KEY_COMMANDS);
+  if (used === undefined) return unknownUse(title);
+  if (used.length === 0) return pass('multi-key-none', { title, detail: 'The source has run none.' });
+  return warn('multi-key-commands', {
+    title,
+    detail: `The source has run ${describe(used)}. What it does with keys of several slots the sync carries out at the target as well, some hundred times a second at most, and a transaction in parts, one for each primary; an application that sends it to the cluster gets CROSSSLOT.`,
+    remedy:
+      'Give keys that are used together a common hash tag, and use a client that knows clusters, before complete-migration.',
+  });
+}
+
+function judgeDatabaseCommands({ source, target }: Pair): Ruling | undefined {
+  if (target.cluster === undefined) return undefined;
+  const used = usedOf(source, DATABASE_COMMANDS);
+  if (used === undefined || used.length === 0) return undefined;
+  return warn('database-commands', {
+    title: 'Commands of several databases',
+    detail: `The source has run ${describe(used)}, which a cluster does not have: the sync ends with an error where it comes again.`,
+    remedy: 'Keep applications from using it, or choose a replication group with cluster mode disabled.',
+  });
+}
+
+/** A command, and how often it has run since the statistics began. */
+type Use = { readonly name: string; readonly calls: number };
+
+/** Which of the commands have run, the most frequent first; undefined where INFO has no statistics. */
+function usedOf({ info }: SourceFacts, names: readonly string[]): readonly Use[] | undefined {
+  const known = [...info.fields.keys()].some((field) => field.startsWith('cmdstat_'));
+  if (!known) return undefined;
+  const used = names.flatMap((name) => {
+    // `cmdstat_mset:calls=3,usec=12,...`
+    const calls = Number(/^calls=(\d+)/.exec(info.fields.get(`cmdstat_${name}`) ?? '')?.[1] ?? 0);
+    return calls === 0 ? [] : [{ name: name.toUpperCase(), calls }];
+  });
+  return used.sort((a, b) => b.calls - a.calls);
+}
+
+function describe(used: readonly Use[]): string {
+  const shown = used.slice(0, COMMANDS_SHOWN_MAX).map(({ name, calls }) => `${name} (${formatCount(calls)})`);
+  return [...shown, ...(used.length > shown.length ? ['others'] : [])].join(', ');
+}
+
+function unknownUse(title: string): Ruling {
+  return warn('multi-key-unknown', {
+    title,
+    detail: 'The source keeps no statistics of its commands.',
+    remedy:
+      'Make sure that the applications use no keys of several slots together, or give them a common hash tag.',
+  });
+}
