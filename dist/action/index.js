@@ -80268,6 +80268,11 @@ const ERROR_CODES = {
         remedy: 'Wait until the source serves commands, then run the phase again.',
         retryable: true,
     },
+    'source-slots-moved': {
+        when: 'Slots of the cluster of the source were moved between its nodes, or a node failed over, while all keys were gone over.',
+        remedy: 'Wait until the cluster stays as it is, then run the phase again.',
+        retryable: true,
+    },
     'source-protocol-error': {
         when: 'What answers at the source does not speak the Redis protocol as expected.',
         remedy: 'Check `source-endpoint` and `source-tls`.',
@@ -80332,6 +80337,11 @@ const ERROR_CODES = {
     'target-not-ready': {
         when: 'The target is loading its data, busy, or has lost its master.',
         remedy: 'Wait until the target serves commands, then run the phase again.',
+        retryable: true,
+    },
+    'target-slots-moved': {
+        when: 'Slots of the cluster of the target were moved between its nodes, or a node failed over, while all keys were gone over.',
+        remedy: 'Wait until the cluster stays as it is, then run the phase again.',
         retryable: true,
     },
     'target-protocol-error': {
