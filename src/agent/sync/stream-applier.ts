@@ -1,27 +1,21 @@
-import path from 'node:path';
 import type { Checkpoint } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
-import { CommandReader } from '../redis/command-reader.ts';
-import { HeldBytes, type Part } from '../redis/held-bytes.ts';
+import type { CommandReader } from '../redis/command-reader.ts';
+import type { Part } from '../redis/held-bytes.ts';
 import type { Journal } from '../redis/journal.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
-import { type AbsentKeyCare, careForAbsentKeys, isCaredFor } from './absent-keys.ts';
+import { type AbsentKeyCare, careForAbsentKeys } from './absent-keys.ts';
 import { CANARY_CHANNEL } from './canaries.ts';
+import { type KnownCommand, KnownCommands, openCommandReader } from './known-commands.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import type { TargetForm } from './payload.ts';
 import type { Skips } from './skips.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
-import {
-  findTranslation,
-  LEFT_OUT,
-  refuseUnknown,
-  type Translate,
-  type TranslationContext,
-} from './translate.ts';
+import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
 
 /** Where a stream comes from, and who is told how much of it is committed. */
 export type StreamLink = {
@@ -54,19 +48,10 @@ const QUIET_CHECKPOINT_MS = 100;
  * before may have come within a transaction of the source, and a slow target would then hold a batch without end.
  */
 const BATCH_COMMANDS_WORTH = 1000;
-/** Names that are looked up by their spelling; beyond it each is looked up anew. */
-const SPELLINGS_MAX = 4096;
 
 type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'publish' | 'swapdb' | 'data';
-type KnownCommand = {
-  readonly name: string;
-  readonly id: number;
-  readonly role: CommandRole;
-  readonly isKnown: boolean;
-  /** Of a module, whose data is not carried: where its key stands among the arguments, 0 for nowhere. */
-  readonly moduleKeyIndex: number | undefined;
-  readonly translate: Translate | undefined;
-};
+/** `id`: of the name, for the writer. */
+type StreamCommand = KnownCommand & { readonly id: number; readonly role: CommandRole };
 
 /**
  * Applies the command stream of the source to the target, each command once.
@@ -85,7 +70,7 @@ export class StreamApplier {
   readonly #options: StreamOptions;
   readonly #reader: CommandReader;
   readonly #translation: TranslationContext;
-  readonly #spellings = new Map<string, KnownCommand>();
+  readonly #known: KnownCommands<StreamCommand>;
   #committed: Checkpoint;
   /** The database that the stream stands in. */
   #db: number;
@@ -105,13 +90,15 @@ export class StreamApplier {
 
   constructor(options: StreamOptions) {
     this.#options = options;
-    this.#reader = new CommandReader({
-      hold: () => new HeldBytes(path.join(options.directory, 'held')),
-      isTranslated: (spelling) => {
-        const name = spelling.toUpperCase();
-        return findTranslation(name) !== undefined || isCaredFor(name);
-      },
-    });
+    this.#reader = openCommandReader(options.directory);
+    this.#known = new KnownCommands((name) => ({
+      name,
+      id: options.writer.names.id(name),
+      role: ROLES.get(name) ?? 'data',
+      isKnown: options.commands.has(name),
+      moduleKeyIndex: options.moduleCommands.keyIndex(name),
+      translate: findTranslation(name),
+    }));
     this.#committed = options.start;
     this.#translation = {
       ...options,
@@ -188,7 +175,7 @@ export class StreamApplier {
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
-    const command = this.#lookUp(reader.name);
+    const command = this.#known.lookUp(reader.name);
     switch (command.role) {
       case 'multi':
         this.#isInTransaction = true;
@@ -216,7 +203,7 @@ export class StreamApplier {
     }
   }
 
-  #applyData(command: KnownCommand): Promise<void> | undefined {
+  #applyData(command: StreamCommand): Promise<void> | undefined {
     const reader = this.#reader;
     // The claim of this migration on its own target is nobody else's to write.
     if (this.#db === 0 && reader.argumentCount > 1 && reader.isArgument(1, RESERVED_KEY)) return undefined;
@@ -240,7 +227,7 @@ export class StreamApplier {
     care,
     translated,
   }: {
-    command: KnownCommand;
+    command: StreamCommand;
     care: AbsentKeyCare;
     translated: readonly Part[] | undefined;
   }): Promise<void> {
@@ -253,7 +240,7 @@ export class StreamApplier {
     await this.#write({ ...command, id }, translated);
   }
 
-  #write(command: KnownCommand, translated: readonly Part[] | undefined): Promise<void> | undefined {
+  #write(command: StreamCommand, translated: readonly Part[] | undefined): Promise<void> | undefined {
     const { writer } = this.#options;
     this.#openBatch();
     this.#batchCommands += 1;
@@ -342,22 +329,6 @@ export class StreamApplier {
     if (this.#db !== 0) writer.write(['SELECT', 0]);
     write();
     if (this.#db !== 0) writer.write(['SELECT', this.#db]);
-  }
-
-  #lookUp(spelling: string): KnownCommand {
-    const known = this.#spellings.get(spelling);
-    if (known !== undefined) return known;
-    const name = spelling.toUpperCase();
-    const command: KnownCommand = {
-      name,
-      id: this.#options.writer.names.id(name),
-      role: ROLES.get(name) ?? 'data',
-      isKnown: this.#options.commands.has(name),
-      moduleKeyIndex: this.#options.moduleCommands.keyIndex(name),
-      translate: findTranslation(name),
-    };
-    if (this.#spellings.size < SPELLINGS_MAX) this.#spellings.set(spelling, command);
-    return command;
   }
 }
 

@@ -1,4 +1,3 @@
-import path from 'node:path';
 import type { Checkpoint } from '../../../contract/reports.ts';
 import type { HashFieldTtl } from '../../../contract/skipped.ts';
 import type { Clock } from '../../../core/clock.ts';
@@ -7,27 +6,28 @@ import { encodeClaim } from '../../redis/checkpoint.ts';
 import type { Client } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
 import type { Topology } from '../../redis/cluster/topology.ts';
-import { CommandReader } from '../../redis/command-reader.ts';
-import { HeldBytes, type Part } from '../../redis/held-bytes.ts';
+import type { CommandReader } from '../../redis/command-reader.ts';
+import type { Part } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
 import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../absent-keys.ts';
 import { CANARY_CHANNEL } from '../canaries.ts';
 import type { Holder } from '../claim.ts';
+import { type KnownCommands, openCommandReader } from '../known-commands.ts';
 import type { Meter } from '../meter.ts';
 import type { ModuleCommands } from '../module-commands.ts';
 import type { Skips } from '../skips.ts';
 import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
 import type { WriteFailure } from '../target-writer.ts';
-import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
+import { LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
 import { decodeArguments, readArguments } from './arguments.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
 import { CLAIM_SLOT } from './cluster-target.ts';
 import { type Arguments, type CommandKeys, findKeys } from './command-keys.ts';
 import { type Join, planAcrossSlots, refuseForeignOptions, refuseOnCluster } from './cross-slot.ts';
 import type { Generation } from './generation.ts';
-import { type KnownCommand, KnownCommands, whyRefused } from './known-commands.ts';
+import { type ClusterCommand, clusterCommands, whyRefused } from './known-commands.ts';
 import type { Lane } from './lane.ts';
 import { Lanes } from './lanes.ts';
 
@@ -71,7 +71,7 @@ const TICK_MS = 100;
 export class ClusterApplier {
   readonly #options: ClusterStreamOptions;
   readonly #reader: CommandReader;
-  readonly #known: KnownCommands;
+  readonly #known: KnownCommands<ClusterCommand>;
   readonly #translation: TranslationContext;
   readonly #lanes: Lanes;
   readonly #claimLane: Lane;
@@ -82,14 +82,8 @@ export class ClusterApplier {
 
   constructor(options: ClusterStreamOptions) {
     this.#options = options;
-    this.#reader = new CommandReader({
-      hold: () => new HeldBytes(path.join(options.directory, 'held')),
-      isTranslated: (spelling) => {
-        const name = spelling.toUpperCase();
-        return findTranslation(name) !== undefined || isCaredFor(name);
-      },
-    });
-    this.#known = new KnownCommands(options);
+    this.#reader = openCommandReader(options.directory);
+    this.#known = clusterCommands(options);
     this.#translation = {
       ...options,
       nowMs: () => options.link.incoming.readArrivedAtMs,
@@ -207,7 +201,7 @@ export class ClusterApplier {
     }
   }
 
-  #applyData(command: KnownCommand): Promise<void> | undefined {
+  #applyData(command: ClusterCommand): Promise<void> | undefined {
     const reader = this.#reader;
     const { skips } = this.#options;
     if (command.moduleKeyIndex !== undefined) {
@@ -311,7 +305,7 @@ export class ClusterApplier {
     this.#lanes.giveEveryone(command, (lane) => (lane === this.#claimLane ? [claim] : []));
   }
 
-  async #runEverywhere(command: KnownCommand): Promise<void> {
+  async #runEverywhere(command: ClusterCommand): Promise<void> {
     if (!command.isKnown) throw refuseUnknown(command.name);
     const translated = command.translate?.(this.#reader, this.#translation);
     if (translated === LEFT_OUT) return;

@@ -1,6 +1,7 @@
+import { type KnownCommand, KnownCommands } from '../known-commands.ts';
 import type { ModuleCommands } from '../module-commands.ts';
 import type { TargetCommands } from '../target-commands.ts';
-import { findTranslation, type Translate } from '../translate.ts';
+import { findTranslation } from '../translate.ts';
 import { type CommandKeys, soleKey } from './command-keys.ts';
 
 /** What a command of the stream is to a cluster; `data`: it goes where its keys are. */
@@ -16,23 +17,14 @@ export type CommandRole =
   | 'refused'
   | 'data';
 
-/** A command of the stream, by its name in capitals. */
-export type KnownCommand = {
-  readonly name: string;
+/** A command of the stream to a cluster. */
+export type ClusterCommand = KnownCommand & {
   readonly role: CommandRole;
-  /** Whether the target knows it. */
-  readonly isKnown: boolean;
-  readonly translate: Translate | undefined;
-  /** See {@link ModuleCommands}. */
-  readonly moduleKeyIndex: number | undefined;
   /** The argument that is its key, when it always has exactly one. */
   readonly soleKey: number | undefined;
   /** Whether all of its arguments are keys, of which there is mostly one. */
   readonly isOfKeys: boolean;
 };
-
-/** Names that are looked up by their spelling; beyond it each is looked up anew. */
-const SPELLINGS_MAX = 4096;
 
 const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['SELECT', 'select'],
@@ -64,42 +56,23 @@ export function whyRefused(name: string): string | undefined {
   return REFUSED.get(name);
 }
 
-/** Looks commands up by the spelling in which they come. */
-export class KnownCommands {
-  readonly #bySpelling = new Map<string, KnownCommand>();
-  readonly #commands: TargetCommands;
-  readonly #keys: CommandKeys;
-  readonly #moduleCommands: ModuleCommands;
-
-  constructor({
-    commands,
-    keys,
-    moduleCommands,
-  }: {
-    commands: TargetCommands;
-    keys: CommandKeys;
-    moduleCommands: ModuleCommands;
-  }) {
-    this.#moduleCommands = moduleCommands;
-    this.#commands = commands;
-    this.#keys = keys;
-  }
-
-  /** What is known of a command. */
-  lookUp(spelling: string): KnownCommand {
-    const known = this.#bySpelling.get(spelling);
-    if (known !== undefined) return known;
-    const name = spelling.toUpperCase();
-    const command: KnownCommand = {
-      name,
-      role: ROLES.get(name) ?? (REFUSED.has(name) ? 'refused' : 'data'),
-      isKnown: this.#commands.has(name),
-      translate: findTranslation(name),
-      moduleKeyIndex: this.#moduleCommands.keyIndex(name),
-      soleKey: soleKey(name, this.#keys),
-      isOfKeys: name === 'DEL' || name === 'UNLINK',
-    };
-    if (this.#bySpelling.size < SPELLINGS_MAX) this.#bySpelling.set(spelling, command);
-    return command;
-  }
+/** Looks commands up that are to be applied to a cluster. */
+export function clusterCommands({
+  commands,
+  keys,
+  moduleCommands,
+}: {
+  commands: TargetCommands;
+  keys: CommandKeys;
+  moduleCommands: ModuleCommands;
+}): KnownCommands<ClusterCommand> {
+  return new KnownCommands((name) => ({
+    name,
+    role: ROLES.get(name) ?? (REFUSED.has(name) ? 'refused' : 'data'),
+    isKnown: commands.has(name),
+    moduleKeyIndex: moduleCommands.keyIndex(name),
+    translate: findTranslation(name),
+    soleKey: soleKey(name, keys),
+    isOfKeys: name === 'DEL' || name === 'UNLINK',
+  }));
 }
