@@ -18,6 +18,7 @@ import { inspectSource, inspectTarget, openTarget, type TargetFacts } from './se
 import { Skips } from './skips.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
 import { StreamApplier } from './stream-applier.ts';
+import { applyUntilStopped, markDiverged, supervise } from './supervision.ts';
 import { TargetWriter, type WriteFailure } from './target-writer.ts';
 
 /** What stays the same over all connections of one sync. */
@@ -40,11 +41,6 @@ export type SyncWorld = {
   readonly feed: SourceFeed;
   readonly copies: CopyBudget;
 };
-
-const SUPERVISE_MS = 1_000;
-/** How long a stopping sync waits for the target to answer what is on its way. */
-const FINISH_MS = 10_000;
-const MARK_ATTEMPTS = 3;
 
 /**
  * Syncs over one connection to the target: takes up what the claim in it says, copies if it must, then applies the
@@ -105,7 +101,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
   });
   // A write that waits for a target that does not answer would keep the session.
   link.ended.addEventListener('abort', () => writer.abandon(link.ended.reason), { signal: ended.signal });
-  const supervision = supervise({ world, writer, signal: ended.signal });
+  const supervision = supervise({ world, writers: [writer], signal: ended.signal });
   try {
     const start = await reachStream({ ...prepared, begun, writer, signal });
     await world.tuning.atStream();
@@ -114,7 +110,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     applier = new StreamApplier({ ...world, ...facts, ...context, ...stream });
     await applyUntilStopped(applier, world);
   } catch (error) {
-    if (failure?.isDivergence) await markDiverged(world);
+    if (failure?.isDivergence) await markDiverged(() => markForReconciling(world), world);
     // What the writer was abandoned for comes back from it under another name.
     throw link.ended.aborted ? link.ended.reason : error;
   } finally {
@@ -148,45 +144,7 @@ async function prepareTarget(target: Client, world: SyncWorld): Promise<StartPla
   return decide();
 }
 
-async function applyUntilStopped(applier: StreamApplier, { context }: SyncWorld): Promise<void> {
-  try {
-    await applier.run();
-  } catch (error) {
-    if (!context.signal.aborted || error !== context.signal.reason) throw error;
-    await applier.finish();
-  }
-}
-
-type Supervised = { world: SyncWorld; writer: TargetWriter; signal: AbortSignal };
-
-/** Every second: looks whether the target has gone silent or has caught up, and ends a long stop. */
-async function supervise({ world, writer, signal }: Supervised): Promise<void> {
-  const { context, meter, copies } = world;
-  const { clock } = context;
-  let stoppingSinceMs: number | undefined;
-  while (!signal.aborted) {
-    await clock.sleep(SUPERVISE_MS, signal).catch(() => {
-      // Aborted: the loop ends by itself.
-    });
-    writer.checkSilence();
-    if (meter.isCaughtUp) copies.caughtUp();
-    if (context.signal.aborted) stoppingSinceMs ??= clock.nowMs();
-    // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
-    if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS)
-      await writer[Symbol.asyncDispose]();
-  }
-}
-
-/** The checkpoint stands for data that is not there: the next start must not resume from it. */
-async function markDiverged({ target, holder, context }: SyncWorld): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await using client = await openClient(target);
-      return await markForReconcile(client, holder);
-    } catch (error) {
-      if (attempt === MARK_ATTEMPTS) throw error;
-      context.log('the target could not be marked for being reconciled; trying again');
-      await context.clock.sleep(SUPERVISE_MS, context.signal);
-    }
-  }
+async function markForReconciling({ target, holder }: SyncWorld): Promise<void> {
+  await using client = await openClient(target);
+  await markForReconcile(client, holder);
 }

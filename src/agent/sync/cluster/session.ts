@@ -9,6 +9,7 @@ import { openTarget, type TargetFacts } from '../servers.ts';
 import { lookAtSource, type SyncWorld } from '../session.ts';
 import { Skips } from '../skips.ts';
 import type { FeedStart } from '../source-feed.ts';
+import { applyUntilStopped, closeAll, markDiverged, supervise } from '../supervision.ts';
 import { TargetWriter, type WriteFailure } from '../target-writer.ts';
 import { ClusterApplier, databasesTooFew } from './applier.ts';
 import { explainBatchRefusal } from './batch-script.ts';
@@ -25,11 +26,6 @@ import { type Generation, readClusterPositions } from './generation.ts';
 import { Lane } from './lane.ts';
 import { checkpointSlotOf } from './positions.ts';
 import { type ClusterPlan, reachClusterStream } from './reach-stream.ts';
-
-const SUPERVISE_MS = 1_000;
-/** How long a stopping sync waits for the target to answer what is on its way. */
-const FINISH_MS = 10_000;
-const MARK_ATTEMPTS = 3;
 
 type Prepared = {
   readonly world: SyncWorld;
@@ -88,7 +84,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
   };
   const signal = AbortSignal.any([context.signal, ended.signal, link.ended]);
   const writers: TargetWriter[] = [];
-  await using _ = { [Symbol.asyncDispose]: () => disposeAll(writers) };
+  await using _ = { [Symbol.asyncDispose]: () => closeAll(writers) };
   for (const node of target.topology.nodes) {
     writers.push(await openWriter(prepared, { index: node.index, onFailure, onAnswers, signal }));
   }
@@ -112,7 +108,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     applier = await openApplier(prepared, { link, lanes, generation, onFailure, signal });
     await applyUntilStopped(applier, world);
   } catch (error) {
-    if (failure?.isDivergence) await markDiverged(world);
+    if (failure?.isDivergence) await markDiverged(() => markForReconciling(world), world);
     // What the writers were abandoned for comes back from them under another name.
     throw link.ended.aborted ? link.ended.reason : error;
   } finally {
@@ -234,50 +230,8 @@ async function openApplier(
   });
 }
 
-async function applyUntilStopped(applier: ClusterApplier, { context }: SyncWorld): Promise<void> {
-  try {
-    await applier.run();
-  } catch (error) {
-    if (!context.signal.aborted || error !== context.signal.reason) throw error;
-    await applier.finish();
-  }
-}
-
-type Supervised = { world: SyncWorld; writers: readonly TargetWriter[]; signal: AbortSignal };
-
-/** Every second: looks whether a primary has gone silent or all have caught up, and ends a long stop. */
-async function supervise({ world, writers, signal }: Supervised): Promise<void> {
-  const { context, meter, copies } = world;
-  const { clock } = context;
-  let stoppingSinceMs: number | undefined;
-  while (!signal.aborted) {
-    await clock.sleep(SUPERVISE_MS, signal).catch(() => {
-      // Aborted: the loop ends by itself.
-    });
-    for (const writer of writers) writer.checkSilence();
-    if (meter.isCaughtUp) copies.caughtUp();
-    if (context.signal.aborted) stoppingSinceMs ??= clock.nowMs();
-    // A target that does not answer must not keep a stopping job: what is not committed is applied by the next one.
-    if (clock.nowMs() - (stoppingSinceMs ?? Number.POSITIVE_INFINITY) > FINISH_MS) await disposeAll(writers);
-  }
-}
-
-async function disposeAll(writers: readonly TargetWriter[]): Promise<void> {
-  for (const writer of writers) await writer[Symbol.asyncDispose]();
-}
-
-/** The checkpoints stand for data that is not there: the next start must not resume from them. */
-async function markDiverged(world: SyncWorld): Promise<void> {
-  const { clock, log, signal } = world.context;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await using client = await openTarget(world);
-      await using target = await openClusterTarget(client);
-      return await markClusterForReconcile(target);
-    } catch (error) {
-      if (attempt === MARK_ATTEMPTS) throw error;
-      log('the target could not be marked for being reconciled; trying again');
-      await clock.sleep(SUPERVISE_MS, signal);
-    }
-  }
+async function markForReconciling(world: SyncWorld): Promise<void> {
+  await using client = await openTarget(world);
+  await using target = await openClusterTarget(client);
+  await markClusterForReconcile(target);
 }
