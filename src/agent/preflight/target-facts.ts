@@ -23,6 +23,7 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['EXEC'],
   ['RESTORE', 'k', '0', 'payload'],
   ['SET', 'k', 'v'],
+  ['MSET', 'k', 'v'],
   ['DEL', 'k'],
   ['UNLINK', 'k'],
   ['HSET', 'k', 'f', 'v'],
@@ -40,6 +41,8 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
 const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
   ['CLUSTER', 'SLOTS'],
   ['CLUSTER', 'NODES'],
+  ['COMMAND'],
+  ['WAIT', '1', '1'],
   ['SCRIPT', 'LOAD', 'return 1'],
   ['EVALSHA', 'sha', '0'],
 ];
