@@ -8,19 +8,19 @@ import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
 import { startSync } from './sync-run.ts';
 
 const installed = await listServers();
-const valkey8 = chooseServer(installed, { kind: 'valkey', version: '8' });
-const SOURCES = [
-  { kind: 'redis', version: '7.4' },
-  { kind: 'redis', version: '8.0' },
-  { kind: 'valkey', version: '9' },
-] as const;
+const valkey8 = await findServer({ kind: 'valkey', version: '8' });
+const newest = [
+  await findServer({ kind: 'redis', version: '8.0' }),
+  await findServer({ kind: 'valkey', version: '9' }),
+];
+/** Redis 7.4 is in no distribution: it is tested where somebody has it. */
+const redis74 = chooseServer(installed, { kind: 'redis', version: '7.4' });
+const SOURCES = redis74 === undefined ? newest : [redis74, ...newest];
 
-describe.each(SOURCES)('from $kind $version, hash fields that expire', (wanted) => {
-  const source = chooseServer(installed, wanted);
-  const isAbsent = source === undefined || valkey8 === undefined;
-  const start = async () => startPair(wanted, isAbsent ? undefined : { source, target: valkey8 });
+describe.each(SOURCES)('from $kind $version, hash fields that expire', (source) => {
+  const start = () => startPair({ source, target: valkey8 });
 
-  it.skipIf(isAbsent)('keep a sync from touching a target that has no such thing', async () => {
+  it('keep a sync from touching a target that has no such thing', async () => {
     await using pair = await start();
     await pair.target.client().set('foreign', '1');
     await pair.source.client(3).hset('h', 'f', 'v');
@@ -33,57 +33,48 @@ describe.each(SOURCES)('from $kind $version, hash fields that expire', (wanted) 
     expect(await pair.target.client().keys('*')).toEqual(['foreign']);
   });
 
-  it.skipIf(isAbsent)(
-    'are copied and followed without their expiry when that is wanted, and listed',
-    async () => {
-      await using pair = await start();
-      const client = pair.source.client();
-      await fill(client);
-      await using sync = await startSync({ ...pair, hashFieldTtl: 'keep-values' });
-      const { skipped } = await sync.until(({ stage }) => stage === 'live');
-      expect(skipped).toMatchObject([{ what: 'keys', reason: 'hash-field-ttl', count: 4 }]);
-      expect(skipped?.[0]?.sample).toHaveLength(3);
-      await change(client);
-      await untilExpired(client);
-      await sync.caughtUp();
-      const lenient = await compare(pair, 'keep-values');
-      expect(differenceLines(lenient)).toEqual([]);
-      expect(lenient).toMatchObject({ passed: true, keysCompared: await client.dbsize() });
-      // few, few again, many, huge, plain, restored, renamed, expiring: those of which a field expires.
-      expect(lenient.skipped).toMatchObject([{ what: 'keys', reason: 'hash-field-ttl', count: 7 }]);
-      const strict = await compare(pair, 'refuse');
-      expect(strict.differences.byKind).toEqual([{ kind: 'ttl', count: 7 }]);
-      expect(strict.skipped).toEqual([]);
-      const { reconnects } = await sync.stop();
-      expect(reconnects).toBe(0);
-    },
-  );
+  it('are copied and followed without their expiry when that is wanted, and listed', async () => {
+    await using pair = await start();
+    const client = pair.source.client();
+    await fill(client);
+    await using sync = await startSync({ ...pair, hashFieldTtl: 'keep-values' });
+    const { skipped } = await sync.until(({ stage }) => stage === 'live');
+    expect(skipped).toMatchObject([{ what: 'keys', reason: 'hash-field-ttl', count: 4 }]);
+    expect(skipped?.[0]?.sample).toHaveLength(3);
+    await change(client);
+    await untilExpired(client);
+    await sync.caughtUp();
+    const lenient = await compare(pair, 'keep-values');
+    expect(differenceLines(lenient)).toEqual([]);
+    expect(lenient).toMatchObject({ passed: true, keysCompared: await client.dbsize() });
+    // few, few again, many, huge, plain, restored, renamed, expiring: those of which a field expires.
+    expect(lenient.skipped).toMatchObject([{ what: 'keys', reason: 'hash-field-ttl', count: 7 }]);
+    const strict = await compare(pair, 'refuse');
+    expect(strict.differences.byKind).toEqual([{ kind: 'ttl', count: 7 }]);
+    expect(strict.skipped).toEqual([]);
+    const { reconnects } = await sync.stop();
+    expect(reconnects).toBe(0);
+  });
 });
 
 describe('hash fields that expire', () => {
-  it.skipIf(valkey8 === undefined)(
-    'stop the sync before anything differs when they come up later',
-    async () => {
-      const redis = await findServer({ kind: 'redis', version: '8.0' });
-      await using pair = await startPair(
-        redis,
-        valkey8 === undefined ? undefined : { source: redis, target: valkey8 },
-      );
-      const client = pair.source.client();
-      await client.hset('h', 'f', 'v');
-      await using sync = await startSync(pair);
-      await sync.until(({ stage }) => stage === 'live');
-      await client.call('HPEXPIRE', 'h', HOUR_MS, 'FIELDS', 1, 'f');
-      await expect(sync.ended).rejects.toMatchObject({ code: 'source-data-unsupported' });
-      expect(await pair.target.client().hgetall('h')).toEqual({ f: 'v' });
-      // What the sync was asked anew to do it does from where it stood.
-      await using again = await startSync({ ...pair, hashFieldTtl: 'keep-values' });
-      await again.until(({ stage }) => stage === 'live');
-      await again.caughtUp();
-      const report = await again.stop();
-      expect(report).toMatchObject({ copiedKeys: 0, skipped: [{ what: 'commands', count: 1 }] });
-    },
-  );
+  it('stop the sync before anything differs when they come up later', async () => {
+    const redis = await findServer({ kind: 'redis', version: '8.0' });
+    await using pair = await startPair({ source: redis, target: valkey8 });
+    const client = pair.source.client();
+    await client.hset('h', 'f', 'v');
+    await using sync = await startSync(pair);
+    await sync.until(({ stage }) => stage === 'live');
+    await client.call('HPEXPIRE', 'h', HOUR_MS, 'FIELDS', 1, 'f');
+    await expect(sync.ended).rejects.toMatchObject({ code: 'source-data-unsupported' });
+    expect(await pair.target.client().hgetall('h')).toEqual({ f: 'v' });
+    // What the sync was asked anew to do it does from where it stood.
+    await using again = await startSync({ ...pair, hashFieldTtl: 'keep-values' });
+    await again.until(({ stage }) => stage === 'live');
+    await again.caughtUp();
+    const report = await again.stop();
+    expect(report).toMatchObject({ copiedKeys: 0, skipped: [{ what: 'commands', count: 1 }] });
+  });
 });
 
 const HOUR_MS = 3_600_000;
@@ -135,11 +126,7 @@ function compare(pair: { source: RunningServer; target: RunningServer }, hashFie
   return verifyPair(pair, { hashFieldTtl });
 }
 
-async function startPair(
-  wanted: { kind: string; version: string },
-  servers: { source: ServerBinary; target: ServerBinary } | undefined,
-) {
-  if (servers === undefined) throw new Error(`there is no ${wanted.kind} ${wanted.version} or no Valkey 8`);
+async function startPair(servers: { source: ServerBinary; target: ServerBinary }) {
   const source = await startServer({
     server: servers.source,
     config: { 'repl-diskless-sync-delay': '0' },
