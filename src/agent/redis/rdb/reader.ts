@@ -11,6 +11,7 @@ import {
   TYPE_MODULE,
   TYPE_REDIS_HASH_LISTPACK_EX,
   VALKEY_LAYOUTS,
+  VALUE_LAYOUTS,
 } from './layouts.ts';
 import { MAGIC_BYTES, readFamily } from './magic.ts';
 import { malformedRdb } from './malformed.ts';
@@ -217,13 +218,12 @@ export class RdbReader extends RdbWindow {
       if (keyEnd - this.at > VALUE_BYTES_MAX) throw this.#unsupported('a key of more than 512 MiB');
       return 'need-more';
     }
-    if (type === 0 && !this.#isInExtent) {
-      // The shortest way for the most frequent type.
-      const end = skipString(this.window, keyEnd, this.end);
-      if (end === -1) return 'need-more';
-      if (end <= this.end) return this.#giveKey(keyStart, keyEnd, end);
-      this.#extent.begin(NOTHING, end);
-    } else if (!this.#isInExtent) {
+    if (!this.#isInExtent) {
+      if (SINGLE_STRINGS[type] === 1) {
+        // The shortest way for the most frequent types.
+        const end = skipString(this.window, keyEnd, this.end);
+        if (end !== -1 && end <= this.end) return this.#giveKey(keyStart, keyEnd, end);
+      }
       const layout = this.#layouts.get(type);
       if (layout === undefined) throw this.#unsupported(`a value of the type ${type}`);
       this.#extent.begin(layout, keyEnd);
@@ -314,3 +314,8 @@ const NEVER_LARGE: ReadonlySet<number> = new Set([TYPE_REDIS_HASH_LISTPACK_EX]);
 /** The opcode, the id of the module, one number that says when it was written, and the end: nothing else. */
 const MODULE_DATA_EMPTY_BYTES = 1 + 9 + 2 + 1;
 const NOTHING: Layout = [];
+/** 1 for the types of which the value is a single string: plain ones, and the small collections of every kind. */
+const SINGLE_STRINGS = new Uint8Array(256);
+for (const [type, layout] of VALUE_LAYOUTS) {
+  if (layout.length === 1 && layout[0]?.kind === 'string') SINGLE_STRINGS[type] = 1;
+}
