@@ -138,7 +138,10 @@ async function expectEqual(source: RunningServer, target: RunningServer): Promis
     if (differences.length === 0) return;
     await sleep(600);
   }
-  throw new Error(`${differences.length} differences: ${differences.slice(0, DIFFERENCES_SHOWN).join('; ')}`);
+  const claim = await target.client().get('__valkey-migrate__');
+  const offset = /^master_repl_offset:(\d+)/m.exec(await source.client().info('replication'))?.[1];
+  const shown = differences.slice(0, DIFFERENCES_SHOWN).join('; ');
+  throw new Error(`${differences.length} differences at ${offset}, claimed ${claim}: ${shown}`);
 }
 
 function sourceConfig({ kind, version }: ServerBinary): Record<string, string> {
