@@ -37,7 +37,8 @@ function ratiosOf<Run extends AnyRun>(runs: readonly Run[], { of, what, figureOf
         .filter((run) => run.contestant === name)
         .flatMap((run) => {
           const value = figureOf(run);
-          return value === undefined ? [] : [[run.round, value] as const];
+          // Nothing counted in so short a run is no figure to divide by.
+          return value === undefined || value === 0 ? [] : [[run.round, value] as const];
         }),
     );
   const ours = valuesOf('ours');
