@@ -49,11 +49,18 @@ export type MigrationStore = ReturnType<typeof openMigrationStore>;
 export function openMigrationStore(directory: string) {
   const path = (kind: JobKind, name: string) => join(directory, 'jobs', kind, name);
 
+  const readLastState = (kind: JobKind): JobState | undefined =>
+    parse(jobStateSchema, readJsonIfThere(path(kind, 'state.json')), path(kind, 'state.json'));
+
   const readState = (kind: JobKind): JobState | undefined => {
-    const parsed = parse(jobStateSchema, readJsonIfThere(path(kind, 'state.json')), path(kind, 'state.json'));
-    if (parsed?.status !== 'running') return parsed;
-    const death = causeOfDeath(parsed);
-    return death === undefined ? parsed : { ...parsed, status: 'dead', error: death };
+    const state = readLastState(kind);
+    if (state?.status !== 'running') return state;
+    const death = causeOfDeath(state);
+    if (death === undefined) return state;
+    // A job that ended between the two looks has said so before it went: a refused cutover was once taken for dead.
+    const last = readLastState(kind);
+    const isSame = last?.status === 'running' && last.jobId === state.jobId;
+    return isSame ? { ...last, status: 'dead', error: death } : last;
   };
 
   const readProcess = (kind: JobKind) =>
