@@ -42,6 +42,9 @@ export class Journal {
   #readArrivedAtMs = 0;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
+  readonly #wakeReader = (): void => this.#wake?.();
+  /** What the reader that waits is ended by. */
+  #watched: AbortSignal | undefined;
 
   /** A journal that begins with an RDB. */
   constructor(options: JournalOptions) {
@@ -286,14 +289,20 @@ export class Journal {
   }
 
   #arrival(signal: AbortSignal): Promise<void> {
+    this.#watch(signal);
     return new Promise((resolve) => {
-      const wake = () => {
-        signal.removeEventListener('abort', wake);
+      this.#wake = () => {
         this.#wake = undefined;
         resolve();
       };
-      this.#wake = wake;
-      signal.addEventListener('abort', wake, { once: true });
     });
+  }
+
+  /** One listener for all reads of a session: one for each cost more than the read. */
+  #watch(signal: AbortSignal): void {
+    if (signal === this.#watched) return;
+    this.#watched?.removeEventListener('abort', this.#wakeReader);
+    this.#watched = signal;
+    signal.addEventListener('abort', this.#wakeReader, { once: true });
   }
 }

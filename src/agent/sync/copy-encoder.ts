@@ -32,7 +32,6 @@ const SET_EXPIRY = text('$4\r\nPXAT\r\n');
 const NO_EXPIRY = text('$1\r\n0\r\n');
 const REPLACE = text('$7\r\nREPLACE\r\n');
 const REPLACE_AT = text('$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n');
-const LINE_END = text('\r\n');
 
 /** So many small strings are set by one command; more of them gain nothing. */
 const TOGETHER_KEYS = 50;
@@ -148,14 +147,14 @@ export class CopyEncoder {
       const parts = [head, bytes.subarray(start, end), tail.subarray(0, this.#at)];
       return this.#writer.writeLarge(this.#setName, parts);
     }
-    this.#at += bytes.copy(target, this.#at, start, end);
+    this.#putBytes(target, bytes, start, end);
     this.#putSetTail(target, expireAtMs);
     this.#writer.commit(this.#setName, this.#at);
     return undefined;
   }
 
   #putSetTail(target: Buffer, expireAtMs: number): void {
-    this.#put(target, LINE_END);
+    this.#putLineEnd(target);
     if (expireAtMs === -1) return;
     this.#put(target, SET_EXPIRY);
     this.#putNumber(target, expireAtMs);
@@ -182,7 +181,7 @@ export class CopyEncoder {
       const parts = [head, value.bytes.subarray(value.start, value.end), tail.subarray(0, this.#at)];
       return this.#writer.writeLarge(this.#restoreName, parts);
     }
-    this.#at += value.bytes.copy(target, this.#at, value.start, value.end);
+    this.#putBytes(target, value.bytes, value.start, value.end);
     this.#putRestoreTail(target, value, expireAtMs);
     this.#writer.commit(this.#restoreName, this.#at);
     return undefined;
@@ -191,26 +190,41 @@ export class CopyEncoder {
   #putRestoreTail(target: Buffer, value: Value, expireAtMs: number): void {
     writeFooter(target, this.#at, value);
     this.#at += FOOTER_BYTES;
-    this.#put(target, LINE_END);
+    this.#putLineEnd(target);
     this.#put(target, expireAtMs === -1 ? REPLACE : REPLACE_AT);
   }
 
   #put(target: Buffer, bytes: Buffer): void {
-    target.set(bytes, this.#at);
-    this.#at += bytes.length;
+    this.#putBytes(target, bytes, 0, bytes.length);
+  }
+
+  /** Few bytes are copied one by one: calling out for them takes longer than the copy itself. */
+  #putBytes(target: Buffer, bytes: Buffer, start: number, end: number): void {
+    let at = this.#at;
+    if (end - start > BY_HAND_BYTES_MAX) {
+      bytes.copy(target, at, start, end);
+    } else {
+      for (let from = start; from < end; from++) target[at++] = bytes[from] ?? 0;
+    }
+    this.#at += end - start;
+  }
+
+  #putLineEnd(target: Buffer): void {
+    target[this.#at++] = CR;
+    target[this.#at++] = LF;
   }
 
   #putBulk(target: Buffer, bytes: Buffer, start: number, end: number): void {
     this.#putHead(target, end - start);
-    this.#at += bytes.copy(target, this.#at, start, end);
-    this.#put(target, LINE_END);
+    this.#putBytes(target, bytes, start, end);
+    this.#putLineEnd(target);
   }
 
   /** `$length CRLF` */
   #putHead(target: Buffer, length: number): void {
     target[this.#at++] = DOLLAR;
     this.#putDigits(target, length);
-    this.#put(target, LINE_END);
+    this.#putLineEnd(target);
   }
 
   /** An integer of 64 bits as a bulk string, see {@link integerText}. */
@@ -222,7 +236,7 @@ export class CopyEncoder {
     }
     this.#putHead(target, digitCount(value));
     this.#putDigits(target, value);
-    this.#put(target, LINE_END);
+    this.#putLineEnd(target);
   }
 
   #putDigits(target: Buffer, value: number): void {
@@ -237,7 +251,11 @@ export class CopyEncoder {
   }
 }
 
-const [STAR, DOLLAR] = [42, 36];
+const STAR = 42;
+const DOLLAR = 36;
+const CR = 13;
+const LF = 10;
+const BY_HAND_BYTES_MAX = 24;
 const INTEGER_MAX = '9223372036854775807';
 
 function digitCount(value: number): number {

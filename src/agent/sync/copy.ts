@@ -3,7 +3,7 @@ import type { Journal } from '../redis/journal.ts';
 import { type Command, encodeCommands } from '../redis/raw-connection.ts';
 import { TYPE_MODULE } from '../redis/rdb/layouts.ts';
 import { malformedRdb } from '../redis/rdb/malformed.ts';
-import { RdbReader } from '../redis/rdb/reader.ts';
+import { type RdbItem, RdbReader } from '../redis/rdb/reader.ts';
 import type { RdbFraming } from '../redis/replication.ts';
 import { CopyEncoder } from './copy-encoder.ts';
 import { passOver, writeLargeValue } from './large-value.ts';
@@ -58,20 +58,48 @@ export type Copy = {
  *   failed with, or the signal's reason
  */
 export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
-  const { link, writers, meter, signal, onKey } = copy;
+  const run = beginRun(copy);
+  const { reader, lanes, meter } = run;
+  for (;;) {
+    const item = carryKeys(run);
+    if (typeof item !== 'string') {
+      await meter.waitForTarget(item);
+      continue;
+    }
+    switch (item) {
+      case 'need-more':
+        await run.more();
+        break;
+      case 'large':
+        await carryLarge(run);
+        break;
+      case 'end':
+        for (const { encoder } of lanes) encoder.flush();
+        meter.copiedBytes = reader.consumed;
+        await finish(copy, reader);
+        return { streamDb: run.streamDb };
+      default:
+        await takeOther(run, item);
+    }
+  }
+}
+
+/** A copy under way. */
+type Run = Copy & {
+  readonly reader: RdbReader;
+  readonly lanes: readonly CopyLane[];
+  /** Hands the next bytes of the source to the reader. */
+  more(): Promise<void>;
+  streamDb: number;
+  announcedKeys: number;
+};
+type CopyLane = { readonly writer: TargetWriter; readonly encoder: CopyEncoder };
+
+function beginRun(copy: Copy): Run {
+  const { link, writers, meter, signal } = copy;
   const reader = new RdbReader();
-  const lanes = writers.all.map((writer) => ({
-    writer,
-    encoder: new CopyEncoder(writer, { ...copy, isCluster: writers.isCluster }),
-  }));
-  const laneOf = (key: RdbReader['key']): CopyLane => {
-    const lane = lanes[writers.indexOf(key)];
-    if (lane === undefined) throw new Error('a key that nobody writes');
-    return lane;
-  };
-  let streamDb = 0;
-  let announcedKeys = 0;
-  const waitForTarget = (wait: Promise<void>) => meter.waitForTarget(wait);
+  const form = { ...copy, isCluster: writers.isCluster };
+  const lanes = writers.all.map((writer) => ({ writer, encoder: new CopyEncoder(writer, form) }));
   const more = async () => {
     meter.copiedBytes = reader.consumed;
     if (link.incoming.waitingBytes === 0) {
@@ -79,64 +107,71 @@ export async function copyDataSet(copy: Copy): Promise<{ streamDb: number }> {
     }
     reader.push(await meter.waitForSource(link.incoming.read(signal)));
   };
+  return { ...copy, reader, lanes, more, streamDb: 0, announcedKeys: 0 };
+}
+
+/**
+ * Carries keys up to what is no ordinary one, or must be waited for. Apart from the rest, because it runs for every
+ * key: as part of a long function it is compiled three times over before it is fast, which a small copy never is.
+ */
+function carryKeys(run: Run): Exclude<RdbItem, 'key'> | Promise<void> {
+  const { reader, meter, onKey } = run;
   for (;;) {
     const item = reader.next();
-    switch (item) {
-      case 'need-more':
-        await more();
-        continue;
-      case 'large': {
-        if (isLeftOut(reader, copy)) {
-          await passOver({ reader, more });
-          break;
-        }
-        meter.copiedKeys += 1;
-        onKey?.(reader.db, reader.key);
-        const { writer } = laneOf(reader.key);
-        await writeLargeValue({ ...copy, writer, reader, more, waitForTarget });
-        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
-        break;
-      }
-      case 'key': {
-        if (isLeftOut(reader, copy)) break;
-        meter.copiedKeys += 1;
-        onKey?.(reader.db, reader.key);
-        const { writer, encoder } = laneOf(reader.key);
-        const large = encoder.write(reader);
-        if (large !== undefined) await meter.waitForTarget(large);
-        if (!writer.hasRoom) await meter.waitForTarget(writer.room());
-        break;
-      }
-      case 'database':
-        enterDatabase(lanes, writers.enterDatabase(reader.db));
-        break;
-      case 'sizes':
-        announcedKeys += reader.databaseKeys;
-        meter.expectKeys(announcedKeys);
-        break;
-      case 'function':
-        for (const { writer } of lanes) await loadFunction(writer, reader.text);
-        break;
-      case 'aux':
-        if (reader.auxName === 'repl-stream-db') streamDb = databaseNumber(reader.text);
-        // Scripts of Redis up to 6.2, which clients call by their hash.
-        if (reader.auxName === 'lua') {
-          for (const { writer } of lanes) writer.write(['SCRIPT', 'LOAD', reader.text]);
-        }
-        break;
-      case 'module-data':
-        copy.skips.add({ what: 'module-data', reason: `module ${reader.moduleName}` });
-        break;
-      case 'end':
-        for (const { encoder } of lanes) encoder.flush();
-        meter.copiedBytes = reader.consumed;
-        await finish(copy, reader);
-        return { streamDb };
-    }
+    if (item !== 'key') return item;
+    if (isLeftOut(run)) continue;
+    meter.copiedKeys += 1;
+    onKey?.(reader.db, reader.key);
+    const { writer, encoder } = laneOf(run);
+    const large = encoder.write(reader);
+    if (large !== undefined) return large;
+    if (!writer.hasRoom) return writer.room();
   }
 }
 
-type CopyLane = { readonly writer: TargetWriter; readonly encoder: CopyEncoder };
+async function carryLarge(run: Run): Promise<void> {
+  const { reader, meter, onKey, more } = run;
+  if (isLeftOut(run)) return passOver({ reader, more });
+  meter.copiedKeys += 1;
+  onKey?.(reader.db, reader.key);
+  const { writer } = laneOf(run);
+  await writeLargeValue({ ...run, writer, waitForTarget: (wait) => meter.waitForTarget(wait) });
+  if (!writer.hasRoom) await meter.waitForTarget(writer.room());
+}
+
+/** What is no key. */
+async function takeOther(run: Run, item: 'database' | 'sizes' | 'function' | 'aux' | 'module-data') {
+  const { reader, lanes, writers, meter, skips } = run;
+  switch (item) {
+    case 'database':
+      enterDatabase(lanes, writers.enterDatabase(reader.db));
+      break;
+    case 'sizes':
+      run.announcedKeys += reader.databaseKeys;
+      meter.expectKeys(run.announcedKeys);
+      break;
+    case 'function':
+      for (const { writer } of lanes) await loadFunction(writer, reader.text);
+      break;
+    case 'aux':
+      if (reader.auxName === 'repl-stream-db') run.streamDb = databaseNumber(reader.text);
+      // Scripts of Redis up to 6.2, which clients call by their hash.
+      if (reader.auxName === 'lua') {
+        for (const { writer } of lanes) writer.write(['SCRIPT', 'LOAD', reader.text]);
+      }
+      break;
+    case 'module-data':
+      skips.add({ what: 'module-data', reason: `module ${reader.moduleName}` });
+      break;
+  }
+}
+
+/** Who writes the key that the reader stands on. */
+function laneOf({ reader, lanes, writers }: Run): CopyLane {
+  const lane = lanes[writers.indexOf(reader.key)];
+  if (lane === undefined) throw new Error('a key that nobody writes');
+  return lane;
+}
 
 /** Keys of one database are not written together with those of another. */
 function enterDatabase(lanes: readonly CopyLane[], command: Command | undefined): void {
@@ -147,7 +182,7 @@ function enterDatabase(lanes: readonly CopyLane[], command: Command | undefined)
 }
 
 /** Whether the key is not carried at all; also takes note of one that is carried without the expiry of its fields. */
-function isLeftOut(reader: RdbReader, { skips, hasHashFieldTtls }: Copy): boolean {
+function isLeftOut({ reader, skips, hasHashFieldTtls }: Run): boolean {
   const { type, db, key } = reader;
   const isOfModule = type === TYPE_MODULE;
   if (!isOfModule && (hasHashFieldTtls || !isExpiringHash(type))) return false;

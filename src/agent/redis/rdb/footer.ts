@@ -23,7 +23,8 @@ export function writeFooter(
   sum.reset();
   sum.updateByte(payload.type);
   sum.update(payload.bytes, payload.start, payload.end);
-  sum.update(target, offset, offset + 2);
+  sum.updateByte(payload.version & 255);
+  sum.updateByte(payload.version >>> 8);
   sum.writeTo(target, offset + 2);
 }
 
