@@ -33,6 +33,9 @@ const PAUSE_MS_MAX = 500;
 const DOUBLE_EVERY = 4;
 const CAUGHT_UP_LIMIT_MS = 60_000;
 const POLL_MS = 25;
+/** What expires between the looks at both sides is different once: the last look is long after the last expiry. */
+const LOOKS_MAX = 20;
+const LOOK_PAUSE_MS = 100;
 const DIFFERENCES_SHOWN = 10;
 
 const claimSchema = z.object({
@@ -94,7 +97,7 @@ async function expectNothingLost({ source, target, load, agent }: FaultWorld): P
       `the ${place} holds ${JSON.stringify(found)} of ${JSON.stringify(acknowledged)} acknowledged`,
     );
   }
-  await expectEqual(source.primary, target.primary);
+  await expectEqual(source.primary, target.primary, agent);
   await load.clear();
   load.resume();
 }
@@ -126,17 +129,22 @@ async function caughtUp(
   );
 }
 
-async function expectEqual(source: RunningServer, target: RunningServer): Promise<void> {
+async function expectEqual(
+  source: RunningServer,
+  target: RunningServer,
+  agent: FaultWorld['agent'],
+): Promise<void> {
   const isOld = source.server.kind === 'redis' && compareVersions(source.server.version, '7.0') < 0;
   const isReadCounted = source.server.kind === 'redis' && compareVersions(source.server.version, '7.4') >= 0;
   const options = { isStreamCounted: !isOld, isReadCounted };
-  // Reading removes what has expired at the source; the target is told so.
   let differences: string[] = [];
-  for (let attempt = 1; attempt <= 3; attempt++) {
+  for (let attempt = 1; attempt <= LOOKS_MAX; attempt++) {
     const atSource = await readTypedDump(source.client(), options);
+    // Reading has removed what had expired at the source: the target must have been told so.
+    await caughtUp(source, target, agent);
     differences = compareDumps(atSource, await readTypedDump(target.client(), options));
     if (differences.length === 0) return;
-    await sleep(600);
+    await sleep(LOOK_PAUSE_MS);
   }
   const claim = await target.client().get('__valkey-migrate__');
   const offset = /^master_repl_offset:(\d+)/m.exec(await source.client().info('replication'))?.[1];
