@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, rmSync, statfsSync } from 'node:fs';
+import { readdirSync, statfsSync } from 'node:fs';
 import { freemem, hostname } from 'node:os';
 import { join } from 'node:path';
 import { formatAddress, type SecretReference } from '../../contract/endpoint.ts';
@@ -16,6 +16,7 @@ import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { isFenceRecorded } from '../cutover/fence.ts';
 import { isCutoverProved } from '../cutover/state.ts';
+import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
 import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
@@ -224,7 +225,7 @@ async function removeMigration(store: MigrationStore, runtime: HostRuntime): Pro
 function removeState(store: MigrationStore, runtime: HostRuntime): string[] {
   const removed: string[] = [];
   const remove = (path: string) => {
-    rmSync(path, { recursive: true, force: true });
+    removeIfThere(path);
     removed.push(path);
   };
   remove(store.directory);

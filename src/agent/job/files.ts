@@ -66,6 +66,17 @@ export function writeFileDurably(path: string, content: string | Uint8Array): vo
   }
 }
 
+/** Removes a file or a folder with all that is in it, if it is there. @throws host-state-unwritable */
+export function removeIfThere(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    throw new MigrationError('host-state-unwritable', `Cannot remove ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 /** Reads a file, or undefined when there is none. */
 export function readFileIfThere(path: string): Buffer | undefined {
   try {

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
@@ -11,7 +10,7 @@ import { type JobState, jobStateSchema } from '../../contract/job-state.ts';
 import { type JobKind, jobKindSchema, jobRequestSchema } from '../../contract/jobs.ts';
 import { type JobReport, jobReportSchema } from '../../contract/reports.ts';
 import { MigrationError, toErrorRecord } from '../../core/errors.ts';
-import { readFileIfThere, readJsonIfThere, writeFileAtomically } from './files.ts';
+import { readFileIfThere, readJsonIfThere, removeIfThere, writeFileAtomically } from './files.ts';
 import { fateOf, processIdentitySchema } from './process-identity.ts';
 
 /** What the starter hands to the process of a job. */
@@ -93,18 +92,18 @@ export function openMigrationStore(directory: string) {
     /** Forgets the record and every job but the last rollback, which says what was undone. */
     forgetMigration: () => {
       for (const kind of JOB_KINDS) {
-        if (kind !== 'rollback') rmSync(join(directory, 'jobs', kind), { recursive: true, force: true });
+        if (kind !== 'rollback') removeIfThere(join(directory, 'jobs', kind));
       }
-      rmSync(join(directory, 'migration.json'), { force: true });
+      removeIfThere(join(directory, 'migration.json'));
     },
     logPath: (kind: JobKind) => path(kind, 'log.txt'),
     /** Clears the folder of the kind for a new job. */
     prepareJob: (file: JobFile, state: JobState) => {
-      rmSync(join(directory, 'jobs', file.request.kind), { recursive: true, force: true });
+      removeIfThere(join(directory, 'jobs', file.request.kind));
       writeFileAtomically(path(file.request.kind, 'job.json'), JSON.stringify(file));
       writeFileAtomically(path(file.request.kind, 'state.json'), JSON.stringify(state));
     },
-    dropJob: (kind: JobKind) => rmSync(join(directory, 'jobs', kind), { recursive: true, force: true }),
+    dropJob: (kind: JobKind) => removeIfThere(join(directory, 'jobs', kind)),
     readJobFile: (kind: JobKind): JobFile => {
       const file = parse(jobFileSchema, readJsonIfThere(path(kind, 'job.json')), path(kind, 'job.json'));
       if (file === undefined)
