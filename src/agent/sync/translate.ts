@@ -15,6 +15,13 @@ import {
   toTargetPayload,
 } from './payload.ts';
 import type { Skip } from './skips.ts';
+import {
+  hasValueCondition,
+  mayHaveTrimLimit,
+  upper,
+  withoutTrimLimit,
+  withoutValueCondition,
+} from './source-only-options.ts';
 import type { TargetCommands } from './target-commands.ts';
 
 /** What a command of the stream is translated for. */
@@ -58,14 +65,17 @@ type Rule = (args: Arguments, context: RuleContext) => Command | typeof LEFT_OUT
 export function findTranslation(name: string): Translate | undefined {
   const rule = RULES.get(name);
   const padded = EXPIRY_OPTIONS.get(name);
+  const isConcerned = CONCERNED.get(name);
   if (rule === undefined && padded === undefined) return undefined;
+  const argumentsMin = padded?.argumentsMin ?? Number.POSITIVE_INFINITY;
   return (command, context) => {
-    if (rule === undefined && command.argumentCount < (padded?.argumentsMin ?? 0)) return undefined;
+    const applied = isConcerned === undefined || isConcerned(command) ? rule : undefined;
+    if (applied === undefined && command.argumentCount < argumentsMin) return undefined;
     const standIns: StandIns = command.isHeld ? new Map() : NOTHING_HELD;
     const args = Array.from({ length: command.argumentCount }, (_, index) =>
       readArgument(command, index, standIns),
     );
-    const translated = rule?.(args, { ...context, standIns });
+    const translated = applied?.(args, { ...context, standIns });
     if (translated === LEFT_OUT) return LEFT_OUT;
     if (translated !== undefined) return encode(translated, standIns);
     if (padded === undefined || !context.commands.has(name)) return undefined;
@@ -133,6 +143,16 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['RESTORE-ASKING', restore],
   ['FUNCTION', restoreFunctions],
   ['HSETEX', setFields],
+  ['XADD', withoutTrimLimit],
+  ['XTRIM', withoutTrimLimit],
+  ['SET', setUnconditionally],
+]);
+
+/** Of frequent commands, which of them the rule is for: others cost no more than this look. */
+const CONCERNED: ReadonlyMap<string, (command: CommandReader) => boolean> = new Map([
+  ['XADD', mayHaveTrimLimit],
+  ['XTRIM', mayHaveTrimLimit],
+  ['SET', hasValueCondition],
 ]);
 
 /** Where a command has an expiry among its options. */
@@ -153,7 +173,8 @@ const EXPIRY_OPTIONS: ReadonlyMap<string, OptionLayout> = new Map<string, Option
   ['HGETEX', { argumentsMin: 7, optionsAt: () => 2, fieldWidth: 1 }],
 ]);
 
-type ExpiryUnit = 'EX' | 'PX' | 'EXAT' | 'PXAT';
+const EXPIRY_UNITS = ['EX', 'PX', 'EXAT', 'PXAT'] as const;
+type ExpiryUnit = (typeof EXPIRY_UNITS)[number];
 
 /** `EX`, `PX`, `EXAT` or `PXAT` with their number among the options become `PXAT` with the padded time. */
 function withPaddedOption(
@@ -199,6 +220,20 @@ function setUntil(
 ): Command | undefined {
   if (key === undefined || value === undefined || atMs === undefined) return undefined;
   return ['SET', key, value, 'PXAT', atMs];
+}
+
+/** `SET key value IFEQ old *option`: it was sent because the condition was met; Valkey 8.0 does not know it. */
+function setUnconditionally(args: Arguments, context: TranslationContext): Command {
+  const command: (Buffer | string | number)[] = [...withoutValueCondition(args)];
+  for (let index = 3; index + 1 < command.length; index++) {
+    const [option, number] = [command[index], command[index + 1]];
+    const unit = Buffer.isBuffer(option) ? EXPIRY_UNITS.find((name) => name === upper(option)) : undefined;
+    if (unit === undefined || !Buffer.isBuffer(number)) continue;
+    const atMs = readExpiry(number, unit, context);
+    if (atMs !== undefined) command.splice(index, 2, 'PXAT', atMs);
+    return command;
+  }
+  return command;
 }
 
 /** `EXPIRE key number [NX|XX|GT|LT]` and its kin: a padded time decides every condition as the exact one does. */
@@ -311,9 +346,4 @@ function setFields(
   if (hasExpiry && hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
   if (hasExpiry) skip('commands', HASH_FIELD_TTL, key);
   return ['HSET', key, ...rest.slice(fieldsAt + 2, fieldsAt + 2 + 2 * Number(rest[fieldsAt + 1]))];
-}
-
-/** Options are short; a longer argument is none, and is not turned into text. */
-function upper(argument: Buffer | undefined): string {
-  return argument === undefined || argument.length > 16 ? '' : argument.toString('latin1').toUpperCase();
 }

@@ -117,10 +117,65 @@ async function writeVariously({ client, number, round, version }: Round): Promis
   if (atLeast(6, 2)) call('GETEX', `${key}:copy`, 'EX', 6000);
   if (atLeast(6, 2)) call('LMOVE', `${key}:l2`, `${key}:l3`, 'LEFT', 'RIGHT');
   if (atLeast(7, 0)) call('LMPOP', 1, `${key}:l3`, 'LEFT', 'COUNT', 2);
+  storeJoined({ call, key, round });
+  if (atLeast(6, 2)) storeJoinedSince62({ call, key, round });
   const replies = (await pipeline.exec()) ?? [];
   const failed = replies.find(([error]) => error !== null && !/no such key/.test(error.message));
   if (failed?.[0]) throw failed[0];
   await readGroup(client, `${key}:x`, number);
+}
+
+type Call = (command: string, ...args: (string | number)[]) => unknown;
+type Calling = { call: Call; key: string; round: number };
+
+/** What is left of the write commands, and results of several keys. */
+function storeJoined({ call, key, round }: Calling): void {
+  call('MSET', `${key}:m1`, round, `${key}:m2`, 'b');
+  call('MSETNX', `${key}:m3`, round, `${key}:m4`, 'b');
+  call('SETNX', `${key}:nx`, round);
+  call('GETSET', `${key}:m1`, round + 1);
+  call('INCR', `${key}:n`);
+  call('DECRBY', `${key}:n`, 3);
+  call('BITFIELD', `${key}:bits`, 'INCRBY', 'u8', 16, 3, 'SET', 'i5', 40, round % 15);
+  call('BITOP', 'XOR', `${key}:bits2`, `${key}:bits`, `${key}:m1`);
+  call('PFCOUNT', `${key}:hll`);
+  call('PFMERGE', `${key}:hll2`, `${key}:hll`, `${key}:hll2`);
+  call('HSETNX', `${key}:h`, 'once', round);
+  call('HMSET', `${key}:h`, 'm', round);
+  call('SREM', `${key}:set3`, round % 5);
+  call('SINTERSTORE', `${key}:set5`, `${key}:set`, `${key}:set4`);
+  call('SDIFFSTORE', `${key}:set6`, `${key}:set4`, `${key}:set2`);
+  call('ZUNIONSTORE', `${key}:z2`, 2, `${key}:z`, `${key}:set`, 'WEIGHTS', 2, 1, 'AGGREGATE', 'MAX');
+  call('ZINTERSTORE', `${key}:z3`, 2, `${key}:z`, `${key}:z2`);
+  call('ZREMRANGEBYRANK', `${key}:z2`, 0, 1);
+  call('ZREMRANGEBYSCORE', `${key}:z2`, '-inf', '(1');
+  call('ZPOPMAX', `${key}:z2`);
+  call('ZREM', `${key}:z3`, 'n');
+  call('SORT', `${key}:set`, 'ALPHA', 'STORE', `${key}:sorted`);
+  call('LPUSHX', `${key}:l2`, 'head');
+  call('RPUSHX', `${key}:l2`, 'tail');
+  call('LSET', `${key}:l2`, 0, round);
+  // There must be something to take: a pipeline that blocks holds up the writer.
+  call('RPUSH', `${key}:l2`, 'x', round, 'y');
+  call('BLPOP', `${key}:l2`, 1);
+  call('BRPOPLPUSH', `${key}:l2`, `${key}:l4`, 1);
+  call('LTRIM', `${key}:l4`, -5, -1);
+  call('GEORADIUS', `${key}:geo`, 13, 38, 200, 'km', 'STORE', `${key}:near`);
+  call('XTRIM', `${key}:x`, 'MAXLEN', 60);
+  call('PEXPIREAT', `${key}:m2`, 4_000_000_000_000 + round);
+  call('EXPIREAT', `${key}:m1`, 1);
+  call('UNLINK', `${key}:m4`, `${key}:none`);
+}
+
+function storeJoinedSince62({ call, key, round }: Calling): void {
+  call('GETDEL', `${key}:nx`);
+  call('SET', `${key}:n2`, round, 'KEEPTTL');
+  call('ZDIFFSTORE', `${key}:z4`, 2, `${key}:z`, `${key}:z3`);
+  call('ZRANGESTORE', `${key}:z5`, `${key}:z`, 0, 2);
+  call('GEOSEARCHSTORE', `${key}:near2`, `${key}:geo`, 'FROMLONLAT', 13, 38, 'BYRADIUS', 300, 'km');
+  call('BLMOVE', `${key}:l4`, `${key}:l3`, 'LEFT', 'LEFT', 1);
+  call('XADD', `${key}:x`, 'NOMKSTREAM', 'MAXLEN', '~', 40, 'LIMIT', 20, '*', 'g', round);
+  call('XTRIM', `${key}:x`, 'MINID', '~', `${Date.now() - 50}-0`, 'LIMIT', 30);
 }
 
 async function readGroup(client: Redis, key: string, number: number): Promise<void> {

@@ -32,6 +32,9 @@ const EXPIRING_HASH = Buffer.concat([
   Buffer.from('\x02\x00\x01f\x01v\x06\x01g\x01w', 'latin1'),
   Buffer.from('0c000000000000000000', 'hex'),
 ]);
+/** FUNCTION DUMP where there are none, of Redis 8.0 and Valkey 8.0. */
+const NO_FUNCTIONS_REDIS = Buffer.from('0c0096ed6880f5553c93', 'hex');
+const NO_FUNCTIONS_VALKEY = Buffer.from('0b003444e133f2e04b53', 'hex');
 const HELLO_VALKEY = Buffer.from('000568656c6c6f0b000aad620598abc983', 'hex');
 
 type Form = { hashFieldTtl?: HashFieldTtl; skipped?: string[] };
@@ -139,7 +142,39 @@ describe('a command of the stream', () => {
     ],
     [
       ['SET', 'k', 'v', 'IFEQ', 'px', 'EXAT', '1800000000'],
-      ['SET', 'k', 'v', 'IFEQ', 'px', 'PXAT', PADDED_LATER_MS],
+      ['SET', 'k', 'v', 'PXAT', PADDED_LATER_MS],
+    ],
+    [
+      ['set', 'k', 'ifeq', 'ifeq', 'EX', 'GET'],
+      ['set', 'k', 'ifeq', 'GET'],
+    ],
+    [
+      ['XADD', 's', 'MAXLEN', '=', '100', 'LIMIT', '0', '1-1', 'f', 'v'],
+      ['XADD', 's', 'MAXLEN', '=', '100', '1-1', 'f', 'v'],
+    ],
+    [
+      ['xadd', 's', 'nomkstream', 'KEEPREF', 'minid', '5', 'limit', '7', '8-1', 'limit', '7'],
+      ['xadd', 's', 'nomkstream', 'KEEPREF', 'minid', '5', '8-1', 'limit', '7'],
+    ],
+    [
+      ['XADD', 's', 'MAXLEN', '=', '5', '1-1', 'LIMIT', '0', 'f', 'v'],
+      ['XADD', 's', 'MAXLEN', '=', '5', '1-1', 'LIMIT', '0', 'f', 'v'],
+    ],
+    [
+      ['XADD', 's', '1-1', 'MAXLEN', '=', '5', 'LIMIT', '0', 'f'],
+      ['XADD', 's', '1-1', 'MAXLEN', '=', '5', 'LIMIT', '0', 'f'],
+    ],
+    [
+      ['XTRIM', 's', 'MINID', '=', '5-0', 'LIMIT', '10'],
+      ['XTRIM', 's', 'MINID', '=', '5-0'],
+    ],
+    [
+      ['XTRIM', 's', 'MAXLEN', '~', '5', 'LIMIT', '10'],
+      ['XTRIM', 's', 'MAXLEN', '~', '5', 'LIMIT', '10'],
+    ],
+    [
+      ['FUNCTION', 'RESTORE', NO_FUNCTIONS_REDIS, 'REPLACE'],
+      ['FUNCTION', 'RESTORE', NO_FUNCTIONS_VALKEY, 'REPLACE'],
     ],
     [
       ['PEXPIREAT', 'k', LATER, 'nx'],

@@ -39,16 +39,8 @@ export function footerOf(pieces: Iterable<Buffer>, version: number): Buffer {
   return footer;
 }
 
-/** A DUMP payload, of a key or of FUNCTION DUMP, with its footer made anew. */
+/** A DUMP payload, of a key or of FUNCTION DUMP, with its footer made anew; without any functions it is nothing else. */
 export function withFooter(payload: Buffer, version: number): Buffer {
-  const remade = Buffer.from(payload);
-  const footerAt = payload.length - FOOTER_BYTES;
-  writeFooter(remade, footerAt, {
-    type: payload[0] ?? 0,
-    bytes: payload,
-    start: 1,
-    end: footerAt,
-    version,
-  });
-  return remade;
+  const content = payload.subarray(0, payload.length - FOOTER_BYTES);
+  return Buffer.concat([content, footerOf([content], version)]);
 }

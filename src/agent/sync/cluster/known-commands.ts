@@ -31,8 +31,6 @@ const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['MULTI', 'multi'],
   ['EXEC', 'exec'],
   ['PING', 'ignored'],
-  // It only refreshes what the key remembers of its last count.
-  ['PFCOUNT', 'ignored'],
   ['REPLCONF', 'replconf'],
   ['PUBLISH', 'publish'],
   ['FLUSHALL', 'flush'],

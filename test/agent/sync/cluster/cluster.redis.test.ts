@@ -69,6 +69,18 @@ it('carries what only the newest Valkey has', async () => {
   expect(compareDumps(sourceDump, await readClusterDump(cluster.primaries))).toEqual([]);
 });
 
+it('counts a HyperLogLog as the source did, down to what the key remembers of it', async () => {
+  await using source = await startServer({ server: await sourceServer() });
+  await using cluster = await startCluster({ server: await targetServer() });
+  const client = source.client();
+  await using sync = await startSync({ source, target: cluster });
+  await sync.until(({ stage }) => stage === 'live');
+  await client.pfadd('counted', 'a', 'b', 'c');
+  await client.pfcount('counted');
+  await sync.caughtUp();
+  expect(await cluster.client().getBuffer('counted')).toEqual(await client.getBuffer('counted'));
+});
+
 it('goes over TLS, to the addresses that the cluster announces', async () => {
   await using tls = await createTlsFiles();
   const config = { 'repl-diskless-sync-delay': '0' };
