@@ -23,7 +23,8 @@ const REASONS: readonly { pattern: RegExp; reason: Reason }[] = [
   { pattern: /^-?NOPERM\b/, reason: 'permission-denied' },
   { pattern: /^-?ERR unknown command/i, reason: 'permission-denied' },
   {
-    pattern: /^-?(LOADING|BUSY|MASTERDOWN|NOMASTERLINK|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|UNBLOCKED)\b/,
+    pattern:
+      /^-?(LOADING|BUSY|MASTERDOWN|NOMASTERLINK|TRYAGAIN|CLUSTERDOWN|MOVED|ASK|UNBLOCKED|NOREPLICAS|MISCONF)\b/,
     reason: 'not-ready',
   },
   { pattern: /^-?DENIED\b/, reason: 'unreachable' },

@@ -145,6 +145,8 @@ async function takeOther(run: Run, item: 'database' | 'sizes' | 'function' | 'au
   switch (item) {
     case 'database':
       enterDatabase(lanes, writers.enterDatabase(reader.db));
+      // A target that does not have it would take what follows into the database before.
+      for (const { writer } of lanes) await meter.waitForTarget(writer.settle());
       break;
     case 'sizes':
       run.announcedKeys += reader.databaseKeys;

@@ -119,6 +119,8 @@ async function goLive({ world, skips, begun, writer }: FullReaching, streamDb: n
   const { holder, meter } = world;
   const { replid, offset } = begun;
   const start = { replid, offset, db: streamDb };
+  // A target that refuses the last of the copy must not be called live: the next start would go on without it.
+  await meter.waitForTarget(writer.settle());
   writer.write(['SELECT', 0]);
   const claim = encodeClaim({ ...holder, state: 'live', checkpoint: start, ...skips.forClaim() });
   writer.write(['SET', RESERVED_KEY, claim]);

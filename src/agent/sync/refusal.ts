@@ -7,7 +7,8 @@ import { RENAME_IF_THERE } from './absent-keys.ts';
 export type Refusal = { readonly command: string; readonly text: string; readonly isApplied: boolean };
 
 /** What a server in passing trouble answers, as after a failover: the connection is given up and made anew. */
-const PASSING = /^-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY |NOREPLICAS|UNBLOCKED)/;
+const PASSING =
+  /^-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY |NOREPLICAS|MISCONF|UNBLOCKED)/;
 const OF_THE_CONNECTION = /^-(NOAUTH|WRONGPASS|NOPERM)|^-ERR (max number of clients|operation not permitted)/;
 
 /** Whether the command was written although it may fail in this way, which then is as it should be. */

@@ -1,9 +1,10 @@
-import { isMigrationError, MigrationError } from '../../core/errors.ts';
+import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { countFieldExpiries, isSourceServed, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { type ModuleCommands, readModuleCommands } from './module-commands.ts';
 import { hashFieldTtlsUnsupported, type TargetForm } from './payload.ts';
+import { refusalError } from './refusal.ts';
 import { holdsHashFieldTtls, readTargetCommands, type TargetCommands } from './target-commands.ts';
 
 /** What a sync must know of its target. */
@@ -68,6 +69,20 @@ export async function inspectTarget(target: Client): Promise<TargetFacts> {
     hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
     restoreBytesMax: restoreBytesMax(Number(fields.get('maxmemory') ?? 0)),
   };
+}
+
+/**
+ * Makes sure that the target has a database.
+ *
+ * @throws target-databases-too-few, and the codes of {@link openClient}
+ */
+export async function probeDatabase(target: Access, db: number): Promise<void> {
+  await using client = await openClient(target);
+  try {
+    await client.redis.select(db);
+  } catch (error) {
+    throw refusalError(target, { command: 'SELECT', text: `-${errorText(error)}`, isApplied: false });
+  }
 }
 
 function restoreBytesMax(memoryBytes: number): number {

@@ -14,9 +14,10 @@ import type { CopyBudget } from './copy-budget.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import { reachStream } from './reach-stream.ts';
-import { inspectSource, inspectTarget, openTarget, type TargetFacts } from './servers.ts';
+import { inspectSource, inspectTarget, openTarget, probeDatabase, type TargetFacts } from './servers.ts';
 import { Skips } from './skips.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
+import { explainClaimCheck } from './standing-claim.ts';
 import { StreamApplier } from './stream-applier.ts';
 import { applyUntilStopped, markDiverged, supervise } from './supervision.ts';
 import { TargetWriter, type WriteFailure } from './target-writer.ts';
@@ -96,6 +97,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
       failure = happened;
       ended.abort(happened.error);
     },
+    explain: (refusal) => explainClaimCheck(world.target, refusal),
     onAnswers: () => applier?.onAnswers(),
     signal,
   });
@@ -106,7 +108,8 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     const start = await reachStream({ ...prepared, begun, writer, signal });
     await world.tuning.atStream();
     meter.startStream(start);
-    const stream = { link, writer, start, skips: prepared.skips, signal };
+    const probe = (db: number) => probeDatabase(world.target, db);
+    const stream = { link, writer, start, skips: prepared.skips, probeDatabase: probe, signal };
     applier = new StreamApplier({ ...world, ...facts, ...context, ...stream });
     await applyUntilStopped(applier, world);
   } catch (error) {

@@ -13,6 +13,7 @@ import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import type { TargetForm } from './payload.ts';
 import type { Skips } from './skips.ts';
+import { CLAIM_CHECK, CLAIM_CHECK_COMMAND } from './standing-claim.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
@@ -29,6 +30,8 @@ export type StreamOptions = TargetForm & {
   readonly link: StreamLink;
   readonly writer: TargetWriter;
   readonly start: Checkpoint;
+  /** Makes sure that the target has a database. @throws target-databases-too-few, and what a connection fails with */
+  readonly probeDatabase: (db: number) => Promise<void>;
   /** Who holds the target: written again with every checkpoint. */
   readonly holder: Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
   readonly commands: TargetCommands;
@@ -49,7 +52,16 @@ const QUIET_CHECKPOINT_MS = 100;
  */
 const BATCH_COMMANDS_WORTH = 1000;
 
-type CommandRole = 'select' | 'multi' | 'exec' | 'ping' | 'replconf' | 'publish' | 'swapdb' | 'data';
+type CommandRole =
+  | 'select'
+  | 'multi'
+  | 'exec'
+  | 'ping'
+  | 'replconf'
+  | 'publish'
+  | 'flush'
+  | 'swapdb'
+  | 'data';
 /** `id`: of the name, for the writer. */
 type StreamCommand = KnownCommand & { readonly id: number; readonly role: CommandRole };
 
@@ -75,6 +87,10 @@ export class StreamApplier {
   /** The database that the stream stands in. */
   #db: number;
   #isInTransaction = false;
+  /** Those that the target has. */
+  readonly #databases = new Set([0]);
+  /** The batch takes the claim away itself, and writes it anew. */
+  #isClaimTaken = false;
   /** MULTI is written, its EXEC is not. */
   #isBatchOpen = false;
   #batchCommands = 0;
@@ -189,18 +205,32 @@ export class StreamApplier {
         if (/^getack$/i.test(reader.text(1))) this.#answerGetack();
         return undefined;
       case 'select':
-        this.#db = Number(reader.text(1));
-        return this.#write(command, undefined);
+        return this.#select(command, Number(reader.text(1)));
       case 'publish':
         if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
         if (this.#options.meter.canaries.seen(reader.text(2), this.#offset)) this.#isCanaryDue = true;
         return undefined;
+      case 'flush':
+        this.#isClaimTaken = true;
+        return this.#applyData(command);
       case 'swapdb':
         this.#keepClaimFromSwap();
         return this.#write(command, undefined);
       case 'data':
         return this.#applyData(command);
     }
+  }
+
+  #select(command: StreamCommand, db: number): Promise<void> | undefined {
+    // A refused SELECT would leave what follows it in the database before.
+    if (!this.#databases.has(db)) {
+      return this.#options.probeDatabase(db).then(() => {
+        this.#databases.add(db);
+        return this.#select(command, db);
+      });
+    }
+    this.#db = db;
+    return this.#write(command, undefined);
   }
 
   #applyData(command: StreamCommand): Promise<void> | undefined {
@@ -274,6 +304,7 @@ export class StreamApplier {
   #keepClaimFromSwap(): void {
     if (this.#reader.text(1) !== '0' && this.#reader.text(2) !== '0') return;
     this.#openBatch();
+    this.#isClaimTaken = true;
     this.#inDatabaseZero(() => this.#options.writer.write(['DEL', RESERVED_KEY]));
   }
 
@@ -315,7 +346,12 @@ export class StreamApplier {
     const replid = link.incoming.replid ?? this.#committed.replid;
     const checkpoint = { replid, offset: this.#offset, db: this.#db };
     const claim = encodeClaim({ ...holder, state: 'live', checkpoint, ...skips.forClaim() });
-    this.#inDatabaseZero(() => writer.write(['SET', RESERVED_KEY, claim]));
+    this.#inDatabaseZero(() => {
+      if (this.#isClaimTaken) return writer.write(['SET', RESERVED_KEY, claim]);
+      writer.writeBytes(writer.names.id(CLAIM_CHECK), CLAIM_CHECK_COMMAND, 0, CLAIM_CHECK_COMMAND.length);
+      writer.write(['SET', RESERVED_KEY, claim, 'XX']);
+    });
+    this.#isClaimTaken = false;
     if (this.#isBatchOpen) writer.write(['EXEC']);
     this.#pending = { answers: writer.commandCount, checkpoint, commands: this.#batchCommands };
     this.#isCanaryDue = false;
@@ -339,5 +375,7 @@ const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['PING', 'ping'],
   ['REPLCONF', 'replconf'],
   ['PUBLISH', 'publish'],
+  ['FLUSHALL', 'flush'],
+  ['FLUSHDB', 'flush'],
   ['SWAPDB', 'swapdb'],
 ]);

@@ -139,7 +139,99 @@ describe('a sync that may not begin', () => {
   });
 });
 
+describe('a copy that the target refuses', () => {
+  it('is not taken for whole: the next start copies anew', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0' },
+    });
+    await using target = await startServer({ server: await targetServer() });
+    await source
+      .client()
+      .mset(Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`string:${n}`, 'x'])));
+    await source.client().hset('hash', { field: 'value' });
+    await target.client().call('ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '&*', '+@all', '-restore');
+    const targetUser = { username: 'limited', password: 'secret' };
+    await using first = await startSync({ source, target, targetUser });
+    await expect(first.ended).rejects.toMatchObject({ code: 'target-permission-denied' });
+    expect(await target.client().get(CLAIM)).toContain('"state":"copying"');
+
+    await target.client().call('ACL', 'SETUSER', 'limited', '+restore');
+    await using second = await startSync({ source, target, targetUser });
+    await second.until(({ stage }) => stage === 'live');
+    expect(await target.client().hgetall('hash')).toEqual({ field: 'value' });
+    expect(await target.client().get('string:99')).toBe('x');
+  });
+
+  it('puts no key of a database that the target does not have into another', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0', databases: '64' },
+    });
+    await using target = await startServer({ server: await targetServer() });
+    await source.client().set('low', '1');
+    const high = source.client().duplicate({ db: 40 });
+    await high.set('high', '1');
+    high.disconnect();
+    await using sync = await startSync({ source, target });
+    await expect(sync.ended).rejects.toMatchObject({ code: 'target-databases-too-few' });
+    expect(await target.client().keys('*')).not.toContain('high');
+    expect(await target.client().get(CLAIM)).toContain('"state":"copying"');
+  });
+});
+
 describe('a sync that cannot go on', () => {
+  it('stops before it applies what is for a database that the target does not have', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0', databases: '64' },
+    });
+    await using target = await startServer({ server: await targetServer() });
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    const client = source.client();
+    await client.multi().set('before', '1').select(40).set('high', '1').exec();
+    await expect(sync.ended).rejects.toMatchObject({ code: 'target-databases-too-few' });
+    expect(await target.client().keys('*')).toEqual([CLAIM]);
+  });
+
+  it('finds out that a stranger has emptied the target, and does not go on from its checkpoint', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0' },
+    });
+    await using target = await startServer({ server: await targetServer() });
+    await source.client().set('first', '1');
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    await target.client().flushall();
+    await source.client().set('second', '1');
+    await expect(sync.ended).rejects.toMatchObject({ code: 'claim-lost' });
+    expect(await target.client().exists(CLAIM)).toBe(0);
+    await using next = await startSync({ source, target, flushTarget: true });
+    await next.until(({ stage }) => stage === 'live');
+    expect(await target.client().exists('first', 'second')).toBe(2);
+  });
+
+  it('keeps its claim when it is the source that flushes', async () => {
+    await using source = await startServer({
+      server: await sourceServer(),
+      config: { 'repl-diskless-sync-delay': '0' },
+    });
+    await using target = await startServer({ server: await targetServer() });
+    await using sync = await startSync({ source, target });
+    await sync.until(({ stage }) => stage === 'live');
+    for (const flush of ['FLUSHALL', 'FLUSHDB']) {
+      await source.client().set('gone', '1');
+      await source.client().call(flush);
+      await source.client().set('kept', flush);
+      await sync.caughtUp();
+      expect(await target.client().get('kept')).toBe(flush);
+      expect(await target.client().exists('gone')).toBe(0);
+      expect(await target.client().get(CLAIM)).toContain('"state":"live"');
+    }
+  });
+
   it('stops before it applies a command that the target does not know', async () => {
     await using source = await startServer({
       server: await findServer({ kind: 'valkey', version: 'newest' }),

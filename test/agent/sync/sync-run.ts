@@ -18,6 +18,8 @@ export type TargetPlace = Pick<ServerPlace, 'host' | 'port'> & {
   client(): { get(key: string): Promise<string | null>; disconnect(): void };
 };
 
+type User = { readonly username: string; readonly password: string };
+
 /** How to start a sync in a test. */
 export type SyncRunOptions = {
   readonly source: ServerPlace;
@@ -35,7 +37,8 @@ export type SyncRunOptions = {
   readonly hostId?: string;
   /** Connects both sides by TLS on these ports, trusting this file. */
   readonly tls?: { readonly caFile: string; readonly sourcePort: number; readonly targetPort: number };
-  readonly sourceUser?: { readonly username: string; readonly password: string };
+  readonly sourceUser?: User;
+  readonly targetUser?: User;
 };
 
 /** A sync under way in this process, as the job store would run it. */
@@ -70,7 +73,10 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     clock: systemClock,
     signal: stopping.signal,
     siblings: { state: async () => undefined, report: async () => undefined, stop: async () => {} },
-    resolveSecret: async () => new Secret(options.sourceUser?.password ?? ''),
+    resolveSecret: async (reference) => {
+      const isTarget = 'name' in reference && reference.name === 'TARGET_PASSWORD';
+      return new Secret((isTarget ? options.targetUser : options.sourceUser)?.password ?? '');
+    },
     report: (progress) => {
       latest = progress;
       for (const watcher of watchers) watcher(progress);
@@ -92,7 +98,12 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
           ? {}
           : { username: options.sourceUser.username, password: { from: 'env', name: 'SOURCE_PASSWORD' } }),
       },
-      target: endpoint(target, tls?.targetPort),
+      target: {
+        ...endpoint(target, tls?.targetPort),
+        ...(options.targetUser === undefined
+          ? {}
+          : { username: options.targetUser.username, password: { from: 'env', name: 'TARGET_PASSWORD' } }),
+      },
       flushTarget: options.flushTarget ?? false,
       ...chosen(options),
       keyDisplay: 'shown',
