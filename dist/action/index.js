@@ -80421,6 +80421,11 @@ const ERROR_CODES = {
         remedy: 'Run start-migration.',
         retryable: false,
     },
+    'claim-lost': {
+        when: 'The target was emptied while it was synced, or the key by which a migration holds it was deleted.',
+        remedy: 'Find out who writes to the target and keep them from it. Then run start-migration with `flush-target: true`, which copies anew.',
+        retryable: false,
+    },
     'sync-behind': {
         when: 'The target did not catch up with the source in the time given.',
         remedy: 'Run the phase again: the sync goes on. If it stays behind, look at the bottleneck in the report.',
