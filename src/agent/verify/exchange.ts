@@ -23,6 +23,7 @@ const spare: ReplyBytes[] = [];
 
 /**
  * Sends a request to each side at the same time, and has `use` look at the replies, which hold until it returns.
+ * The requests are used up.
  *
  * @throws the codes of {@link Session.exchange}
  */
@@ -33,6 +34,8 @@ export async function exchangeBoth<Result>(
 ): Promise<Result> {
   const [a, b] = [spare.pop() ?? new ReplyBytes(), spare.pop() ?? new ReplyBytes()];
   await Promise.all([source.exchange(db, request, a), target.exchange(db, requestAtTarget, b)]);
+  request.release();
+  if (requestAtTarget !== request) requestAtTarget.release();
   const isSame = a.end === b.end && a.bytes.compare(b.bytes, 0, b.end, 0, a.end) === 0;
   const result = use({ source: new ReplyCursor(a), target: new ReplyCursor(b), isSame });
   spare.push(a, b);
@@ -47,6 +50,7 @@ export async function exchangeAtSource<Result>(
 ): Promise<Result> {
   const replies = spare.pop() ?? new ReplyBytes();
   await source.exchange(db, request, replies);
+  request.release();
   const result = use(new ReplyCursor(replies));
   spare.push(replies);
   return result;

@@ -12,16 +12,21 @@ export function commandAround(
   return { head: Buffer.from(`*${count}\r\n${encode(before)}`), tail: Buffer.from(encode(after)) };
 }
 
-const FIRST_BYTES = 16 * 1024;
+const FIRST_BYTES = 32 * 1024;
+const KEPT_BYTES = 256 * 1024;
 const CR = 13;
 const LF = 10;
 const DOLLAR = 0x24;
 /** `$`, ten digits and twice CRLF. */
 const AROUND_KEY_BYTES_MAX = 16;
 
+/** Memory that waits for its next use. */
+const spare: Buffer[] = [];
+const SPARE_MAX = 32;
+
 /** Commands of one key each, encoded one behind the other: `"*" count CRLF 1*("$" length CRLF bytes CRLF)`. */
 export class Request {
-  #bytes: Buffer = Buffer.allocUnsafe(FIRST_BYTES);
+  #bytes: Buffer = spare.pop() ?? Buffer.allocUnsafeSlow(FIRST_BYTES);
   #end = 0;
   /** How many replies it will get. */
   count = 0;
@@ -53,8 +58,14 @@ export class Request {
     this.count += 1;
   }
 
+  /** Ends its use: it has been answered, and its memory goes to another request. */
+  release(): void {
+    if (spare.length < SPARE_MAX && this.#bytes.length <= KEPT_BYTES) spare.push(this.#bytes);
+    this.#bytes = Buffer.alloc(0);
+  }
+
   #grow(size: number): void {
-    const grown = Buffer.allocUnsafe(Math.max(size, 2 * this.#bytes.length));
+    const grown = Buffer.allocUnsafeSlow(Math.max(size, 2 * this.#bytes.length));
     this.#bytes.copy(grown, 0, 0, this.#end);
     this.#bytes = grown;
   }

@@ -38,6 +38,7 @@ export async function* scanKeys(
     const request = new Request();
     request.addWhole(encodeCommands([['SCAN', cursor, 'COUNT', countNow()]]));
     await session.exchange(db, request, replies);
+    request.release();
     const { next, keys } = readPage(replies, access);
     const foreign = db === 0 ? keys.filter((key) => !isOurs(key, access)) : keys;
     if (foreign.length > 0) yield foreign;
