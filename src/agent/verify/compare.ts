@@ -39,7 +39,7 @@ export type VerifyOptions = {
 };
 
 /** Batches that are compared side by side, so that no side waits for the other. */
-const BATCHES_AT_ONCE = 4;
+const BATCHES_AT_ONCE = 3;
 /** Suspects that wait until the end of the scans; beyond, they are looked at again at once. */
 const SUSPECTS_MAX = 2048;
 const SUSPECT_BYTES_MAX = 8 * 1024 * 1024;
