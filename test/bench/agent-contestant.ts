@@ -5,7 +5,8 @@ import { systemClock } from '../../src/core/clock.ts';
 import { type Contestant, POLL_MS } from './contestant.ts';
 import { startTool } from './tool-process.ts';
 
-const AGENT = path.resolve(import.meta.dirname, '../../dist/agent/index.js');
+/** The program of the built agent. */
+export const AGENT = path.resolve(import.meta.dirname, '../../dist/agent/index.js');
 
 /** The built agent as a process of its own, with everything it does in production. */
 export const ours: Contestant = {

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
 describe('npm run bench', () => {
-  it('measures copy, live stream and catching up, and leaves its figures for programs', async () => {
+  it('measures copy, live stream, catching up and comparing, and leaves its figures for programs', async () => {
     const json = join(directory, 'bench.json');
     const small = ['--scale', '0.005', '--rounds', '1', '--sets', 'A,C', '--noise-repeats', '0'];
     const { code, output } = await bench(...small, '--json', json);
@@ -28,6 +28,10 @@ describe('npm run bench', () => {
     ]);
     expect(report.live.map(({ contestant }) => contestant)).toEqual(['none', 'native', 'raw', 'ours']);
     expect(report.catchUp.map(({ contestant }) => contestant)).toEqual(['native', 'raw', 'ours']);
+    expect(report.verify.map(({ set, contestant }) => [set, contestant])).toEqual([
+      ['A', 'ours'],
+      ['C', 'ours'],
+    ]);
     for (const run of [...report.live, ...report.catchUp]) expect(run.difference).toBeUndefined();
     expect(report.verdicts.map(({ name }) => name)).toContain('copy A: time against native');
     expect(output).toMatch(/time ours \/ native +\d/);
@@ -43,7 +47,7 @@ describe('npm run bench', () => {
 function bench(...args: string[]): Promise<{ code: unknown; output: string }> {
   return new Promise((resolve) => {
     // A peer that happens to be named in the environment has no part in what is tested here.
-    const env = { ...process.env, REDIS_SHAKE: '', SOURCE_SERVER: '' };
+    const env = { ...process.env, REDIS_SHAKE: '', FULL_CHECK: '', SOURCE_SERVER: '' };
     execFile(
       process.execPath,
       [join(ROOT, 'scripts/bench.ts'), ...args],

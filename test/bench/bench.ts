@@ -8,14 +8,15 @@ import { runCatchUp } from './catch-up-run.ts';
 import type { Contestant } from './contestant.ts';
 import { runCopy } from './copy-run.ts';
 import { DATA_SETS } from './data-sets.ts';
-import { chooseContestants, findBinaries } from './line-up.ts';
+import { chooseComparers, chooseContestants, findBinaries } from './line-up.ts';
 import { runLive } from './live-run.ts';
 import type { BenchOptions } from './options.ts';
-import { prepareSet } from './prepared-set.ts';
+import { type PreparedSet, prepareSet } from './prepared-set.ts';
 import { computeRatios } from './ratios.ts';
 import type { BenchReport, Run } from './report.ts';
 import type { PairBinaries } from './server-pair.ts';
-import { judge } from './verdicts.ts';
+import { judge, VERIFY_GAIN_MIN } from './verdicts.ts';
+import { runComparer, startEqualPair } from './verify-run.ts';
 
 /** What a bench needs besides its options. */
 export type BenchWorld = {
@@ -39,8 +40,11 @@ export async function runBench(options: BenchOptions, world: BenchWorld): Promis
   const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-bench-'));
   try {
     const bench = startBench({ ...options, ...world, binaries, directory });
-    if (options.only !== 'live') for (const id of options.sets) await measureSet(bench, id);
-    if (options.only !== 'copy') await measureStream(bench);
+    const isWanted = (part: BenchOptions['only']) => options.only === undefined || options.only === part;
+    for (const id of options.sets) {
+      if (isWanted('copy') || isWanted('verify')) await measureSet(bench, { id, isWanted });
+    }
+    if (isWanted('live')) await measureStream(bench);
     return conclude(bench, startedAt);
   } finally {
     await rm(directory, { recursive: true, force: true });
@@ -49,20 +53,30 @@ export async function runBench(options: BenchOptions, world: BenchWorld): Promis
 
 type Bench = ReturnType<typeof startBench>;
 type Conditions = BenchOptions & BenchWorld & { binaries: PairBinaries; directory: string };
-type Collected = Pick<BenchReport, 'sets' | 'copy' | 'live' | 'catchUp' | 'failures'>;
+type Collected = Pick<BenchReport, 'sets' | 'copy' | 'live' | 'catchUp' | 'verify' | 'failures'>;
 
 function startBench(conditions: Conditions) {
-  const collected: Collected = { sets: [], copy: [], live: [], catchUp: [], failures: [] };
+  const collected: Collected = { sets: [], copy: [], live: [], catchUp: [], verify: [], failures: [] };
   return { ...conditions, collected };
 }
 
-async function measureSet(bench: Bench, id: BenchOptions['sets'][number]): Promise<void> {
+type Wanted = { id: BenchOptions['sets'][number]; isWanted(part: BenchOptions['only']): boolean };
+
+async function measureSet(bench: Bench, { id, isWanted }: Wanted): Promise<void> {
   const { scale, binaries, directory, signal, say, collected } = bench;
   const { title, itemName } = DATA_SETS[id];
   say(`${id}: making ${title}`);
   await using set = await prepareSet({ id, scale, server: binaries.source, directory, signal });
   const { items, rdbBytes, fingerprint } = set;
   collected.sets.push({ id, title, items, itemName, keys: fingerprint.keys, rdbBytes });
+  if (isWanted('copy')) await measureCopy(bench, set);
+  if (isWanted('verify')) await measureVerify(bench, set);
+}
+
+async function measureCopy(bench: Bench, set: PreparedSet): Promise<void> {
+  const { collected } = bench;
+  const { id } = set;
+  const { itemName } = DATA_SETS[id];
   const contestants = chooseContestants(bench, ['native', 'native-on-empty-db', 'ours', 'redis-shake']);
   await interleave(bench, { what: id, contestants }, async (boutOptions, place) => {
     const run = await runCopy(set, boutOptions);
@@ -70,6 +84,24 @@ async function measureSet(bench: Bench, id: BenchOptions['sets'][number]): Promi
       run,
       keep: (attempts) => collected.copy.push({ ...place, attempts, ...run }),
       text: `${formatCount(run.copyMs)} ms, ${formatCount(run.itemsPerSecond)} ${itemName}/s`,
+    };
+  });
+}
+
+/** All on one pair, since nobody changes it; redis-full-check only where there is a target to reach. */
+async function measureVerify(bench: Bench, set: PreparedSet): Promise<void> {
+  const { binaries, collected, directory } = bench;
+  const { id } = set;
+  const isContest = id in VERIFY_GAIN_MIN;
+  const comparers = chooseComparers(bench).filter(({ name }) => isContest || name === 'ours');
+  const withoutStreams = comparers.some(({ name }) => name !== 'ours');
+  await using pair = await startEqualPair(set, { binaries, withoutStreams });
+  await interleave(bench, { what: `verify ${id}`, contestants: comparers }, async ({ contestant }, place) => {
+    const run = await runComparer(contestant, pair, directory);
+    return {
+      run,
+      keep: (attempts) => collected.verify.push({ ...place, attempts, set: id, ...run }),
+      text: `${formatCount(run.keysPerSecond)} keys/s`,
     };
   });
 }
@@ -97,7 +129,8 @@ async function measureStream(bench: Bench): Promise<void> {
   });
 }
 
-type Series = { what: string; contestants: readonly Contestant[] };
+type Series<Kind> = { what: string; contestants: readonly Kind[] };
+type Circumstances = Omit<BoutOptions, 'purpose' | 'data' | 'contestant'>;
 type Place = Pick<Run, 'contestant' | 'round'>;
 type Measured = {
   run: Pick<Run, 'isNoisy' | 'foreignShare' | 'difference'>;
@@ -106,10 +139,10 @@ type Measured = {
 };
 
 /** Every contestant once in each round, so that what changes on the machine meanwhile meets all of them. */
-async function interleave(
+async function interleave<Kind extends Pick<Contestant, 'name'>>(
   bench: Bench,
-  { what, contestants }: Series,
-  measure: (options: Omit<BoutOptions, 'purpose' | 'data'>, place: Place) => Promise<Measured>,
+  { what, contestants }: Series<Kind>,
+  measure: (options: Circumstances & { contestant: Kind }, place: Place) => Promise<Measured>,
 ): Promise<void> {
   const { rounds, signal, binaries, directory, say, collected, noiseRepeats } = bench;
   for (let round = 1; round <= rounds; round++) {

@@ -4,7 +4,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { Attaching, Attachment, Contestant } from './contestant.ts';
 import { type DataFingerprint, describeDifference, takeFingerprint } from './data-fingerprint.ts';
 import { type LoadSpan, startLoadSpan, type WatchedProcess, watchProcess } from './process-usage.ts';
-import type { Run } from './report.ts';
+import { FOREIGN_SHARE_MAX, type Run } from './report.ts';
 import { rejectOnAbort } from './sampling.ts';
 import { type PairBinaries, type ServerPair, startPair } from './server-pair.ts';
 
@@ -35,8 +35,6 @@ export type Bout = {
 /** What every bout yields besides its own figures. */
 export type BoutFigures = Omit<Run, 'contestant' | 'round' | 'attempts'>;
 
-/** More than this used by others disturbs a measurement. */
-const FOREIGN_SHARE_MAX = 0.12;
 /** What takes longer has failed. */
 const BOUT_LIMIT_MS = 600_000;
 

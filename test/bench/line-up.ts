@@ -10,8 +10,16 @@ import type { BenchOptions, ContestantName } from './options.ts';
 import { raw } from './raw-contestant.ts';
 import { redisShake } from './redis-shake-contestant.ts';
 import type { PairBinaries } from './server-pair.ts';
+import { type Comparer, fullCheck, ourComparer } from './verify-run.ts';
 
-const DEFAULT_NAMES: readonly ContestantName[] = ['none', 'native', 'raw', 'ours', 'redis-shake'];
+const DEFAULT_NAMES: readonly ContestantName[] = [
+  'none',
+  'native',
+  'raw',
+  'ours',
+  'redis-shake',
+  'redis-full-check',
+];
 
 /**
  * Those of the names that were asked for and can take part, in that order: RedisShake needs a program, and native
@@ -25,17 +33,25 @@ export function chooseContestants(
 ): Contestant[] {
   const { binaries, redisShake: program, contestants: wanted = DEFAULT_NAMES } = options;
   const natives = loadsRdbOf(binaries.source, binaries.target) ? [native, nativeOnEmptyDb] : [];
-  const shakes = program === undefined ? [] : [redisShake(executable(program))];
+  const shakes = program === undefined ? [] : [redisShake(executable('REDIS_SHAKE', program))];
   const all = [none, ...natives, raw, ours, ...shakes];
   return names.flatMap((name) => all.filter((one) => one.name === name && wanted.includes(name)));
 }
 
-function executable(program: string): string {
+/** Those that compare: ours, and redis-full-check on the sets for which there is a target. */
+export function chooseComparers(options: Pick<BenchOptions, 'contestants' | 'fullCheck'>): Comparer[] {
+  const { fullCheck: program } = options;
+  const wanted: readonly ContestantName[] = options.contestants ?? DEFAULT_NAMES;
+  const peers = program === undefined ? [] : [fullCheck(executable('FULL_CHECK', program))];
+  return [ourComparer, ...peers].filter((comparer) => wanted.includes(comparer.name));
+}
+
+function executable(variable: string, program: string): string {
   try {
     accessSync(program, constants.X_OK);
     return program;
   } catch {
-    throw new Error(`REDIS_SHAKE=${program} is no program that runs here.`);
+    throw new Error(`${variable}=${program} is no program that runs here.`);
   }
 }
 

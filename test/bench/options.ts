@@ -2,7 +2,15 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 
 const SET_IDS = ['A', 'B', 'C', 'D', 'E', 'F', 'G'] as const;
-const CONTESTANT_NAMES = ['native', 'native-on-empty-db', 'ours', 'raw', 'redis-shake', 'none'] as const;
+const CONTESTANT_NAMES = [
+  'native',
+  'native-on-empty-db',
+  'ours',
+  'raw',
+  'redis-shake',
+  'redis-full-check',
+  'none',
+] as const;
 const LIVE_COMMANDS = ['set', 'incr', 'lpush'] as const;
 
 /** The name of a data set. */
@@ -12,7 +20,8 @@ export type DataSetId = z.infer<typeof dataSetIdSchema>;
 
 /**
  * Who carries the data: REPLICAOF on the target as its defaults are, or without the detour over its disk; the built
- * agent; a forwarder of the bare stream without transactions and checkpoints; RedisShake; or nobody.
+ * agent; a forwarder of the bare stream without transactions and checkpoints; RedisShake; or nobody. redis-full-check
+ * carries nothing: it compares.
  */
 export const contestantNameSchema = z.enum(CONTESTANT_NAMES);
 /** See {@link contestantNameSchema}. */
@@ -22,7 +31,7 @@ const optionsSchema = z.object({
   sets: z.array(dataSetIdSchema).min(1),
   rounds: z.coerce.number().int().min(1).max(25),
   scale: z.coerce.number().gt(0).max(10),
-  only: z.enum(['copy', 'live']).optional(),
+  only: z.enum(['copy', 'live', 'verify']).optional(),
   contestants: z.array(contestantNameSchema).min(1).optional(),
   liveCommands: z.array(z.enum(LIVE_COMMANDS)).min(1),
   source: z.string().optional(),
@@ -36,21 +45,25 @@ const optionsSchema = z.object({
 export type BenchOptions = z.infer<typeof optionsSchema> & {
   /** The program of RedisShake; without one it is left out. */
   readonly redisShake: string | undefined;
+  /** The program of redis-full-check; without one it is left out. */
+  readonly fullCheck: string | undefined;
 };
 
 /** What `--help` prints. */
 export const USAGE = `npm run bench -- [options]
 
-Measures a full copy and the live stream against native replication, interleaved, on servers of this machine.
+Measures a full copy and the live stream against native replication, and a full comparison against redis-full-check,
+interleaved, on servers of this machine.
 
   --sets A,B,C,D,E      A 2 M strings of 100 B   B 200 k hashes of 10 fields   C 500 k keys of all types
                         D 2 k strings of 1 MB    E 5 hashes of 1 M fields
                         F one string of 512 MB   G one hash of 5 M fields      (default: A,B,C,D,E)
   --rounds N            every contestant runs once in each (default: 3)
   --scale X             the share of keys, fields and commands (default: 1)
-  --only copy|live      one half
-  --contestants A,B     of native, native-on-empty-db, ours, raw, redis-shake, none
-                        (default: all but native-on-empty-db; RedisShake when REDIS_SHAKE names its program)
+  --only copy|live|verify   one part
+  --contestants A,B     of native, native-on-empty-db, ours, raw, redis-shake, redis-full-check, none
+                        (default: all but native-on-empty-db; RedisShake when REDIS_SHAKE names its program,
+                        redis-full-check when FULL_CHECK does)
   --live-commands A,B   of set, incr, lpush (default: set)
   --source redis-7.0    --target valkey-8
   --noise-repeats N     how often a run is repeated that others disturbed (default: 1)
@@ -89,5 +102,6 @@ export function parseOptions(
     noiseRepeats: values['noise-repeats'],
   });
   if (!parsed.success) throw new Error(`${z.prettifyError(parsed.error)}\n\n${USAGE}`);
-  return { ...parsed.data, redisShake: env.REDIS_SHAKE === '' ? undefined : env.REDIS_SHAKE };
+  const program = (value: string | undefined) => (value === '' ? undefined : value);
+  return { ...parsed.data, redisShake: program(env.REDIS_SHAKE), fullCheck: program(env.FULL_CHECK) };
 }

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { contestantNameSchema, dataSetIdSchema } from './options.ts';
 
+/** More than this used by others disturbs a measurement. */
+export const FOREIGN_SHARE_MAX = 0.12;
+
 const cpuSchema = z.strictObject({
   /** Ended children included: the one that writes the RDB. */
   sourceSeconds: z.number(),
@@ -70,6 +73,19 @@ export const catchUpRunSchema = runSchema.extend({
 /** See {@link catchUpRunSchema}. */
 export type CatchUpRun = z.infer<typeof catchUpRunSchema>;
 
+/** One full comparison of two equal servers. */
+export const verifyRunSchema = runSchema.extend({
+  set: dataSetIdSchema,
+  /** From the start of the process to its end. */
+  verifyMs: z.number(),
+  /** Of the source; in both directions they are looked at twice and counted once. */
+  keys: z.number(),
+  keysPerSecond: z.number(),
+  sourceMicrosecondsPerKey: z.number(),
+});
+/** See {@link verifyRunSchema}. */
+export type VerifyRun = z.infer<typeof verifyRunSchema>;
+
 /** A target of the project and what was measured. */
 export const verdictSchema = z.strictObject({
   name: z.string(),
@@ -82,10 +98,10 @@ export type Verdict = z.infer<typeof verdictSchema>;
 
 /** A quotient of two contestants: of the medians, and of each round's pair. */
 export const ratioSchema = z.strictObject({
-  /** A data set, `live` or `catch-up`. */
+  /** A data set, `live`, `catch-up`, or `verify` and a data set. */
   of: z.string(),
-  /** `cpu` is that of source, target and contestant together: what other load disturbs least. */
-  what: z.enum(['time', 'rate', 'cpu']),
+  /** `source-cpu` is that of the source alone; `cpu` is that of source, target and contestant together: what other load disturbs least. */
+  what: z.enum(['time', 'rate', 'cpu', 'source-cpu']),
   contestant: contestantNameSchema,
   against: contestantNameSchema,
   ofMedians: z.number(),
@@ -123,6 +139,7 @@ export const benchReportSchema = z.strictObject({
   copy: z.array(copyRunSchema),
   live: z.array(liveRunSchema),
   catchUp: z.array(catchUpRunSchema),
+  verify: z.array(verifyRunSchema),
   ratios: z.array(ratioSchema),
   verdicts: z.array(verdictSchema),
   /** Runs that did not come to their end. */

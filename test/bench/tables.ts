@@ -19,14 +19,15 @@ export function renderReport(report: BenchReport): string {
     section('Full copy', renderCopies(report)),
     section('Live, written to at full speed', renderLive(report)),
     section('Catching up with what waited at the source', renderCatchUps(report)),
+    section('Full comparison, values and expiry times, both directions', renderVerifications(report)),
     section('Runs that failed', renderFailures(report)),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }
 
 /** What keeps the verdicts from saying much. */
-function caveats({ copy, live, catchUp, scale }: BenchReport): string[] {
-  const runs = [...copy, ...live, ...catchUp];
+function caveats({ copy, live, catchUp, verify, scale }: BenchReport): string[] {
+  const runs = [...copy, ...live, ...catchUp, ...verify];
   const noisy = runs.filter(({ isNoisy }) => isNoisy).length;
   return [
     ...(scale < 1 ? ['Smaller than life: starting up counts for more than it should.'] : []),
@@ -92,6 +93,26 @@ function renderCatchUps({ catchUp }: BenchReport): string[][] {
     ...resources(runs),
   ]);
   return table(['by', 'commands', 'ms', 'applied/s', ...RESOURCE_COLUMNS], rows);
+}
+
+function renderVerifications({ verify, sets }: BenchReport): string[][] {
+  const rows = sets.flatMap((set) =>
+    groups(verify.filter((run) => run.set === set.id)).map(([name, runs]) => [
+      set.id,
+      name,
+      show(runs, ({ keys }) => keys),
+      show(runs, ({ verifyMs }) => verifyMs),
+      show(runs, ({ keysPerSecond }) => keysPerSecond),
+      show(
+        runs,
+        ({ sourceMicrosecondsPerKey }) => sourceMicrosecondsPerKey,
+        (value) => value.toFixed(2),
+      ),
+      ...resources(runs).slice(0, -1),
+    ]),
+  );
+  const columns = RESOURCE_COLUMNS.slice(0, -1);
+  return table(['set', 'by', 'keys', 'ms', 'keys/s', 'source µs/key', ...columns], rows);
 }
 
 function renderFailures({ failures }: BenchReport): string[][] {

@@ -99,7 +99,7 @@ function catchUpRun(contestant: ContestantName, appliedPerSecond: number): Catch
 }
 
 function figures(some: Partial<Figures>): Figures {
-  return { copy: [], live: [], catchUp: [], ...some };
+  return { copy: [], live: [], catchUp: [], verify: [], ...some };
 }
 
 function verdictOf(copy: CopyRun[]): string | undefined {

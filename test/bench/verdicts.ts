@@ -7,6 +7,8 @@ import { median } from './sampling.ts';
 const COPY_SHARE_MAX: Partial<Record<DataSetId, number>> = { A: 0.8, B: 1.0, C: 0.85, D: 1.0, E: 0.9 };
 /** How many times as fast as RedisShake a copy must be at least. */
 const COPY_GAIN_MIN: Partial<Record<DataSetId, number>> = { A: 3, C: 5 };
+/** How many times as fast as redis-full-check a comparison must be at least. */
+export const VERIFY_GAIN_MIN: Partial<Record<DataSetId, number>> = { A: 3, C: 1.5 };
 const LIVE_GAIN_MIN = 10;
 const SMALL_LAG_AFTER_MAX_MS = 2_000;
 const EXACTLY_ONCE_COST_MAX = 0.1;
@@ -15,7 +17,7 @@ const PEAK_BYTES_MAX = 150_000_000;
 /** What the project promises, and whether these figures keep it. */
 export function judge(figures: Figures, ratios: readonly Ratio[]): Verdict[] {
   const ratio = (of: string, against: ContestantName) =>
-    ratios.find((one) => one.of === of && one.what !== 'cpu' && one.against === against)?.ofMedians;
+    ratios.find((one) => one.of === of && !one.what.endsWith('cpu') && one.against === against)?.ofMedians;
   const measuredSets = new Set<string>(figures.copy.map(({ set }) => set));
   const verdicts: Verdict[] = [];
   for (const [set, limit] of Object.entries(COPY_SHARE_MAX)) {
@@ -30,13 +32,32 @@ export function judge(figures: Figures, ratios: readonly Ratio[]): Verdict[] {
   }
   if (figures.live.length > 0) verdicts.push(judgeLag(figures));
   if (figures.catchUp.length > 0) verdicts.push(...judgeCatchUp(ratio));
-  const peaks = [...figures.copy, ...figures.live, ...figures.catchUp]
+  verdicts.push(...judgeVerify(figures, ratios));
+  const peaks = [...figures.copy, ...figures.live, ...figures.catchUp, ...figures.verify]
     .filter(({ contestant }) => contestant === 'ours')
     .flatMap(({ toolPeakBytes }) => toolPeakBytes ?? []);
   verdicts.push(
     atMost('peak memory of the agent, any run', maximum(peaks), { limit: PEAK_BYTES_MAX, unit: 'B' }),
   );
   return verdicts;
+}
+
+function judgeVerify({ verify }: Figures, ratios: readonly Ratio[]): Verdict[] {
+  const measuredSets = new Set<string>(verify.map(({ set }) => set));
+  return Object.entries(VERIFY_GAIN_MIN).flatMap(([set, gain]) => {
+    if (!measuredSets.has(set)) return [];
+    const ofSet = ratios.filter(
+      ({ of, against }) => of === `verify ${set}` && against === 'redis-full-check',
+    );
+    const ratio = (what: Ratio['what']) => ofSet.find((one) => one.what === what)?.ofMedians;
+    return [
+      atLeast(`verify ${set}: speed against redis-full-check`, ratio('rate'), gain),
+      atMost(`verify ${set}: CPU of the source against redis-full-check`, ratio('source-cpu'), {
+        limit: 1,
+        unit: '×',
+      }),
+    ];
+  });
 }
 
 function judgeLag({ live }: Figures): Verdict {
@@ -107,13 +128,16 @@ function maximum(values: readonly number[]): number | undefined {
 /**
  * Whether a bench has failed: a run of ours or of the servers themselves did not end, or left other data behind.
  *
- * What RedisShake does is reported; a target that is missed is a failure only when that was asked for.
+ * What RedisShake and redis-full-check do is reported; a target that is missed is a failure only when that was asked for.
  */
 export function hasFailed(
-  { copy, live, catchUp, failures, verdicts }: BenchReport,
+  { copy, live, catchUp, verify, failures, verdicts }: BenchReport,
   { strict }: { readonly strict: boolean },
 ): boolean {
-  const differing = [...copy, ...live, ...catchUp].filter(({ difference }) => difference !== undefined);
-  if ([...failures, ...differing].some(({ contestant }) => contestant !== 'redis-shake')) return true;
+  const differing = [...copy, ...live, ...catchUp, ...verify].filter(
+    ({ difference }) => difference !== undefined,
+  );
+  const peers = new Set<string>(['redis-shake', 'redis-full-check']);
+  if ([...failures, ...differing].some(({ contestant }) => !peers.has(contestant))) return true;
   return strict && verdicts.some(({ verdict: found }) => found === 'miss');
 }

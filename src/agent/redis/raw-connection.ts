@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Access } from './access.ts';
+import type { ReplyBytes } from './reply-bytes.ts';
 import { createReplyParser, ErrorReply, type Reply } from './reply-parser.ts';
 import { toServerError } from './server-error.ts';
 import { connectSocket } from './socket.ts';
@@ -18,6 +19,11 @@ export type RawConnection = AsyncDisposable & {
    * @throws {side}-unreachable, {side}-protocol-error; every later call throws the same
    */
   send(batch: readonly Command[]): Promise<readonly Reply[]>;
+  /**
+   * Writes commands that are encoded already, and resolves when `replies` holds the replies it expects. Nobody may
+   * change the commands until then. Throws as `send`.
+   */
+  exchange(commands: Buffer, replies: ReplyBytes): Promise<void>;
   /** What has arrived so far, in bytes. */
   bytesRead(): number;
 };
@@ -37,8 +43,14 @@ export async function openRawConnection(
   access: Access,
   { db = 0, signal }: RawConnectionOptions,
 ): Promise<RawConnection> {
-  const socket = await connectSocket(access, signal);
-  const connection = attachBatches(access, socket, signal);
+  let receive: ((piece: Buffer) => void) | undefined;
+  const socket = await connectSocket(access, signal, (piece) => receive?.(piece));
+  const connection = attachBatches(access, socket, {
+    signal,
+    receiveBy: (receiver) => {
+      receive = receiver;
+    },
+  });
   try {
     const greeting: Command[] = [...authCommands(access), ['SELECT', db], ['PING']];
     for (const reply of await connection.send(greeting)) {
@@ -56,14 +68,22 @@ function authCommands({ username, password }: Access): Command[] {
   return [username === undefined ? ['AUTH', password.reveal()] : ['AUTH', username, password.reveal()]];
 }
 
-type OpenBatch = {
-  readonly size: number;
-  readonly replies: Reply[];
-  readonly resolve: (replies: readonly Reply[]) => void;
-  readonly reject: (error: unknown) => void;
+type OpenBatch = { readonly reject: (error: unknown) => void } & (
+  | {
+      readonly size: number;
+      readonly replies: Reply[];
+      readonly resolve: (replies: readonly Reply[]) => void;
+    }
+  | { readonly bytes: ReplyBytes; readonly resolve: () => void }
+);
+
+type Incoming = {
+  readonly signal: AbortSignal;
+  /** Names who gets each piece that arrives, which holds only until it returns. */
+  receiveBy(receiver: (piece: Buffer) => void): void;
 };
 
-function attachBatches(access: Access, socket: Socket, signal: AbortSignal): RawConnection {
+function attachBatches(access: Access, socket: Socket, { signal, receiveBy }: Incoming): RawConnection {
   const open: OpenBatch[] = [];
   let failure: { readonly error: unknown } | undefined;
 
@@ -75,16 +95,40 @@ function attachBatches(access: Access, socket: Socket, signal: AbortSignal): Raw
     for (const batch of open.splice(0)) batch.reject(error);
   };
   const onAbort = () => fail(signal.reason);
-  const onReply = (reply: Reply) => {
-    const batch = open[0];
-    if (batch === undefined) throw new Error('a reply came that nothing had asked for');
-    batch.replies.push(reply);
-    if (batch.replies.length < batch.size) return;
+  const close = () => {
     open.shift();
     if (open.length === 0) socket.setTimeout(0);
-    batch.resolve(batch.replies);
   };
-  const parser = createReplyParser(onReply);
+  const parser = createReplyParser((reply) => {
+    const batch = open[0];
+    if (batch === undefined || 'bytes' in batch) throw new Error('a reply came that nothing had asked for');
+    batch.replies.push(reply);
+    if (batch.replies.length < batch.size) return undefined;
+    close();
+    batch.resolve(batch.replies);
+    return 'stop';
+  });
+  const receive = (piece: Buffer) => {
+    for (let at = 0; at < piece.length; ) {
+      const batch = open[0];
+      if (batch !== undefined && 'bytes' in batch) {
+        at = batch.bytes.take(piece, at);
+        if (!batch.bytes.isComplete) continue;
+        close();
+        batch.resolve();
+      } else {
+        // A copy: replies are views into it, and the piece is only lent.
+        at = piece.length - parser.push(Buffer.from(piece.subarray(at)));
+      }
+    }
+  };
+  const enqueue = (batch: OpenBatch, bytes: Buffer) => {
+    if (failure !== undefined) return batch.reject(failure.error);
+    open.push(batch);
+    socket.setTimeout(REPLY_TIMEOUT_MS);
+    gatherWrites();
+    socket.write(bytes);
+  };
   let isGathering = false;
   /** Many small batches that are sent in one turn of the event loop leave in one system call. */
   const gatherWrites = () => {
@@ -97,10 +141,10 @@ function attachBatches(access: Access, socket: Socket, signal: AbortSignal): Raw
     });
   };
 
-  socket.on('data', (chunk) => {
+  receiveBy((piece) => {
     if (failure !== undefined) return;
     try {
-      parser.push(chunk);
+      receive(piece);
     } catch (error) {
       fail(
         new MigrationError(
@@ -127,10 +171,12 @@ function attachBatches(access: Access, socket: Socket, signal: AbortSignal): Raw
       new Promise((resolve, reject) => {
         if (failure !== undefined) return reject(failure.error);
         if (batch.length === 0) return resolve([]);
-        open.push({ size: batch.length, replies: [], resolve, reject });
-        socket.setTimeout(REPLY_TIMEOUT_MS);
-        gatherWrites();
-        socket.write(encodeCommands(batch));
+        enqueue({ size: batch.length, replies: [], resolve, reject }, encodeCommands(batch));
+      }),
+    exchange: (commands, replies) =>
+      new Promise((resolve, reject) => {
+        if (replies.isComplete) return resolve();
+        enqueue({ bytes: replies, resolve, reject }, commands);
       }),
     bytesRead: () => socket.bytesRead,
     [Symbol.asyncDispose]: async () => {

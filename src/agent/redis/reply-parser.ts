@@ -42,9 +42,15 @@ export const REPLY_LIMITS: ReplyLimits = {
 
 /** A parser of one connection: `push` takes the next chunk and calls `onReply` for each reply it completes. */
 export type ReplyParser = {
-  /** Throws an Error that says what is wrong with the bytes; the parser is of no use afterwards. */
-  push(chunk: Buffer): void;
+  /**
+   * Returns how many bytes at the end of the chunk it left untouched, because `onReply` asked it to stop; else 0.
+   * Throws an Error that says what is wrong with the bytes; the parser is of no use afterwards.
+   */
+  push(chunk: Buffer): number;
 };
+
+/** Takes a reply; when it returns `stop`, what follows is for somebody else. */
+export type ReplyReceiver = (reply: Reply) => unknown;
 
 type OpenArray = { readonly items: Reply[]; missing: number };
 type OpenBulk = { readonly bytes: Buffer; filled: number };
@@ -54,13 +60,11 @@ const LF = 10;
 const MINUS = 45;
 
 /** Makes a parser for a fresh connection. */
-export function createReplyParser(
-  onReply: (reply: Reply) => void,
-  limits: ReplyLimits = REPLY_LIMITS,
-): ReplyParser {
+export function createReplyParser(onReply: ReplyReceiver, limits: ReplyLimits = REPLY_LIMITS): ReplyParser {
   const arrays: OpenArray[] = [];
   let rest: Buffer = Buffer.alloc(0);
   let bulk: OpenBulk | undefined;
+  let isStopped = false;
 
   const deliver = (complete: Reply) => {
     let reply = complete;
@@ -71,7 +75,7 @@ export function createReplyParser(
       arrays.pop();
       reply = array.items;
     }
-    onReply(reply);
+    isStopped = onReply(reply) === 'stop';
   };
 
   /** Reads one header or line at `offset`; returns where the next begins, or undefined when bytes are missing. */
@@ -146,13 +150,16 @@ export function createReplyParser(
     push: (chunk) => {
       const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
       let offset = 0;
-      while (offset < data.length) {
+      isStopped = false;
+      while (offset < data.length && !isStopped) {
         const next =
           bulk === undefined ? readOne(data, offset) : offset + fillBulk(bulk, data.subarray(offset));
         if (next === undefined) break;
         offset = next;
       }
-      rest = data.subarray(offset);
+      // A reply ends within the chunk that completed it, so what is left of the data is left of the chunk.
+      rest = isStopped ? Buffer.alloc(0) : data.subarray(offset);
+      return isStopped ? data.length - offset : 0;
     },
   };
 }

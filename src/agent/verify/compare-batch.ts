@@ -1,12 +1,12 @@
-import type { Command } from '../redis/raw-connection.ts';
-import type { Reply } from '../redis/reply-parser.ts';
-import { payloadOf } from './aspect.ts';
+import { REPLY_KIND, type ReplyCursor } from '../redis/reply-bytes.ts';
+import { compareCollections } from './compare-collections.ts';
 import { compareKey, LENGTH_COMMANDS } from './compare-key.ts';
-import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries } from './expiry.ts';
-import { isSameBytes, type Pair } from './key-comparison.ts';
+import { compareStrings, type StringGuess } from './compare-strings.ts';
+import { exchangeAtSource, exchangeBoth } from './exchange.ts';
+import { expiryRequest, isSameExpiry, readExpiryTimes } from './expiry.ts';
+import type { Pair } from './key-comparison.ts';
 import { forEachConcurrently } from './pool.ts';
-import type { Session } from './session.ts';
-import { skipReason } from './skip-reason.ts';
+import { commandAround, Request } from './request.ts';
 
 /** What a batch of keys came to. */
 export type BatchResult = {
@@ -18,169 +18,165 @@ export type BatchResult = {
   readonly skipped: readonly { readonly key: Buffer; readonly reason: string }[];
 };
 
-/** Up to here a string is read at once, beyond it in pieces. */
-const SMALL_STRING_BYTES = 16 * 1024;
-/** Up to here a collection is read at once, beyond it in pages. */
-const SMALL_COLLECTION_ELEMENTS = 5000;
-const SMALL_COLLECTION_BYTES = 1024 * 1024;
-/** What one round of payloads has at most at each side, as far as sizes are known. */
-const ROUND_BYTES = 4 * 1024 * 1024;
-/** How many keys of a batch are compared by typed reads side by side. */
+/** A batch while it is compared. Keys are named by their place among `keys`. */
+export type Batch = {
+  readonly pair: Pair;
+  readonly db: number;
+  readonly keys: readonly Buffer[];
+  /** What is known of each key so far; see {@link STANDING}. */
+  readonly standings: Uint8Array;
+  readonly typeCounts: Map<string, number>;
+};
+
+/** What is known of a key. */
+export const STANDING = {
+  /** Nothing was found that differs. */
+  equal: 0,
+  /** Something differs, at least at first sight. */
+  suspect: 1,
+  /** It has to be read in full, and is small as far as that is known. */
+  unclear: 2,
+  /** The same of a large one, of which few are read at a time. */
+  large: 3,
+} as const;
+
+/** How many keys of a batch are compared by typed reads side by side; each may have a page of each side in memory. */
 const TYPED_COMPARISONS_AT_ONCE = 24;
+const LARGE_COMPARISONS_AT_ONCE = 2;
+
+/** How the keys of a batch are compared. */
+export type BatchOptions = {
+  /** `none`: both databases hold no key that expires, so that nothing has to be asked of any. */
+  readonly expiry: 'each' | 'none';
+  /** What the batches before it were like. */
+  readonly guess: StringGuess;
+};
 
 /**
- * Compares keys of one database of the source with the target, the cheap way first: type, expiry and size for all,
- * then strings by their bytes and collections by their DUMP. Equal payloads prove equality; unequal ones prove
- * nothing (order of hash tables, encodings of versions), so those are compared by {@link compareKey}.
+ * Compares keys of one database of the source with the target, the cheap way first: strings by their bytes and
+ * collections by their DUMP, both as they arrive, without making anything of replies that are the same. Where bytes
+ * prove nothing (order of hash tables, encodings of versions) the payloads in hand are decoded, and only what is then
+ * undecided is read by {@link compareKey}.
  *
- * @throws the codes of {@link Session.ask}
+ * @throws the codes of {@link Session.exchange}
  */
-export async function compareBatch(pair: Pair, db: number, keys: readonly Buffer[]): Promise<BatchResult> {
-  const suspects: Buffer[] = [];
-  const skipped: { key: Buffer; reason: string }[] = [];
-  const typeCounts = new Map<string, number>();
-  const candidates: Candidate[] = [];
-  const [atSource, atTarget] = await Promise.all([
-    readProperties(pair.source, db, keys),
-    readProperties(pair.target, db, keys),
-  ]);
-  keys.forEach((key, index) => {
-    const [a, b] = [atSource[index], atTarget[index]];
-    if (a === undefined || b === undefined) throw new Error('a server answered for fewer keys than asked');
-    const reason = skipReason({ source: a.type, target: b.type });
-    if (reason !== undefined) {
-      skipped.push({ key, reason });
-      return;
-    }
-    const isGone = a.type === 'none' && b.type === 'none';
-    if (!isGone) typeCounts.set(a.type, (typeCounts.get(a.type) ?? 0) + 1);
-    if (a.type !== b.type || !isSameExpiry(a.expiry, b.expiry, pair.ttlToleranceMs)) suspects.push(key);
-    else if (!isGone) candidates.push({ key, type: a.type });
-  });
-  const unequal = await compareValues(pair, db, candidates);
-  await forEachConcurrently(unequal, TYPED_COMPARISONS_AT_ONCE, async (key) => {
-    const found = await compareKey(pair, db, key);
-    if (found.aspects.length > 0) suspects.push(key);
-    else skipped.push(...found.skipped.map((reason) => ({ key, reason })));
-  });
-  return { typeCounts, suspects, skipped };
-}
-
-type Candidate = { readonly key: Buffer; readonly type: string };
-type Properties = { readonly type: string; readonly expiry: Expiry };
-
-async function readProperties(
-  session: Session,
+export async function compareBatch(
+  pair: Pair,
   db: number,
   keys: readonly Buffer[],
-): Promise<readonly Properties[]> {
-  const { capabilities } = session;
-  const replies = await session.ask(db, [
-    ...keys.map((key): Command => ['TYPE', key]),
-    ...expiryCommands(keys, capabilities),
-  ]);
-  const expiries = readExpiries(replies.slice(keys.length), capabilities);
-  return keys.map((_, index) => ({ type: String(replies[index]), expiry: expiries[index] ?? NO_EXPIRY }));
-}
-
-/** Returns the keys whose bytes are not plainly equal, the big ones unread. */
-async function compareValues(
-  pair: Pair,
-  db: number,
-  candidates: readonly Candidate[],
-): Promise<readonly Buffer[]> {
-  const strings = candidates.filter(({ type }) => type === 'string');
-  const collections = candidates.filter(({ type }) => type in LENGTH_COMMANDS);
-  const modules = candidates.filter(({ type }) => type !== 'string' && !(type in LENGTH_COMMANDS));
-  const [unequalStrings, unequalCollections] = await Promise.all([
-    compareStrings(pair, db, strings),
-    compareCollections(pair, db, collections),
-  ]);
-  return [...unequalStrings, ...unequalCollections, ...modules.map(({ key }) => key)];
-}
-
-async function compareStrings(
-  pair: Pair,
-  db: number,
-  candidates: readonly Candidate[],
-): Promise<readonly Buffer[]> {
-  const commands = candidates.map(({ key }): Command => ['GETRANGE', key, 0, SMALL_STRING_BYTES - 1]);
-  const [atSource, atTarget] = await askBoth(pair, db, commands);
-  const isEqual = (_: Candidate, index: number) => {
-    const value = atSource[index];
-    // A string that fills the range may go on behind it.
-    return Buffer.isBuffer(value) && value.length < SMALL_STRING_BYTES && isSameBytes(value, atTarget[index]);
-  };
-  return candidates.filter((candidate, index) => !isEqual(candidate, index)).map(({ key }) => key);
-}
-
-async function compareCollections(
-  pair: Pair,
-  db: number,
-  candidates: readonly Candidate[],
-): Promise<readonly Buffer[]> {
-  const sizes = await readSizes(pair.source, db, candidates);
-  const unequal: Buffer[] = [];
-  let round: Buffer[] = [];
-  let roundBytes = 0;
-  const compareRound = async () => {
-    unequal.push(...(await comparePayloads(pair, db, round)));
-    round = [];
-    roundBytes = 0;
-  };
-  for (const [index, { key }] of candidates.entries()) {
-    const { length, bytes } = sizes[index] ?? { length: undefined, bytes: 0 };
-    if (length === undefined || length > SMALL_COLLECTION_ELEMENTS || bytes > SMALL_COLLECTION_BYTES) {
-      unequal.push(key);
-      continue;
-    }
-    if (roundBytes + bytes > ROUND_BYTES) await compareRound();
-    round.push(key);
-    roundBytes += bytes;
+  options: BatchOptions = { expiry: 'each', guess: { stringBatches: 0, bytesPerString: 0 } },
+): Promise<BatchResult> {
+  const batch: Batch = { pair, db, keys, standings: new Uint8Array(keys.length), typeCounts: new Map() };
+  const differing = options.expiry === 'each' ? findDifferingExpiries(pair, db, keys) : [];
+  const [expiries] = await Promise.all([differing, compareValues(batch, options.guess)]);
+  for (const index of expiries) {
+    if (batch.standings[index] === STANDING.equal) batch.standings[index] = STANDING.suspect;
   }
-  if (round.length > 0) await compareRound();
-  return unequal;
+  const skipped: { key: Buffer; reason: string }[] = [];
+  const compareTyped = async (index: number) => {
+    const key = keyAt(batch, index);
+    const found = await compareKey(pair, db, key);
+    if (found.type !== 'none') countType(batch, found.type);
+    if (found.aspects.length > 0) batch.standings[index] = STANDING.suspect;
+    else skipped.push(...found.skipped.map((reason) => ({ key, reason })));
+  };
+  await forEachConcurrently(standing(batch, STANDING.unclear), TYPED_COMPARISONS_AT_ONCE, compareTyped);
+  await forEachConcurrently(standing(batch, STANDING.large), LARGE_COMPARISONS_AT_ONCE, compareTyped);
+  const suspects = standing(batch, STANDING.suspect).map((index) => keyAt(batch, index));
+  return { typeCounts: batch.typeCounts, suspects, skipped };
 }
 
-/** Elements and, where the source tells, bytes in memory; no length: the key changed its type meanwhile. */
-type Size = { readonly length: number | undefined; readonly bytes: number };
-
-async function readSizes(
-  source: Session,
-  db: number,
-  candidates: readonly Candidate[],
-): Promise<readonly Size[]> {
-  const lengths = candidates.map(({ key, type }): Command => [LENGTH_COMMANDS[type] ?? 'EXISTS', key]);
-  const usages = source.capabilities.memoryUsage
-    ? candidates.map(({ key }): Command => ['MEMORY', 'USAGE', key])
-    : [];
-  const replies = await source.ask(db, [...lengths, ...usages]);
-  return candidates.map((_, index) => ({
-    length: toCount(replies[index]),
-    bytes: toCount(replies[lengths.length + index]) ?? 0,
-  }));
+/** The key at a place of the batch. */
+export function keyAt({ keys }: Pick<Batch, 'keys'>, index: number): Buffer {
+  const key = keys[index];
+  if (key === undefined) throw new Error(`the batch has no key ${index}`);
+  return key;
 }
 
-function toCount(reply: Reply | undefined): number | undefined {
-  return typeof reply === 'number' ? reply : undefined;
+/** Counts keys as compared. */
+export function countType({ typeCounts }: Batch, type: string, keys = 1): void {
+  if (keys > 0) typeCounts.set(type, (typeCounts.get(type) ?? 0) + keys);
 }
 
-async function comparePayloads(pair: Pair, db: number, keys: readonly Buffer[]): Promise<readonly Buffer[]> {
-  const [atSource, atTarget] = await askBoth(
-    pair,
-    db,
-    keys.map((key): Command => ['DUMP', key]),
-  );
-  return keys.filter((_, index) => {
-    const [a, b] = [atSource[index], atTarget[index]];
-    return !Buffer.isBuffer(a) || !Buffer.isBuffer(b) || !payloadOf(a).equals(payloadOf(b));
+function standing({ standings }: Batch, wanted: number): readonly number[] {
+  const found: number[] = [];
+  for (let index = 0; index < standings.length; index++) if (standings[index] === wanted) found.push(index);
+  return found;
+}
+
+/** So many batches in a row that were nothing but strings, and the next is taken for one before its types are known. */
+const STRING_BATCHES_TRUSTED = 8;
+
+async function compareValues(batch: Batch, guess: StringGuess): Promise<void> {
+  let rest: readonly number[] = batch.keys.map((_, index) => index);
+  if (guess.stringBatches >= STRING_BATCHES_TRUSTED) {
+    rest = await compareStrings(batch, rest, guess);
+    if (rest.length === 0) return;
+  }
+  const { strings, collections } = await sortByType(batch, rest);
+  guess.stringBatches = strings.length === batch.keys.length ? guess.stringBatches + 1 : 0;
+  const [noStrings] = await Promise.all([
+    compareStrings(batch, strings, guess),
+    compareCollections(batch, collections),
+  ]);
+  // They changed their type since we asked for it.
+  for (const index of noStrings) batch.standings[index] = STANDING.suspect;
+}
+
+/** A key of a type that has elements. */
+export type Collection = { readonly index: number; readonly type: string };
+
+const TYPE = commandAround(['TYPE']);
+
+async function sortByType(
+  batch: Batch,
+  indexes: readonly number[],
+): Promise<{ strings: readonly number[]; collections: readonly Collection[] }> {
+  const strings: number[] = [];
+  const collections: Collection[] = [];
+  const request = new Request();
+  for (const index of indexes) request.add(TYPE, keyAt(batch, index));
+  const sort = (replies: ReplyCursor) => {
+    for (const index of indexes) {
+      replies.next();
+      if (replies.kind !== REPLY_KIND.text) throw new Error(`TYPE answered ${replies.text()}`);
+      const type = replies.text();
+      if (type === 'string') strings.push(index);
+      else if (type in LENGTH_COMMANDS) collections.push({ index, type });
+      // Gone meanwhile, or of a module: a matter of both sides.
+      else batch.standings[index] = STANDING.unclear;
+    }
+  };
+  await exchangeAtSource(batch.pair, { db: batch.db, request }, sort);
+  return { strings, collections };
+}
+
+/** The keys whose expiry times are not the same. */
+async function findDifferingExpiries(pair: Pair, db: number, keys: readonly Buffer[]): Promise<number[]> {
+  const { source, target, ttlToleranceMs } = pair;
+  const request = expiryRequest(keys, source.capabilities);
+  const isAlike = source.capabilities.absoluteExpiry && target.capabilities.absoluteExpiry;
+  const requestAtTarget = isAlike ? request : expiryRequest(keys, target.capabilities);
+  return exchangeBoth(pair, { db, request, requestAtTarget }, ({ source: a, target: b, isSame }) => {
+    if (isSame && isAlike) return [];
+    const atSource = readExpiryTimes(a, keys.length, source.capabilities);
+    const atTarget = readExpiryTimes(b, keys.length, target.capabilities);
+    const differing: number[] = [];
+    for (let index = 0; index < keys.length; index++) {
+      const left = { atMs: atSource.atMs[index] ?? 0, slackMs: atSource.slackMs };
+      const right = { atMs: atTarget.atMs[index] ?? 0, slackMs: atTarget.slackMs };
+      if (left.atMs !== right.atMs && !isSameExpiry(left, right, ttlToleranceMs)) differing.push(index);
+    }
+    return differing;
   });
 }
 
-async function askBoth(
-  { source, target }: Pair,
+/** Compares nothing but when keys expire; returns those that do so at different times, or are gone at one side. */
+export async function compareExpiries(
+  pair: Pair,
   db: number,
-  commands: readonly Command[],
-): Promise<readonly [readonly Reply[], readonly Reply[]]> {
-  return Promise.all([source.ask(db, commands), target.ask(db, commands)]);
+  keys: readonly Buffer[],
+): Promise<readonly Buffer[]> {
+  const differing = await findDifferingExpiries(pair, db, keys);
+  return differing.map((index) => keyAt({ keys }, index));
 }

@@ -6,15 +6,16 @@ import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
-import { compareBatch } from './compare-batch.ts';
+import { compareBatch, compareExpiries } from './compare-batch.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
 import { recheckSuspects, type Suspect } from './recheck.ts';
-import { scanKeys } from './scan.ts';
+import { scanCount, scanKeys } from './scan.ts';
 import { openSession, type Session } from './session.ts';
+import { holdsNothingElse, readMoment } from './stillness.ts';
 import { createTally, type Tally } from './tally.ts';
 
 /** What to compare and how to tell of it. */
@@ -121,28 +122,60 @@ async function compareDatabases(run: Run): Promise<void> {
   const done = new Set<number>();
   for (;;) {
     const [atSource, atTarget] = await Promise.all([source.databases(), target.databases()]);
-    run.keysExpected = [...atSource.values(), ...atTarget.values()].reduce((sum, keys) => sum + keys, 0);
+    run.keysExpected = [...atSource.values(), ...atTarget.values()].reduce((sum, { keys }) => sum + keys, 0);
     const fresh = [...new Set([...atSource.keys(), ...atTarget.keys()])].filter((db) => !done.has(db));
     if (fresh.length === 0) return;
     for (const db of fresh.sort((a, b) => a - b)) {
-      await compareSourceKeys(run, db);
-      await findExtraKeys(run, db);
+      const before = await readMoment(run.pair);
+      const { keys, equal } = await compareSourceKeys(run, db);
+      if (keys === equal && (await holdsNothingElse(run.pair, { db, keys, before }))) {
+        run.tally.addScanned(db, 'target', keys);
+        tell(run, 'scanning-target');
+      } else {
+        await findExtraKeys(run, db);
+      }
       done.add(db);
     }
   }
 }
 
-async function compareSourceKeys(run: Run, db: number): Promise<void> {
+/**
+ * In a database that holds no key that expires, at either side, no key is asked when it does. Whoever got a time while
+ * its values were compared is found at the end, when some key has one: then all are asked for it after all.
+ */
+async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; equal: number }> {
   const { pair, tally } = run;
-  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
+  const counts = { keys: 0, equal: 0 };
+  const guess = { stringBatches: 0, bytesPerString: 0 };
+  const expiry = (await holdsExpiring(pair, db)) ? 'each' : 'none';
+  const scan = scanKeys(pair.source, db, () => scanCount(guess));
+  await forEachConcurrently(scan, BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
-    const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys);
+    const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys, { expiry, guess });
     tally.addScanned(db, 'source', keys.length);
-    for (const [type, count] of typeCounts) tally.addCompared(type, count);
+    counts.keys += keys.length;
+    for (const [type, count] of typeCounts) {
+      tally.addCompared(type, count);
+      counts.equal += count;
+    }
+    counts.equal -= suspects.length + skipped.length;
     for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
     await addSuspects(run, db, suspects);
     tell(run, 'scanning-source');
   });
+  if (expiry === 'each' || !(await holdsExpiring(pair, db))) return counts;
+  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
+    run.options.signal.throwIfAborted();
+    const suspects = await compareExpiries(pair, db, keys);
+    counts.equal -= suspects.length;
+    await addSuspects(run, db, suspects);
+  });
+  return counts;
+}
+
+async function holdsExpiring({ source, target }: Pair, db: number): Promise<boolean> {
+  const sides = await Promise.all([source.databases(), target.databases()]);
+  return sides.some((databases) => (databases.get(db)?.expires ?? 0) > 0);
 }
 
 /** The other direction: keys of the target that the source lacks. Needs no memory of what the source had. */

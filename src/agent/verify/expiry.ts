@@ -1,6 +1,8 @@
 import { unpadExpiry } from '../redis/expiry-pad.ts';
-import type { Command } from '../redis/raw-connection.ts';
+import { type Command, encodeCommands } from '../redis/raw-connection.ts';
+import { REPLY_KIND, type ReplyCursor } from '../redis/reply-bytes.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
+import { commandAround, Request } from './request.ts';
 import type { Capabilities } from './session.ts';
 
 /** When something expires by the clock of its server. */
@@ -36,6 +38,49 @@ export function readExpiries(replies: readonly Reply[], capabilities: Capabiliti
     const leftMs = toNumber(reply);
     return leftMs < 0 ? { atMs: leftMs, slackMs: 0 } : { atMs: beforeMs + leftMs, slackMs };
   });
+}
+
+const ABSOLUTE = commandAround(['PEXPIRETIME']);
+const RELATIVE = commandAround(['PTTL']);
+const TIME = encodeCommands([['TIME']]);
+
+/** The same commands as one request. */
+export function expiryRequest(keys: readonly Buffer[], { absoluteExpiry }: Capabilities): Request {
+  const request = new Request();
+  if (!absoluteExpiry) request.addWhole(TIME);
+  for (const key of keys) request.add(absoluteExpiry ? ABSOLUTE : RELATIVE, key);
+  if (!absoluteExpiry) request.addWhole(TIME);
+  return request;
+}
+
+/** What {@link expiryRequest} was answered for so many keys: times as in {@link Expiry}, with one slack for all. */
+export type ExpiryTimes = { readonly atMs: Float64Array; readonly slackMs: number };
+
+/** Reads the replies to {@link expiryRequest}. */
+export function readExpiryTimes(
+  replies: ReplyCursor,
+  count: number,
+  capabilities: Capabilities,
+): ExpiryTimes {
+  const atMs = new Float64Array(count);
+  const beforeMs = capabilities.absoluteExpiry ? 0 : nextTimeMs(replies);
+  for (let index = 0; index < count; index++) {
+    replies.next();
+    const time = replies.kind === REPLY_KIND.integer ? replies.integer() : NO_EXPIRY.atMs;
+    const given = time < 0 ? time : beforeMs + time;
+    atMs[index] = capabilities.paddedExpiry ? unpadExpiry(given) : given;
+  }
+  return { atMs, slackMs: capabilities.absoluteExpiry ? 0 : nextTimeMs(replies) - beforeMs + 1 };
+}
+
+/** The reply of TIME: an array of two bulk strings. */
+function nextTimeMs(replies: ReplyCursor): number {
+  replies.next();
+  if (replies.kind !== REPLY_KIND.array) throw new Error(`TIME answered ${replies.text()}`);
+  replies.next();
+  const seconds = replies.text();
+  replies.next();
+  return readTimeMs([seconds, replies.text()]);
 }
 
 /** An expiry time as PEXPIRETIME and HPEXPIRETIME answer it, without the pad of a sync. */

@@ -5,9 +5,11 @@ import type { Access } from '../redis/access.ts';
 import { isClaim } from '../redis/checkpoint.ts';
 import { openRoutedConnection, type RoutedConnection } from '../redis/cluster/routed-connection.ts';
 import type { Command, RawConnection } from '../redis/raw-connection.ts';
+import type { ReplyBytes } from '../redis/reply-bytes.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { toServerError } from '../redis/server-error.ts';
+import type { Request } from './request.ts';
 
 /** Which of the commands that not every version has a server knows and lets us run, and how to take its answers. */
 export type Capabilities = {
@@ -40,13 +42,21 @@ export type Session = AsyncDisposable & {
    * target-databases-too-few, {side}-slots-moved, verification-incomplete, or the signal's reason
    */
   ask(db: number, commands: readonly Command[]): Promise<readonly Reply[]>;
+  /**
+   * The same for commands that are encoded already and whose replies are left as bytes. The request must not be
+   * changed, and the replies not be looked at, until then. Throws as `ask`.
+   */
+  exchange(db: number, request: Pick<Request, 'bytes' | 'count'>, replies: ReplyBytes): Promise<void>;
   /** Sends a command that is about no key and no database to every primary; throws as `ask`. */
   askEvery(command: Command): Promise<readonly Reply[]>;
   /** What the server has answered so far, in bytes. */
   bytesRead(): number;
-  /** The databases that hold keys, with their counts as INFO keyspace says: expired ones included. */
-  databases(): Promise<ReadonlyMap<number, number>>;
+  /** The databases that hold keys, as INFO keyspace says: expired ones included. */
+  databases(): Promise<ReadonlyMap<number, DatabaseKeys>>;
 };
+
+/** How many keys a database holds, and how many of them expire; infinite where the server does not tell. */
+export type DatabaseKeys = { readonly keys: number; readonly expires: number };
 
 /** What a session needs besides its server. */
 export type SessionOptions = { readonly clock: Clock; readonly signal: AbortSignal };
@@ -93,11 +103,17 @@ export async function openSession(access: Access, { clock, signal }: SessionOpti
     retry(() => useLine(use), { policy, clock, signal });
   const askEvery: Session['askEvery'] = (command) => persist((current) => exchangeEvery(current, command));
   const ask: Session['ask'] = (db, commands) => persist((current) => exchange(current, db, commands));
+  const exchangeBytes: Session['exchange'] = (db, { bytes, count }, replies) =>
+    persist((current) => {
+      replies.expect(count);
+      return exchangeRaw(current, db, { bytes, replies });
+    });
   return {
     access,
     capabilities: await readCapabilities(first.connection),
     primaries: first.connection.primaries.length,
     ask,
+    exchange: exchangeBytes,
     askEvery,
     bytesRead: () => bytesReadBefore + latest.connection.bytesRead(),
     databases: async () => readKeyspace(access, await askEvery(['INFO', 'keyspace'])),
@@ -159,6 +175,18 @@ async function exchange(line: Line, db: number, commands: readonly Command[]): P
   return answers;
 }
 
+async function exchangeRaw(
+  line: Line,
+  db: number,
+  { bytes, replies }: { bytes: Buffer; replies: ReplyBytes },
+): Promise<void> {
+  const { connection } = line;
+  // Both are on their way before anything is waited for: the commands are meant for the database selected before them.
+  const selected = line.db === db ? undefined : exchange(line, db, []);
+  await Promise.all([selected, connection.exchange(bytes, replies)]);
+  if (replies.refusal !== undefined) throwRefusal(connection, replies.refusal);
+}
+
 function throwRefusal({ access }: RawConnection, reply: Reply): void {
   if (reply instanceof ErrorReply && REFUSAL.test(reply.message)) {
     throw toServerError(access, 'reading keys', reply);
@@ -211,12 +239,17 @@ function isAllowed(reply: Reply | undefined): boolean {
 }
 
 /** `db0:keys=12,expires=3,...` line by line, of every primary. */
-function readKeyspace(access: Access, replies: readonly Reply[]): ReadonlyMap<number, number> {
-  const databases = new Map<number, number>();
+function readKeyspace(access: Access, replies: readonly Reply[]): ReadonlyMap<number, DatabaseKeys> {
+  const databases = new Map<number, DatabaseKeys>();
   for (const reply of replies) {
     if (!Buffer.isBuffer(reply)) throw toServerError(access, 'reading INFO keyspace', reply);
-    for (const [, db, keys] of reply.toString('latin1').matchAll(/^db(\d+):keys=(\d+)/gm)) {
-      databases.set(Number(db), (databases.get(Number(db)) ?? 0) + Number(keys));
+    const lines = reply.toString('latin1').matchAll(/^db(\d+):keys=(\d+)(?:,expires=(\d+))?/gm);
+    for (const [, db, keys, expires] of lines) {
+      const sum = databases.get(Number(db)) ?? { keys: 0, expires: 0 };
+      databases.set(Number(db), {
+        keys: sum.keys + Number(keys),
+        expires: sum.expires + Number(expires ?? Number.POSITIVE_INFINITY),
+      });
     }
   }
   return databases;

@@ -55,7 +55,7 @@ describe('a native replica under full-speed writes', () => {
       '0 lost string missing',
       '0 only:target string extra',
     ]);
-    expect(lines[0]).toMatch(/^0 hot:counter string value: first difference at byte 0; /);
+    expect(lines[0]).toMatch(/^0 hot:counter string value: first difference at byte \d+; /);
     expect(lines[1]).toMatch(/^0 hot:hash hash value: field still: 4 bytes at the source, 4 at the target/);
   });
 });

@@ -8,7 +8,8 @@ import {
   type RawConnection,
   type RawConnectionOptions,
 } from '../raw-connection.ts';
-import type { Reply } from '../reply-parser.ts';
+import { encodeReplies, type ReplyBytes } from '../reply-bytes.ts';
+import { createReplyParser, type Reply } from '../reply-parser.ts';
 import { type CommandRoute, continueScan, isScanEnd, routeOf, sumOf } from './command-route.ts';
 import { layoutOf, readLayout } from './layout.ts';
 import { closeEvery, openEvery } from './open-every.ts';
@@ -124,6 +125,13 @@ class ClusterConnection implements RoutedConnection {
     const replies = plans.map(({ parts, answer }) => answer(parts.map(({ reply }) => reply)));
     if (batch.some((command, index) => isScanEnd(command, replies[index]))) await this.#assertUnmoved();
     return replies;
+  }
+
+  /** The commands go to the owners of their keys, so they are taken apart and their replies put together. */
+  async exchange(commands: Buffer, into: ReplyBytes): Promise<void> {
+    const batch: Command[] = [];
+    createReplyParser((command) => batch.push(toCommand(command))).push(commands);
+    into.take(encodeReplies(await this.send(batch)), 0);
   }
 
   bytesRead(): number {
@@ -244,6 +252,11 @@ class ClusterConnection implements RoutedConnection {
 
 function isScanStart([name, cursor]: Command): boolean {
   return name === 'SCAN' && String(cursor) === '0';
+}
+
+function toCommand(parsed: Reply): Command {
+  if (!Array.isArray(parsed)) throw new Error('a command is no array');
+  return parsed.map((part, index) => (Buffer.isBuffer(part) && index > 0 ? part : String(part)));
 }
 
 function firstOf(replies: readonly Reply[]): Reply {

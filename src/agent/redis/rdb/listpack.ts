@@ -37,10 +37,10 @@ function readElement(bytes: Buffer, at: number): { element: Buffer; size: number
   const integer = (value: number | bigint, size: number) => ({ element: Buffer.from(String(value)), size });
   if (first < 0x80) return integer(first, 1);
   if (first < 0xc0) return string(1, first & 63);
+  if (first >= 0xe0 && first < 0xf0) return string(2, ((first & 15) << 8) | (bytes[at + 1] ?? 0));
   const tail = Buffer.alloc(8);
   bytes.copy(tail, 0, at + 1, at + 9);
   if (first < 0xe0) return integer((((((first & 31) << 8) | tail.readUInt8(0)) << 19) >> 19) | 0, 2);
-  if (first < 0xf0) return string(2, ((first & 15) << 8) | tail.readUInt8(0));
   switch (first) {
     case 0xf0:
       return string(5, tail.readUInt32LE(0));
