@@ -199,7 +199,7 @@ describe('a cluster whose slots move during the comparison', () => {
       { source, target },
       {
         report: ({ stage }) => {
-          if (stage === 'scanning-target') move ??= target.moveSlot(100, second);
+          if (stage === 'scanning-source') move ??= target.moveSlot(100, second);
         },
       },
     ).catch((error: unknown) => error);
