@@ -9,13 +9,14 @@ import type { Command } from '../redis/raw-connection.ts';
 import { compareBatch } from './compare-batch.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
-import { markSource, waitForMark } from './lag.ts';
+import { type Mark, markSource, waitForMark } from './lag.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
 import { recheckSuspects, type Suspect } from './recheck.ts';
 import { scanKeys } from './scan.ts';
 import { openSession, type Session } from './session.ts';
 import { createTally, type Tally } from './tally.ts';
+import type { TouchedBatch } from './touched-batches.ts';
 
 /** What to compare and how to tell of it. */
 export type VerifyOptions = {
@@ -34,6 +35,10 @@ export type VerifyOptions = {
   readonly signal: AbortSignal;
   /** The folder of the migration on the host, for files of the verification. */
   readonly directory: string;
+  /** What the target must have applied before the comparison begins. */
+  readonly after?: Mark | undefined;
+  /** Compare only these keys and the functions: called when the target has applied what the source has done until now. */
+  readonly touched?: ((mark: Mark | undefined) => AsyncIterable<TouchedBatch>) | undefined;
   report(progress: Progress): void;
 };
 
@@ -74,7 +79,8 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     suspectBytes: 0,
     keysExpected: 0,
   };
-  await compareDatabases(run);
+  if (options.touched === undefined) await compareEverything(run);
+  else await compareTouched(run, options.touched);
   await drainSuspects(run);
   tell(run, 'functions');
   for (const difference of await settleFunctions(run)) tally.addDifference(difference);
@@ -83,7 +89,7 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     kind: 'verify',
     verificationId: randomUUID(),
     migrationId: options.migrationId,
-    scope: 'full',
+    scope: options.touched === undefined ? 'full' : 'delta',
     passed: counts.differences.total <= maxDifferences,
     startedAtMs,
     finishedAtMs: clock.nowMs(),
@@ -115,6 +121,23 @@ type Run = {
   keysExpected: number;
 };
 
+async function compareEverything(run: Run): Promise<void> {
+  await waitForMark(run.pair, run.options.after, run.options);
+  await compareDatabases(run);
+}
+
+/** What the source has done until now is what the verification is about; what comes later is for the next one. */
+async function compareTouched(run: Run, touched: NonNullable<VerifyOptions['touched']>): Promise<void> {
+  const { pair, tally, options } = run;
+  const mark = await markSource(pair.source);
+  await waitForMark(pair, mark, options);
+  await forEachConcurrently(touched(mark), BATCHES_AT_ONCE, async ({ db, keys }) => {
+    options.signal.throwIfAborted();
+    tally.addScanned(db, 'target', keys.length);
+    await compareKeys(run, db, keys);
+  });
+}
+
 /** Databases may come up while others are compared, so they are listed again until none is new. */
 async function compareDatabases(run: Run): Promise<void> {
   const { source, target } = run.pair;
@@ -133,16 +156,20 @@ async function compareDatabases(run: Run): Promise<void> {
 }
 
 async function compareSourceKeys(run: Run, db: number): Promise<void> {
-  const { pair, tally } = run;
-  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
+  await forEachConcurrently(scanKeys(run.pair.source, db), BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
-    const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys);
-    tally.addScanned(db, 'source', keys.length);
-    for (const [type, count] of typeCounts) tally.addCompared(type, count);
-    for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
-    await addSuspects(run, db, suspects);
-    tell(run, 'scanning-source');
+    await compareKeys(run, db, keys);
   });
+}
+
+async function compareKeys(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {
+  const { pair, tally } = run;
+  const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys);
+  tally.addScanned(db, 'source', keys.length);
+  for (const [type, count] of typeCounts) tally.addCompared(type, count);
+  for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
+  await addSuspects(run, db, suspects);
+  tell(run, 'scanning-source');
 }
 
 /** The other direction: keys of the target that the source lacks. Needs no memory of what the source had. */
