@@ -3,11 +3,13 @@ import { randomBytes } from 'node:crypto';
 /** Keys of one bucket, as two halves of a sum: what one line of the processor's cache holds. */
 const BUCKET_KEYS = 8;
 const BUCKET_SLOTS = 2 * BUCKET_KEYS;
+/** A key whose bucket is full is looked for in the next ones. */
+const PROBED_SLOTS = 4 * BUCKET_SLOTS;
 const BUCKETS_MIN = 2 ** 10;
 /** 16 MiB. */
 const BUCKETS_MAX = 2 ** 18;
 /** From this share on it grows. */
-const LOAD_MAX = 0.6;
+const LOAD_MAX = 0.45;
 
 /**
  * Tells keys that it has seen from new ones, in bounded memory: each as a sum of 64 bits under a seed of its own.
@@ -67,7 +69,8 @@ export class KeyFilter {
   #addSum(low: number, high: number): boolean {
     const table = this.#table;
     const from = (low & this.#mask) * BUCKET_SLOTS;
-    for (let slot = from; slot < from + BUCKET_SLOTS; slot += 2) {
+    for (let step = 0; step < PROBED_SLOTS; step += 2) {
+      const slot = (from + step) & (table.length - 1);
       const foundLow = table[slot];
       const foundHigh = table[slot + 1];
       if (foundLow === low && foundHigh === high) return false;
@@ -84,7 +87,6 @@ export class KeyFilter {
     return true;
   }
 
-  /** Each bucket becomes two, so none gets more than it has. */
   #grow(): void {
     const buckets = this.#mask + 1;
     if (buckets >= this.#bucketsMax) return;

@@ -4,8 +4,10 @@ import type { VerifyReport } from '../../contract/reports.ts';
 import type { Skipped } from '../../contract/skipped.ts';
 import { formatDuration } from '../../core/units.ts';
 import type { SiblingJobs } from '../job/context.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { type Base, type LiveGeneration, touchedFiles } from '../touched/generation.ts';
 import { compareAll, type VerifyOptions } from './compare.ts';
+import { openSession, type Session } from './session.ts';
 import { assertComplete, TouchedKeysUnknown, touchedBatches } from './touched-batches.ts';
 
 /** What a verification needs that may compare touched keys only. */
@@ -15,6 +17,8 @@ export type ScopedOptions = VerifyOptions & { readonly siblings: Pick<SiblingJob
 const GENERATION_WAIT_MAX_MS = 3_000;
 const POLL_MS = 20;
 const REASON_LENGTH_MAX = 200;
+/** How often keys are counted that expire meanwhile. */
+const COUNTS_MAX = 5;
 
 /**
  * Compares all keys, or with `delta` those that were touched since the last full verification without a difference
@@ -29,6 +33,14 @@ export async function compareInScope(scope: VerifyScope, options: ScopedOptions)
   return { ...(await compareFully(options)), fullReason: found.reason.slice(0, REASON_LENGTH_MAX) };
 }
 
+/** What makes a delta the proof of a cutover. */
+export type DeltaOptions = ScopedOptions & {
+  /** How long ago the full verification may have ended that it goes on from. */
+  readonly maxBaseAgeMs?: number;
+  /** Nothing changes any more: both sides must have as many keys, and nothing that the full one could not compare counts. */
+  readonly isProof?: boolean;
+};
+
 /**
  * Compares the touched keys and the functions, or says why they are not known.
  *
@@ -37,10 +49,11 @@ export async function compareInScope(scope: VerifyScope, options: ScopedOptions)
  * @throws the codes of {@link compareAll}
  */
 export async function compareDelta(
-  options: ScopedOptions & { readonly maxBaseAgeMs?: number },
+  options: DeltaOptions,
 ): Promise<VerifyReport | { readonly reason: string }> {
   try {
     const base = await findBase(options);
+    if (options.isProof) await assertProvable(base, options);
     const { directory } = options;
     const report = await compareAll({
       ...options,
@@ -116,7 +129,7 @@ function keepBase(
 }
 
 /** The full verification to go on from. @throws {@link TouchedKeysUnknown} when there is none of the same question */
-async function findBase(options: ScopedOptions & { readonly maxBaseAgeMs?: number }): Promise<Base> {
+async function findBase(options: DeltaOptions): Promise<Base> {
   const { directory, maxBaseAgeMs, clock } = options;
   const unknown = (reason: string) => new TouchedKeysUnknown(reason);
   const generation = touchedFiles(directory).readGeneration();
@@ -141,6 +154,40 @@ async function findBase(options: ScopedOptions & { readonly maxBaseAgeMs?: numbe
     throw unknown(`the last full verification ended ${formatDuration(ageMs)} ago`);
   }
   return base;
+}
+
+/** @throws {@link TouchedKeysUnknown} when keys came or went beside the stream, or expiry times were not compared */
+async function assertProvable({ skipped }: Base, options: DeltaOptions): Promise<void> {
+  await using source = await openSession(options.source, options);
+  await using target = await openSession(options.target, options);
+  if (!source.capabilities.absoluteExpiry) {
+    throw new TouchedKeysUnknown(
+      'before Redis 7.0 a full verification beside a sync cannot compare expiry times',
+    );
+  }
+  if (skipped.length > 0) throw new TouchedKeysUnknown('the last full verification skipped keys');
+  if (target.primaries > 1) throw new TouchedKeysUnknown('the target is in cluster mode');
+  for (let attempt = 1; ; attempt++) {
+    const uneven = await findUneven(source, target);
+    if (uneven === undefined) return;
+    if (attempt === COUNTS_MAX) throw new TouchedKeysUnknown(uneven);
+    await options.clock.sleep(POLL_MS, options.signal);
+  }
+}
+
+/** A database of which the sides have not as many keys. Behind a fence keys still expire, so the source has fewer later. */
+async function findUneven(source: Session, target: Session): Promise<string | undefined> {
+  const before = await source.databases();
+  const found = await target.databases();
+  const [claims] = await target.ask(0, [['EXISTS', RESERVED_KEY]]);
+  const after = await source.databases();
+  for (const db of new Set([...before.keys(), ...found.keys()])) {
+    const keys = (found.get(db) ?? 0) - (db === 0 ? Number(claims) : 0);
+    const [most, least] = [before.get(db) ?? 0, after.get(db) ?? 0];
+    if (keys > most || keys < least)
+      return `database ${db} has ${most} keys at the source and ${keys} at the target`;
+  }
+  return undefined;
 }
 
 /** Only a sync that applies the stream knows what is touched. */

@@ -5,14 +5,13 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { NO_PROGRESS, newJobState, type SiblingJobs } from '../../../src/agent/job/context.ts';
-import { compareInScope } from '../../../src/agent/verify/delta.ts';
 import type { VerifyScope } from '../../../src/contract/jobs.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
-import { systemClock } from '../../../src/core/clock.ts';
-import { findServer, targetServer } from '../../servers/start.ts';
+import { startCluster } from '../../servers/cluster.ts';
+import { findServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { type SyncRun, startSync } from '../sync/sync-run.ts';
-import { accessTo, startPair, type VerifyPair } from './verify-pair.ts';
+import { differingKeys, verifyInScope } from './scoped-verify.ts';
+import { startPair, type VerifyPair } from './verify-pair.ts';
 
 let pair: VerifyPair;
 let directory: string;
@@ -22,25 +21,9 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-/** Verifies as the job would beside a sync at a stage. */
+/** Verifies the pair beside a sync at a stage. */
 function verify(scope: VerifyScope, stage = 'live'): Promise<VerifyReport> {
-  const state: SiblingJobs['state'] = async () => ({
-    ...newJobState('sync', { jobId: 'j', startedAtMs: 0 }),
-    progress: { ...NO_PROGRESS, stage },
-  });
-  return compareInScope(scope, {
-    source: accessTo('source', pair.source),
-    target: accessTo('target', pair.target),
-    migrationId: 'sessions',
-    maxDifferences: 0,
-    ttlToleranceMs: 1000,
-    keyDisplay: 'shown',
-    clock: systemClock,
-    signal: new AbortController().signal,
-    directory,
-    siblings: { state },
-    report: () => {},
-  });
+  return verifyInScope(scope, { ...pair, directory, stage });
 }
 
 /** Starts a sync and verifies in full, so that everything from now on is touched. */
@@ -50,11 +33,6 @@ async function startVerified(): Promise<SyncRun> {
   const report = await verify('full');
   expect(report).toMatchObject({ scope: 'full', passed: true, differences: { total: 0 } });
   return sync;
-}
-
-/** Differing keys as `db key`, sorted. */
-function different({ differences }: VerifyReport): string[] {
-  return [...new Set(differences.listed.map(({ db, key }) => `${db} ${key}`))].sort();
 }
 
 /** Makes each key, given as `db key`, differ at the target. */
@@ -259,6 +237,37 @@ async function prepare(): Promise<void> {
   for (const command of BEFORE) await run(source, command, Buffer.alloc(0));
 }
 
+it('beside a sync to a cluster, finds a difference in each touched key on whatever primary it is', async () => {
+  await using source = await startServer({ server: await sourceServer() });
+  await using target = await startCluster({ server: await targetServer() });
+  const client = source.client();
+  await client.config('SET', 'repl-diskless-sync-delay', '0');
+  await client.mset({ still: '1', 'old:1': '1', 'old:2': '2', list: 'x' });
+  await client.sadd('set:1', 'a', 'b');
+  await using sync = await startSync({ source, target, directory });
+  await sync.until(({ stage }) => stage === 'live');
+  const places = { source, target, directory };
+  expect(await verifyInScope('full', places)).toMatchObject({ scope: 'full', passed: true });
+  await client.mset({ 'm:1': 'a', 'm:2': 'b', 'm:3': 'c' });
+  await client.del('old:1', 'old:2');
+  await client.sunionstore('set:both', 'set:1', 'set:2');
+  await client.rename('list', 'renamed');
+  await client.multi().incr('count').lpush('l', 'x').exec();
+  await sync.caughtUp();
+  const touched = ['m:1', 'm:2', 'm:3', 'old:1', 'old:2', 'set:both', 'list', 'renamed', 'count', 'l'];
+  expect(await verifyInScope('delta', places)).toMatchObject({ scope: 'delta', passed: true });
+  for (const key of [...touched, 'still', 'stray']) {
+    await target.client().del(key);
+    await target.client().set(key, 'seeded');
+  }
+  const report = await verifyInScope('delta', places);
+  expect(report.scope).toBe('delta');
+  expect(differingKeys(report)).toEqual(touched.map((key) => `0 ${key}`).sort());
+  await client.flushall();
+  await sync.caughtUp();
+  expect((await verifyInScope('delta', places)).fullReason).toMatch(/the source sent FLUSHALL/);
+});
+
 describe.each(['7.0', '8.0'])('beside a sync from Redis %s, a delta verification', (version) => {
   beforeAll(async () => {
     pair = await startPair(await findServer({ kind: 'redis', version }), await targetServer());
@@ -280,7 +289,7 @@ describe.each(['7.0', '8.0'])('beside a sync from Redis %s, a delta verification
     );
     await seed([...touched, '0 still:1', '0 set:none', '3 still:elsewhere']);
     const report = await verify('delta');
-    expect(different(report)).toEqual([...touched].sort());
+    expect(differingKeys(report)).toEqual([...touched].sort());
     expect(report).toMatchObject({ scope: 'delta', passed: false });
     expect(report.fullReason).toBeUndefined();
   });
@@ -332,7 +341,7 @@ describe.each(['7.0', '8.0'])('beside a sync from Redis %s, a delta verification
     await sync.caughtUp();
     await seed(['0 first', '0 second']);
     const report = await verify('delta');
-    expect(different(report)).toEqual(['0 second']);
+    expect(differingKeys(report)).toEqual(['0 second']);
     expect(report.base).toMatchObject({
       verificationId: expect.any(String),
       keysCompared: expect.any(Number),
@@ -354,7 +363,7 @@ describe.each(['7.0', '8.0'])('beside a sync from Redis %s, a delta verification
     expect(report.fullReason).toBe(
       `the source sent ${command.split(' ')[0]}, which does not name all keys it changes`,
     );
-    expect(different(report)).toEqual(['0 stray']);
+    expect(differingKeys(report)).toEqual(['0 stray']);
     // Nothing is lost for good: the next full one that passes is one to go on from.
     await pair.target.client().del('stray');
     expect((await verify('full')).passed).toBe(true);
@@ -409,7 +418,7 @@ describe.each(['7.0', '8.0'])('beside a sync from Redis %s, a delta verification
       const seeded = ['0 before:1', '0 before:299', '0 behind:0'];
       for (let round = 0; round < 20; round++) seeded.push(`0 during-${round}:${round}`);
       await seed([...seeded, '0 still:1']);
-      expect(different(await verify('delta'))).toEqual(seeded.sort());
+      expect(differingKeys(await verify('delta'))).toEqual(seeded.sort());
     } finally {
       second.kill('SIGKILL');
       await once(second, 'close');
