@@ -8,6 +8,8 @@ const PROBED_SLOTS = 4 * BUCKET_SLOTS;
 const BUCKETS_MIN = 2 ** 10;
 /** 16 MiB. */
 const BUCKETS_MAX = 2 ** 18;
+/** In few steps: what it outgrows is given back late. */
+const GROWTH = 4;
 /** From this share on it grows. */
 const LOAD_MAX = 0.45;
 
@@ -91,8 +93,9 @@ export class KeyFilter {
     const buckets = this.#mask + 1;
     if (buckets >= this.#bucketsMax) return;
     const before = this.#table;
-    this.#table = new Int32Array(2 * buckets * BUCKET_SLOTS);
-    this.#mask = 2 * buckets - 1;
+    const grown = Math.min(GROWTH * buckets, this.#bucketsMax);
+    this.#table = new Int32Array(grown * BUCKET_SLOTS);
+    this.#mask = grown - 1;
     this.#count = 0;
     for (let slot = 0; slot < before.length; slot += 2) {
       const low = before[slot] ?? 0;
