@@ -10,6 +10,7 @@ import {
   preflightRequestSchema,
   SOURCE_BYTES_PER_SECOND_LEAST,
   TARGET_COMMANDS_PER_SECOND_LEAST,
+  verifyScopeSchema,
 } from '../contract/jobs.ts';
 import { hashFieldTtlSchema } from '../contract/skipped.ts';
 import { errorText, MigrationError } from '../core/errors.ts';
@@ -47,6 +48,8 @@ Other options:
   --route auto|native|replica                     --canary-write
   --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
+  --scope full|delta       of verify: all keys, or those that a running sync has seen
+                           change since the last full one (default: full)
   --hash-field-ttl refuse|keep-values   for targets before Valkey 9 (default: refuse)
 
 Exit status: 0 done and good, 1 done and not good (different, keys skipped,
@@ -81,6 +84,7 @@ const OPTIONS = {
   'ttl-tolerance-ms': { type: 'string', default: '1000' },
   'key-display': { type: 'string', default: 'shown' },
   'hash-field-ttl': { type: 'string', default: 'refuse' },
+  scope: { type: 'string', default: 'full' },
   count: { type: 'string', default: '100' },
 } as const;
 
@@ -181,6 +185,7 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
   return {
     kind: 'verify',
     ...pair,
+    scope: choice(values, 'scope', verifyScopeSchema),
     maxDifferences: count(values, 'max-differences'),
     ttlToleranceMs: count(values, 'ttl-tolerance-ms'),
     keyDisplay,
@@ -258,7 +263,7 @@ function jobKind(text: string | undefined): JobKind {
 /** One of the words that a schema knows. */
 function choice<Word extends string>(
   values: Options,
-  name: 'route' | 'key-display' | 'hash-field-ttl',
+  name: 'route' | 'key-display' | 'hash-field-ttl' | 'scope',
   schema: z.ZodType<Word> & { readonly options: readonly Word[] },
 ): Word {
   const parsed = schema.safeParse(values[name]);

@@ -85,11 +85,21 @@ export const linkRequestSchema = z.strictObject({
   waitMs: z.int().min(0),
 });
 
+/**
+ * What a verification compares: all keys, or those that the stream of the source has touched since the last full one
+ * began. Where that is not known, `delta` becomes `full`, and its report says why.
+ */
+export const verifyScopeSchema = z.enum(['full', 'delta']);
+/** See {@link verifyScopeSchema}. */
+export type VerifyScope = z.infer<typeof verifyScopeSchema>;
+
 /** Compares all keys of both sides, in both directions. */
 export const verifyRequestSchema = z.strictObject({
   kind: z.literal('verify'),
   ...pair,
   route: routeSchema.optional(),
+  /** Default `full`; see {@link verifyScopeSchema}. */
+  scope: verifyScopeSchema.optional(),
   maxDifferences: z.int().min(0),
   /** How far the expiry times of a key may be apart. */
   ttlToleranceMs: z.int().min(0),

@@ -115,12 +115,26 @@ export type Difference = z.infer<typeof differenceSchema>;
 /** The most differences that a report lists; the rest is counted in `cut`. */
 export const DIFFERENCES_LISTED_MAX = 1000;
 
+/** A full verification that a delta goes on from. */
+export const verificationBaseSchema = z.strictObject({
+  verificationId: z.string(),
+  startedAtMs: z.number(),
+  finishedAtMs: z.number(),
+  keysCompared: z.number(),
+});
+/** See {@link verificationBaseSchema}. */
+export type VerificationBase = z.infer<typeof verificationBaseSchema>;
+
 /** The diff report: what was compared, what differs, and whether that passes. */
 export const verifyReportSchema = z.strictObject({
   kind: z.literal('verify'),
   verificationId: z.string(),
   migrationId: z.string(),
   scope: z.enum(['full', 'delta']),
+  /** Of a delta: the full verification without a difference that it goes on from. */
+  base: verificationBaseSchema.optional(),
+  /** Why all keys were compared although a delta was asked for. */
+  fullReason: z.string().max(200).optional(),
   passed: z.boolean(),
   startedAtMs: z.number(),
   finishedAtMs: z.number(),

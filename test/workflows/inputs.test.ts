@@ -28,6 +28,7 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     'snapshot-target': 'backup only',
     'hash-field-ttl': 'preflight to complete-migration only',
     'allow-skipped': 'complete-migration only',
+    'verify-scope': 'verify only',
     'max-differences': 'verify and complete-migration only',
     'ttl-tolerance-ms': 'verify and complete-migration only',
     'key-display': 'verify and complete-migration only',

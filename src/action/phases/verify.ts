@@ -1,4 +1,4 @@
-// Reads:   every key of the source and of the target.
+// Reads:   every key of the source and of the target, or those that changed since the last full verification.
 // Changes: nothing.
 // Repeat:  as often as you like; the newest verification counts.
 // Undo:    nothing to undo.
@@ -11,7 +11,7 @@ import { runHostJob } from './host-job.ts';
 import type { RunPhase } from './phase.ts';
 import { targetEndpoint } from './target-endpoint.ts';
 
-/** Compares all keys in both directions and fails when more differ than allowed. */
+/** Compares the keys in both directions and fails when more differ than allowed. */
 export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
@@ -28,6 +28,7 @@ export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
       source: inputs.source,
       target: targetEndpoint(target, inputs),
       ...(migration === undefined ? {} : { route: migration.route }),
+      scope: inputs.scope,
       maxDifferences: inputs.maxDifferences,
       ttlToleranceMs: inputs.ttlToleranceMs,
       keyDisplay: inputs.keyDisplay,

@@ -46,8 +46,7 @@ export function verifyBody(view: VerifyView): PhaseBody {
 /** Equal or different, in one sentence with its numbers. */
 export function verificationVerdict(report: VerifyReport): Span {
   const { total } = report.differences;
-  const scope =
-    report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
+  const scope = report.scope === 'full' ? 'in both directions' : `in both directions, ${deltaWords(report)}`;
   const left = skippedCounts(report.skipped);
   const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
   const differences = `${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
@@ -60,10 +59,18 @@ export function verificationVerdict(report: VerifyReport): Span {
     : span`**Different.** ${counts}, ${allowed}.`;
 }
 
+/** What a delta stands on. */
+function deltaWords({ base }: VerifyReport): string {
+  const since = 'which are all that changed since';
+  if (base === undefined) return `${since} the last full verification began`;
+  return `${since} the full verification of ${formatCount(base.keysCompared)} keys began`;
+}
+
 /** The sections of a verification, also for the one that a cutover ends with. */
 export function verificationSections(report: VerifyReport): Section[] {
   return [
     { weight: 'main', blocks: skippedBlocks(report.skipped) },
+    { weight: 'main', blocks: [fullReasonNote(report)] },
     { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
     { weight: 'main', blocks: listedDifferences(report) },
     { weight: 'detail', blocks: [typeDetails(report)] },
@@ -101,6 +108,12 @@ function databaseTable(report: VerifyReport): Block | undefined {
     ],
     maxRows: DATABASES_MAX,
   });
+}
+
+/** A delta was asked for: whoever waited so much longer wants to know why. */
+function fullReasonNote({ fullReason }: VerifyReport): Block | undefined {
+  if (fullReason === undefined) return undefined;
+  return paragraph(span`All keys were compared, not only those that changed: ${prose(fullReason)}.`);
 }
 
 function inFlightNote(report: VerifyReport): Block | undefined {
@@ -149,6 +162,7 @@ function aboutDetails(report: VerifyReport): Block {
       rows: [
         ['Id', code(report.verificationId)],
         ['Scope', report.scope === 'full' ? 'all keys of both sides' : 'keys that changed'],
+        ...baseRows(report),
         ['Source', code(report.sourceAddress)],
         ['Target', code(report.targetAddress)],
         ['Took', formatDuration(report.finishedAtMs - report.startedAtMs)],
@@ -156,6 +170,15 @@ function aboutDetails(report: VerifyReport): Block {
       ],
     }),
   ]);
+}
+
+function baseRows({ base }: VerifyReport): [string, Span | string][] {
+  if (base === undefined) return [];
+  const { verificationId, startedAtMs, keysCompared } = base;
+  return [
+    ['Goes on from', span`${code(verificationId)}, ${formatCount(keysCompared)} keys`],
+    ['Which began', new Date(startedAtMs).toISOString()],
+  ];
 }
 
 function rightColumn(title: string): Column {

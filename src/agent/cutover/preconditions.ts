@@ -27,7 +27,10 @@ export async function assertMayCutOver(precondition: Precondition): Promise<void
   else await assertLinkUp(precondition);
 }
 
-/** The last verification must be a full one of this migration and these servers, passed, and recent. */
+/**
+ * The last verification must be a full one of this migration and these servers, passed, and recent. One of what changed
+ * since a full one counts as no younger than that, and without it for nothing.
+ */
 async function assertVerified({ request, context }: Precondition): Promise<void> {
   const report = await context.siblings.report('verify');
   const missing = (reason: string) => new MigrationError('verification-missing', reason);
@@ -35,7 +38,7 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
   if (report.migrationId !== context.migrationId) {
     throw missing(`The last verification is of the migration ${report.migrationId}.`);
   }
-  if (report.scope !== 'full')
+  if (report.scope !== 'full' && report.base === undefined)
     throw missing(`The last verification is a ${report.scope} one, not a full one.`);
   const compared = `${report.sourceAddress} with ${report.targetAddress}`;
   const wanted = `${formatAddress(request.source)} with ${formatAddress(request.target)}`;
@@ -47,11 +50,11 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
     );
   }
   assertNothingSkipped(report.skipped, request, 'The last verification');
-  const ageMs = context.clock.nowMs() - report.finishedAtMs;
+  const ageMs = context.clock.nowMs() - (report.base ?? report).finishedAtMs;
   if (ageMs <= request.maxVerificationAgeMs) return;
   throw new MigrationError(
     'verification-stale',
-    `The last verification ended ${formatDuration(ageMs)} ago; at most ${formatDuration(request.maxVerificationAgeMs)} are allowed.`,
+    `The last full verification ended ${formatDuration(ageMs)} ago; at most ${formatDuration(request.maxVerificationAgeMs)} are allowed.`,
   );
 }
 

@@ -10,6 +10,7 @@ import { type JobState, jobStateSchema } from '../../contract/job-state.ts';
 import { type JobKind, jobKindSchema, jobRequestSchema } from '../../contract/jobs.ts';
 import { type JobReport, jobReportSchema } from '../../contract/reports.ts';
 import { MigrationError, toErrorRecord } from '../../core/errors.ts';
+import { TOUCHED_FOLDER } from '../touched/generation.ts';
 import { readFileIfThere, readJsonIfThere, removeIfThere, writeFileAtomically } from './files.ts';
 import { fateOf, processIdentitySchema } from './process-identity.ts';
 
@@ -35,6 +36,7 @@ export const JOB_KINDS: readonly JobKind[] = jobKindSchema.options;
  *
  * ```
  * migration.json          the record, from `open` to `forget`
+ * touched/                which keys the sync has changed, see touched/generation.ts
  * jobs/<kind>/job.json    what was asked          (starter)
  *             process.json which process does it  (job)
  *             state.json  how far it is           (job)
@@ -89,8 +91,9 @@ export function openMigrationStore(directory: string) {
       parse(migrationRecordSchema, readJsonIfThere(join(directory, 'migration.json')), directory),
     writeMigration: (record: MigrationRecord) =>
       writeFileAtomically(join(directory, 'migration.json'), JSON.stringify(record)),
-    /** Forgets the record and every job but the last rollback, which says what was undone. */
+    /** Forgets the record, names of keys, and every job but the last rollback, which says what was undone. */
     forgetMigration: () => {
+      removeIfThere(join(directory, TOUCHED_FOLDER));
       for (const kind of JOB_KINDS) {
         if (kind !== 'rollback') removeIfThere(join(directory, 'jobs', kind));
       }

@@ -144,6 +144,16 @@ export class CommandReader implements Disposable {
     return this.window.subarray(this.#ranges[2 * index], this.#ranges[2 * index + 1]);
   }
 
+  /** Where the argument begins in the window; only of a command that is not held. */
+  argumentStart(index: number): number {
+    return this.#ranges[2 * index] ?? 0;
+  }
+
+  /** Where the argument ends in the window. */
+  argumentEnd(index: number): number {
+    return this.#ranges[2 * index + 1] ?? 0;
+  }
+
   /** Whether arguments of the current command are on disk: then its bytes in the window are not all of it. */
   get isHeld(): boolean {
     return this.#cuts.length > 0;

@@ -4,6 +4,7 @@ import { RateLimit } from '../../core/rate-limit.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
+import { TouchedKeys } from '../touched/touched-keys.ts';
 import { openTuning } from '../tune/source-tuning.ts';
 import { CopyBudget } from './copy-budget.ts';
 import { HistoryLost } from './feeding.ts';
@@ -46,6 +47,8 @@ export const runSync: Job<'sync'> = async (request, context) => {
   const { clock, log } = context;
   const signal = AbortSignal.any([context.signal, done.signal]);
   const canaries = publishCanaries({ access: source, meter, clock, log, signal });
+  using touched = new TouchedKeys({ directory: context.directory, log });
+  const answering = touched.answer({ clock, signal });
   try {
     await using feed = new SourceFeed({ source, spoolBytesMax, meter, context });
     await syncUntilStopped({
@@ -62,12 +65,13 @@ export const runSync: Job<'sync'> = async (request, context) => {
       context,
       feed,
       copies: new CopyBudget(context.clock),
+      touched,
     });
     return makeReport(meter);
   } finally {
     await tuning.end();
     done.abort();
-    await Promise.all([reporting, canaries]);
+    await Promise.all([reporting, canaries, answering]);
   }
 };
 

@@ -47,6 +47,7 @@ export async function reachStream(reaching: Reaching): Promise<Checkpoint> {
     world.context.log(`resumed at offset ${offset} of ${replid}`);
     return begun.start;
   }
+  world.touched.lose('the target was copied anew');
   const full = { ...reaching, begun };
   if (plan.kind === 'copy') return copy(full, { mustFlush: plan.mustFlush });
   if (plan.kind === 'resume') {

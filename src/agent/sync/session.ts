@@ -7,6 +7,7 @@ import { type Client, openClient } from '../redis/client.ts';
 import { SOURCE_NOT_READY_POLICY } from '../redis/replication.ts';
 import { countKeys, type ServerInfo } from '../redis/server-info.ts';
 import { endEarlierWriters, writerName } from '../redis/writers.ts';
+import type { TouchedKeys } from '../touched/touched-keys.ts';
 import type { Tuning } from '../tune/source-tuning.ts';
 import { type Holder, markForReconcile, planStart, readTargetContent, type StartPlan } from './claim.ts';
 import { runClusterSession } from './cluster/session.ts';
@@ -21,6 +22,7 @@ import { explainClaimCheck } from './standing-claim.ts';
 import { StreamApplier } from './stream-applier.ts';
 import { applyUntilStopped, markDiverged, supervise } from './supervision.ts';
 import { TargetWriter, type WriteFailure } from './target-writer.ts';
+import { readTouchKeys } from './touching.ts';
 
 /** What stays the same over all connections of one sync. */
 export type SyncWorld = {
@@ -41,6 +43,7 @@ export type SyncWorld = {
   /** What comes from the source; it outlives the connections to the target. */
   readonly feed: SourceFeed;
   readonly copies: CopyBudget;
+  readonly touched: TouchedKeys;
 };
 
 /**
@@ -109,7 +112,9 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
     await world.tuning.atStream();
     meter.startStream(start);
     const probe = (db: number) => probeDatabase(world.target, db);
-    const stream = { link, writer, start, skips: prepared.skips, probeDatabase: probe, signal };
+    const keys = await readTouchKeys(prepared.target);
+    const { skips } = prepared;
+    const stream = { link, writer, start, skips, keys, probeDatabase: probe, signal };
     applier = new StreamApplier({ ...world, ...facts, ...context, ...stream });
     await applyUntilStopped(applier, world);
   } catch (error) {

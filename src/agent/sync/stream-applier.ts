@@ -6,8 +6,10 @@ import type { Part } from '../redis/held-bytes.ts';
 import type { Journal } from '../redis/journal.ts';
 import { encodeCommands } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import type { TouchedKeys } from '../touched/touched-keys.ts';
 import { type AbsentKeyCare, careForAbsentKeys } from './absent-keys.ts';
 import { CANARY_CHANNEL } from './canaries.ts';
+import type { CommandKeys } from './cluster/command-keys.ts';
 import { type KnownCommand, KnownCommands, openCommandReader } from './known-commands.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
@@ -16,6 +18,7 @@ import type { Skips } from './skips.ts';
 import { CLAIM_CHECK, CLAIM_CHECK_COMMAND } from './standing-claim.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
+import { type TouchRule, touchKeys, touchRule } from './touching.ts';
 import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
 
 /** Where a stream comes from, and who is told how much of it is committed. */
@@ -37,6 +40,10 @@ export type StreamOptions = TargetForm & {
   readonly commands: TargetCommands;
   readonly moduleCommands: ModuleCommands;
   readonly skips: Skips;
+  /** Told of every key before the command that changes it is applied. */
+  readonly touched: TouchedKeys;
+  /** Undefined when the user at the target may not ask. */
+  readonly keys: CommandKeys | undefined;
   /** Where bytes may be held on disk. */
   readonly directory: string;
   readonly meter: Meter;
@@ -63,7 +70,11 @@ type CommandRole =
   | 'swapdb'
   | 'data';
 /** `id`: of the name, for the writer. */
-type StreamCommand = KnownCommand & { readonly id: number; readonly role: CommandRole };
+type StreamCommand = KnownCommand & {
+  readonly id: number;
+  readonly role: CommandRole;
+  readonly touches: TouchRule;
+};
 
 /**
  * Applies the command stream of the source to the target, each command once.
@@ -114,6 +125,7 @@ export class StreamApplier {
       isKnown: options.commands.has(name),
       moduleKeyIndex: options.moduleCommands.keyIndex(name),
       translate: findTranslation(name),
+      touches: touchRule(name, options.keys),
     }));
     this.#committed = options.start;
     this.#translation = {
@@ -137,7 +149,8 @@ export class StreamApplier {
    */
   async run(): Promise<never> {
     using _ = this.#reader;
-    const { link, meter, signal, writer } = this.#options;
+    const { link, meter, signal, start, touched, writer } = this.#options;
+    using __ = touched.attach(start, () => this.#place());
     if (this.#db !== 0) writer.write(['SELECT', this.#db]);
     for (;;) {
       this.#reader.push(await meter.waitForSource(link.incoming.read(signal)));
@@ -187,11 +200,18 @@ export class StreamApplier {
     return this.#options.start.offset + this.#reader.consumed;
   }
 
+  #place(): Pick<Checkpoint, 'replid' | 'offset'> {
+    // The source may have gone on under another id, under which all offsets that were received exist.
+    return { replid: this.#options.link.incoming.replid ?? this.#committed.replid, offset: this.#offset };
+  }
+
   /** Writes the current command; a promise means that it is large, and that nothing may happen before it is taken. */
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
     const command = this.#known.lookUp(reader.name);
+    const { touched } = this.#options;
+    if (touched.isTracking) touchKeys(touched, command.touches, { reader, db: this.#db });
     switch (command.role) {
       case 'multi':
         this.#isInTransaction = true;
@@ -339,12 +359,11 @@ export class StreamApplier {
 
   /** Writes the checkpoint, and with it the end of the batch, unless something speaks against it. */
   #closeBatch(): void {
-    const { writer, holder, link, skips } = this.#options;
+    const { writer, holder, skips, touched } = this.#options;
     const isHeldBack = this.#isInTransaction || this.#isWritingLarge || this.#pending !== undefined;
     if (isHeldBack || this.#offset === this.#committed.offset) return;
-    // The source may have gone on under another id, under which all offsets that were received exist.
-    const replid = link.incoming.replid ?? this.#committed.replid;
-    const checkpoint = { replid, offset: this.#offset, db: this.#db };
+    const checkpoint = { ...this.#place(), db: this.#db };
+    touched.flush(checkpoint.offset);
     const claim = encodeClaim({ ...holder, state: 'live', checkpoint, ...skips.forClaim() });
     this.#inDatabaseZero(() => {
       if (this.#isClaimTaken) return writer.write(['SET', RESERVED_KEY, claim]);

@@ -6,10 +6,10 @@ import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
-import { compareBatch, compareExpiries } from './compare-batch.ts';
+import { type BatchOptions, compareBatch, compareExpiries } from './compare-batch.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
-import { markSource, waitForMark } from './lag.ts';
+import { type Mark, markSource, waitForMark } from './lag.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
 import { recheckSuspects, type Suspect } from './recheck.ts';
@@ -17,6 +17,7 @@ import { scanCount, scanKeys } from './scan.ts';
 import { openSession, type Session } from './session.ts';
 import { holdsNothingElse, readMoment } from './stillness.ts';
 import { createTally, type Tally } from './tally.ts';
+import type { TouchedBatch } from './touched-batches.ts';
 
 /** What to compare and how to tell of it. */
 export type VerifyOptions = {
@@ -35,6 +36,10 @@ export type VerifyOptions = {
   readonly signal: AbortSignal;
   /** The folder of the migration on the host, for files of the verification. */
   readonly directory: string;
+  /** What the target must have applied before the comparison begins. */
+  readonly after?: Mark | undefined;
+  /** Compare only these keys and the functions: called when the target has applied what the source has done until now. */
+  readonly touched?: ((mark: Mark | undefined) => AsyncIterable<TouchedBatch>) | undefined;
   report(progress: Progress): void;
 };
 
@@ -75,7 +80,8 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     suspectBytes: 0,
     keysExpected: 0,
   };
-  await compareDatabases(run);
+  if (options.touched === undefined) await compareEverything(run);
+  else await compareTouched(run, options.touched);
   await drainSuspects(run);
   tell(run, 'functions');
   for (const difference of await settleFunctions(run)) tally.addDifference(difference);
@@ -84,7 +90,7 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     kind: 'verify',
     verificationId: randomUUID(),
     migrationId: options.migrationId,
-    scope: 'full',
+    scope: options.touched === undefined ? 'full' : 'delta',
     passed: counts.differences.total <= maxDifferences,
     startedAtMs,
     finishedAtMs: clock.nowMs(),
@@ -116,6 +122,23 @@ type Run = {
   keysExpected: number;
 };
 
+async function compareEverything(run: Run): Promise<void> {
+  await waitForMark(run.pair, run.options.after, run.options);
+  await compareDatabases(run);
+}
+
+/** What the source has done until now is what the verification is about; what comes later is for the next one. */
+async function compareTouched(run: Run, touched: NonNullable<VerifyOptions['touched']>): Promise<void> {
+  const { pair, tally, options } = run;
+  const mark = await markSource(pair.source);
+  await waitForMark(pair, mark, options);
+  await forEachConcurrently(touched(mark), BATCHES_AT_ONCE, async ({ db, keys }) => {
+    options.signal.throwIfAborted();
+    tally.addScanned(db, 'target', keys.length);
+    await compareKeys(run, { db, keys });
+  });
+}
+
 /** Databases may come up while others are compared, so they are listed again until none is new. */
 async function compareDatabases(run: Run): Promise<void> {
   const { source, target } = run.pair;
@@ -144,24 +167,15 @@ async function compareDatabases(run: Run): Promise<void> {
  * its values were compared is found at the end, when some key has one: then all are asked for it after all.
  */
 async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; equal: number }> {
-  const { pair, tally } = run;
+  const { pair } = run;
   const counts = { keys: 0, equal: 0 };
   const guess = { stringBatches: 0, bytesPerString: 0 };
   const expiry = (await holdsExpiring(pair, db)) ? 'each' : 'none';
   const scan = scanKeys(pair.source, db, () => scanCount(guess));
   await forEachConcurrently(scan, BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
-    const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys, { expiry, guess });
-    tally.addScanned(db, 'source', keys.length);
     counts.keys += keys.length;
-    for (const [type, count] of typeCounts) {
-      tally.addCompared(type, count);
-      counts.equal += count;
-    }
-    counts.equal -= suspects.length + skipped.length;
-    for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
-    await addSuspects(run, db, suspects);
-    tell(run, 'scanning-source');
+    counts.equal += await compareKeys(run, { db, keys, how: { expiry, guess } });
   });
   if (expiry === 'each' || !(await holdsExpiring(pair, db))) return counts;
   await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
@@ -176,6 +190,24 @@ async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; 
 async function holdsExpiring({ source, target }: Pair, db: number): Promise<boolean> {
   const sides = await Promise.all([source.databases(), target.databases()]);
   return sides.some((databases) => (databases.get(db)?.expires ?? 0) > 0);
+}
+
+type Keys = { readonly db: number; readonly keys: readonly Buffer[]; readonly how?: BatchOptions };
+
+/** Compares keys that the source may hold; returns how many were found equal at once. */
+async function compareKeys(run: Run, { db, keys, how }: Keys): Promise<number> {
+  const { pair, tally } = run;
+  const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys, how);
+  let equal = 0;
+  tally.addScanned(db, 'source', keys.length);
+  for (const [type, count] of typeCounts) {
+    tally.addCompared(type, count);
+    equal += count;
+  }
+  for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
+  await addSuspects(run, db, suspects);
+  tell(run, 'scanning-source');
+  return equal - suspects.length - skipped.length;
 }
 
 /** The other direction: keys of the target that the source lacks. Needs no memory of what the source had. */

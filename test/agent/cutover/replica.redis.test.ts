@@ -9,6 +9,7 @@ import { runSync } from '../../../src/agent/sync/job.ts';
 import { readTuningRecord, writeTuningRecord } from '../../../src/agent/tune/record.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { sourceServer, startServer, targetServer } from '../../servers/start.ts';
+import { verifyInScope } from '../verify/scoped-verify.ts';
 import {
   type CutoverPair,
   cutoverRequest,
@@ -83,6 +84,63 @@ describe('a cutover on the replica route', () => {
     expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over', 'settling']);
     // Once more: it is done, and says the same.
     expect(await runCutover(cutoverRequest(pair, 'replica'), context)).toEqual(report);
+  });
+
+  it('proves only what has changed since the full verification, and says what that compared', async () => {
+    await using pair = await startLivePair();
+    const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
+    pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
+    const writer = startWriter(pair.source);
+    while (writer.acknowledged < 100) await systemClock.sleep(5, context.signal);
+    const { verification } = await runCutover(cutoverRequest(pair, 'replica'), context);
+    await writer.refusal;
+    expect(verification).toMatchObject({
+      scope: 'delta',
+      passed: true,
+      keysCompared: writer.acknowledged,
+      base: { verificationId: pair.siblings.verification?.verificationId, keysCompared: 3 },
+    });
+    expect(verification.fullReason).toBeUndefined();
+  });
+
+  it('finds what differs in a key that has changed, and lifts the fence', async () => {
+    await using pair = await startLivePair();
+    const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
+    pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
+    await pair.source.client().set('a', 'new');
+    while ((await pair.target.client().get('a')) !== 'new') await systemClock.sleep(5, context.signal);
+    await pair.target.client().set('a', 'else');
+    await expect(runCutover(cutoverRequest(pair, 'replica'), context)).rejects.toMatchObject({
+      code: 'verification-different',
+    });
+    expect(context.left).toMatchObject([{ verification: { scope: 'delta', differences: { total: 1 } } }]);
+    expect(await pair.source.client().set('b', 'free')).toBe('OK');
+  });
+
+  it('compares everything when the numbers of keys say that somebody else has written to the target', async () => {
+    await using pair = await startLivePair();
+    const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
+    pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
+    await pair.target.client().set('stray', '1');
+    await expect(runCutover(cutoverRequest(pair, 'replica'), context)).rejects.toMatchObject({
+      code: 'verification-different',
+    });
+    expect(context.left).toMatchObject([{ verification: { scope: 'full', differences: { total: 1 } } }]);
+    expect(context.lines).toContain(
+      'The proof compares all keys: database 0 has 3 keys at the source and 4 at the target.',
+    );
+  });
+
+  it('takes a delta verification for no younger than the full one that it goes on from', async () => {
+    await using pair = await startLivePair();
+    const passed = passedVerification(pair);
+    const { verificationId, startedAtMs, keysCompared } = passed;
+    const base = { verificationId, startedAtMs, finishedAtMs: Date.now() - 7_200_000, keysCompared };
+    const cutover = () => runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    pair.siblings.verification = { ...passed, scope: 'delta', base };
+    await expect(cutover()).rejects.toMatchObject({ code: 'verification-stale' });
+    pair.siblings.verification = { ...passed, scope: 'delta' };
+    await expect(cutover()).rejects.toMatchObject({ code: 'verification-missing' });
   });
 
   it('goes on with the hand-over, behind the same fence, when it died in it', async () => {

@@ -199,7 +199,10 @@ describe('a cluster whose slots move during the comparison', () => {
       { source, target },
       {
         report: ({ stage }) => {
-          if (stage === 'scanning-source') move ??= target.moveSlot(100, second);
+          if (stage !== 'scanning-source' || move !== undefined) return;
+          move = target.moveSlot(100, second);
+          // So few keys would be compared before the slot has moved.
+          void source.client().call('CLIENT', 'PAUSE', 1500);
         },
       },
     ).catch((error: unknown) => error);

@@ -10,6 +10,7 @@ import type { CommandReader } from '../../redis/command-reader.ts';
 import type { Part } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
 import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
+import type { TouchedKeys } from '../../touched/touched-keys.ts';
 import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../absent-keys.ts';
 import { CANARY_CHANNEL } from '../canaries.ts';
 import type { Holder } from '../claim.ts';
@@ -20,6 +21,7 @@ import type { Skips } from '../skips.ts';
 import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
 import type { WriteFailure } from '../target-writer.ts';
+import { touchKeys } from '../touching.ts';
 import { LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
 import { decodeArguments, readArguments } from './arguments.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
@@ -45,6 +47,8 @@ export type ClusterStreamOptions = {
   readonly moduleCommands: ModuleCommands;
   /** What is left out. The claim has its counts about as of the checkpoint, which each primary has for itself. */
   readonly skips: Skips;
+  /** Told of every key before the command that changes it is given out. */
+  readonly touched: TouchedKeys;
   /** Where bytes may be held on disk. */
   readonly directory: string;
   /** The client of the primary that owns a slot. */
@@ -113,8 +117,9 @@ export class ClusterApplier {
    */
   async run(): Promise<never> {
     using _ = this.#reader;
-    const { link, meter, signal, generation } = this.#options;
+    const { link, meter, signal, generation, touched } = this.#options;
     const lanes = this.#lanes;
+    using __ = touched.attach(generation.start, () => ({ ...this.committed, offset: lanes.offset }));
     this.#tick().catch(() => {
       // The signal has ended it, and ends the loop below as well.
     });
@@ -171,6 +176,8 @@ export class ClusterApplier {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
     const command = this.#known.lookUp(reader.name);
+    const { touched } = this.#options;
+    if (touched.isTracking) touchKeys(touched, command.touches, { reader, db: this.#lanes.given.db });
     switch (command.role) {
       case 'multi':
         this.#lanes.isInTransaction = true;
@@ -333,6 +340,7 @@ export class ClusterApplier {
 
   #writeClaim(): void {
     const { committed } = this;
+    this.#options.touched.flush(committed.offset);
     this.#claimLane.writer.write(['SET', RESERVED_KEY, this.#claim(committed)]);
     this.#claimLane.writer.flush();
     this.#claimed = committed.offset;

@@ -11,6 +11,8 @@ export type KeyRange = { readonly first: number; readonly last: number; readonly
 export type CommandKeys = {
   /** The range of a command, by its name in capitals; undefined for one without keys and for one that is found out. */
   range(name: string): KeyRange | undefined;
+  /** Whether its keys depend on its other arguments, so that the range is not all of them. */
+  isMovable(name: string): boolean;
 };
 
 /**
@@ -21,8 +23,11 @@ export type CommandKeys = {
 export async function readCommandKeys(target: Client): Promise<CommandKeys> {
   const reply = await target.call('COMMAND');
   const ranges = new Map<string, KeyRange>();
+  const movable = new Set<string>();
   for (const entry of Array.isArray(reply) ? reply : []) {
-    const [name, , , first, last, step] = Array.isArray(entry) ? entry : [];
+    const [name, , flags, first, last, step] = Array.isArray(entry) ? entry : [];
+    const isMovable = Array.isArray(flags) && flags.some((flag) => String(flag) === 'movablekeys');
+    if (isMovable) movable.add(String(name).toUpperCase());
     if (Number(first) > 0) {
       ranges.set(String(name).toUpperCase(), {
         first: Number(first),
@@ -31,7 +36,12 @@ export async function readCommandKeys(target: Client): Promise<CommandKeys> {
       });
     }
   }
-  return { range: (name) => ranges.get(name) };
+  return { range: (name) => ranges.get(name), isMovable: (name) => movable.has(name) };
+}
+
+/** Whether the keys of a command are found by looking at its other arguments. */
+export function isFoundByArguments(name: string): boolean {
+  return FINDERS.has(name);
 }
 
 /** The indexes of the arguments that are keys; none for a command without. */

@@ -1,6 +1,7 @@
 import { type KnownCommand, KnownCommands } from '../known-commands.ts';
 import type { ModuleCommands } from '../module-commands.ts';
 import type { TargetCommands } from '../target-commands.ts';
+import { type TouchRule, touchRule } from '../touching.ts';
 import { findTranslation } from '../translate.ts';
 import { type CommandKeys, soleKey } from './command-keys.ts';
 
@@ -24,6 +25,7 @@ export type ClusterCommand = KnownCommand & {
   readonly soleKey: number | undefined;
   /** Whether all of its arguments are keys, of which there is mostly one. */
   readonly isOfKeys: boolean;
+  readonly touches: TouchRule;
 };
 
 const ROLES: ReadonlyMap<string, CommandRole> = new Map([
@@ -72,5 +74,6 @@ export function clusterCommands({
     translate: findTranslation(name),
     soleKey: soleKey(name, keys),
     isOfKeys: name === 'DEL' || name === 'UNLINK',
+    touches: touchRule(name, keys),
   }));
 }

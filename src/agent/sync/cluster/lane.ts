@@ -26,6 +26,8 @@ export type LaneOptions = {
   /** Where the stream begins. */
   readonly offset: number;
   nowMs(): number;
+  /** Called before a checkpoint of that offset is sent. */
+  beforeCheckpoint(offset: number): void;
 };
 
 type SentBatch = {
@@ -49,6 +51,7 @@ export class Lane {
   readonly checkpointSlot: number;
   readonly #generation: number;
   readonly #nowMs: () => number;
+  readonly #beforeCheckpoint: (offset: number) => void;
   readonly #name: number;
   readonly #sent: SentBatch[] = [];
   #buffer: Buffer = Buffer.allocUnsafe(BATCH_BYTES_WORTH);
@@ -71,6 +74,7 @@ export class Lane {
     this.checkpointSlot = options.checkpointSlot;
     this.#generation = options.generation;
     this.#nowMs = options.nowMs;
+    this.#beforeCheckpoint = options.beforeCheckpoint;
     this.#name = options.writer.names.id('EVALSHA');
     this.#base = options.offset;
     this.#committed = options.offset;
@@ -187,6 +191,7 @@ export class Lane {
     { parts, argumentCount }: { parts: readonly Part[]; argumentCount: number },
     { offset, db }: Place,
   ): Promise<void> | undefined {
+    this.#beforeCheckpoint(offset);
     const checkpoint = `${this.#generation} ${offset} ${db}`;
     const head = encodeArguments([
       'EVALSHA',

@@ -56,6 +56,7 @@ type FullReaching = ClusterReaching & { readonly begun: FeedStart & { kind: 'ful
 export async function reachClusterStream(reaching: ClusterReaching): Promise<Generation> {
   const { world, plan, begun, target } = reaching;
   if (begun.kind === 'full') {
+    world.touched.lose('the target was copied anew');
     const full = { ...reaching, begun };
     return plan.kind === 'copy' ? copy(full, plan) : reconcile(full);
   }

@@ -199,6 +199,7 @@ function openLanes(
       checkpoint,
       offset: generation.start.offset,
       nowMs: () => world.context.clock.nowMs(),
+      beforeCheckpoint: (offset) => world.touched.flush(offset),
     });
   });
 }
@@ -223,6 +224,7 @@ async function openApplier(
     hashFieldTtl: world.hashFieldTtl,
     moduleCommands: world.moduleCommands,
     skips,
+    touched: world.touched,
     holder: world.holder,
     meter: world.meter,
     clock: world.context.clock,

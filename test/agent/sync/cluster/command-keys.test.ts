@@ -11,7 +11,7 @@ const RANGES = new Map([
   ['BITOP', { first: 2, last: -1, step: 1 }],
   ['SORT', { first: 1, last: 1, step: 1 }],
 ]);
-const KEYS: CommandKeys = { range: (name) => RANGES.get(name) };
+const KEYS: CommandKeys = { range: (name) => RANGES.get(name), isMovable: () => false };
 
 const args = (text: string) => text.split(' ').map((word) => Buffer.from(word));
 const keysOf = (text: string) => {
