@@ -7,15 +7,17 @@ import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { compareBatch, compareExpiries } from './compare-batch.ts';
+import { DifferenceList } from './difference-list.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
-import { recheckSuspects, type Suspect } from './recheck.ts';
 import { scanCount, scanKeys } from './scan.ts';
 import { openSession, type Session } from './session.ts';
+import { settleSuspects } from './settle-suspects.ts';
 import { holdsNothingElse, readMoment } from './stillness.ts';
+import { Suspects } from './suspects.ts';
 import { createTally, type Tally } from './tally.ts';
 
 /** What to compare and how to tell of it. */
@@ -40,9 +42,6 @@ export type VerifyOptions = {
 
 /** Batches that are compared side by side, so that no side waits for the other. */
 const BATCHES_AT_ONCE = 3;
-/** Suspects that wait until the end of the scans; beyond, they are looked at again at once. */
-const SUSPECTS_MAX = 2048;
-const SUSPECT_BYTES_MAX = 8 * 1024 * 1024;
 /** Functions change rarely: looked at again after these pauses, before they count as different. */
 const FUNCTION_PAUSES_MS = [200, 800, 2000];
 
@@ -50,7 +49,7 @@ const FUNCTION_PAUSES_MS = [200, 800, 2000];
  * Compares all keys of all databases of both servers and their functions, in both directions, and tells what differs.
  *
  * The source may be written to meanwhile: what differs only because it is on its way is told apart by looking again
- * ({@link recheckSuspects}). Reads only, without Lua and CONFIG; memory is bounded whatever the data.
+ * ({@link settleSuspects}). Reads only, without Lua and CONFIG; memory is bounded whatever the data.
  *
  * @throws {side}-unreachable, {side}-auth-failed, {side}-tls-failed, {side}-not-ready, {side}-permission-denied,
  * {side}-protocol-error, target-databases-too-few, sync-behind, verification-incomplete, or the signal's reason
@@ -60,7 +59,9 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
   const startedAtMs = clock.nowMs();
   await using source = await openSession(options.source, options);
   await using target = await openSession(options.target, options);
-  const tally = createTally(keyDisplay);
+  const verificationId = randomUUID();
+  using list = new DifferenceList({ directory: options.directory, verificationId, keyDisplay });
+  const tally = createTally(keyDisplay, list);
   const run: Run = {
     options,
     pair: {
@@ -71,18 +72,22 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     },
     tally,
     meter: startMeter(clock),
-    suspects: [],
-    suspectBytes: 0,
+    suspects: new Suspects(options.directory),
+    suspectsOpen: 0,
+    suspectsSettled: 0,
     keysExpected: 0,
+    [Symbol.dispose]: () => run.suspects[Symbol.dispose](),
   };
+  using _ = run;
   await compareDatabases(run);
   await drainSuspects(run);
   tell(run, 'functions');
   for (const difference of await settleFunctions(run)) tally.addDifference(difference);
   const counts = tally.toReport();
+  const listFile = list.finish();
   return {
     kind: 'verify',
-    verificationId: randomUUID(),
+    verificationId,
     migrationId: options.migrationId,
     scope: 'full',
     passed: counts.differences.total <= maxDifferences,
@@ -92,6 +97,7 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     targetAddress: options.target.address,
     ...counts,
     maxDifferences,
+    ...(listFile === undefined ? {} : { list: listFile }),
   };
 }
 
@@ -106,13 +112,16 @@ function toleranceFor(source: Session, target: Session, options: VerifyOptions):
 }
 
 /** One verification while it runs. */
-type Run = {
+type Run = Disposable & {
   readonly options: VerifyOptions;
   readonly pair: Pair;
   readonly tally: Tally;
   readonly meter: ReturnType<typeof startMeter>;
-  suspects: Suspect[];
-  suspectBytes: number;
+  /** Keys that are looked at again when the scans are over, or when there is no room for more. */
+  suspects: Suspects;
+  /** Those that are being looked at again, and those that have been proved in flight or different. */
+  suspectsOpen: number;
+  suspectsSettled: number;
   keysExpected: number;
 };
 
@@ -201,21 +210,26 @@ async function findExtraKeys(run: Run, db: number): Promise<void> {
 }
 
 async function addSuspects(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {
-  for (const key of keys) {
-    // A copy: the key is a view into a chunk many times its size.
-    run.suspects.push({ db, key: Buffer.from(key) });
-    run.suspectBytes += key.length;
-  }
-  if (run.suspects.length >= SUSPECTS_MAX || run.suspectBytes >= SUSPECT_BYTES_MAX) await drainSuspects(run);
+  for (const key of keys) run.suspects.add({ db, key });
+  if (run.suspects.isFull) await drainSuspects(run);
 }
 
 async function drainSuspects(run: Run): Promise<void> {
-  const { suspects, options, pair, tally } = run;
-  if (suspects.length === 0) return;
+  using suspects = run.suspects;
+  run.suspects = new Suspects(run.options.directory);
+  if (suspects.count === 0) return;
+  run.suspectsOpen += suspects.count;
+  let open = suspects.count;
   tell(run, 'rechecking');
-  run.suspects = [];
-  run.suspectBytes = 0;
-  for (const verdict of await recheckSuspects(pair, suspects, options)) tally.addVerdict(verdict);
+  for await (const verdicts of settleSuspects(run.pair, suspects, run.options)) {
+    for (const verdict of verdicts) run.tally.addVerdict(verdict);
+    run.suspectsSettled += verdicts.length;
+    run.suspectsOpen -= verdicts.length;
+    open -= verdicts.length;
+    tell(run, 'rechecking');
+  }
+  // What was found twice is settled once.
+  run.suspectsOpen -= open;
 }
 
 /** Functions that differ every time, also after the target had the time to catch up. */
@@ -234,14 +248,15 @@ async function settleFunctions({ pair, options }: Run): Promise<readonly Differe
 }
 
 function tell(run: Run, stage: VerifyStage): void {
-  const { tally, pair, suspects, keysExpected } = run;
+  const { tally, pair, suspects, suspectsSettled, keysExpected } = run;
   run.options.report(
     run.meter({
       stage,
       keysExpected,
       keysScanned: tally.keysScanned,
       bytes: pair.source.bytesRead() + pair.target.bytesRead(),
-      suspectsOpen: suspects.length,
+      suspectsOpen: suspects.count + run.suspectsOpen,
+      suspectsSettled,
       differences: tally.differences,
     }),
   );
