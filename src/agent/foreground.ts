@@ -4,7 +4,7 @@ import type { Progress } from '../contract/job-state.ts';
 import type { JobKind } from '../contract/jobs.ts';
 import { notAgreedTo } from '../contract/skipped.ts';
 import { fromErrorRecord, MigrationError } from '../core/errors.ts';
-import { formatBytes } from '../core/units.ts';
+import { formatBytes, formatDuration } from '../core/units.ts';
 import type { Invocation } from './command-line.ts';
 import { newJobState } from './job/context.ts';
 import { hostId } from './job/host-id.ts';
@@ -80,7 +80,7 @@ function progressLine(
     pass(progress);
     if (clock.nowMs() - shownAtMs < SHOW_INTERVAL_MS) return;
     shownAtMs = clock.nowMs();
-    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs } = progress;
+    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs, etaMs } = progress;
     const parts = [
       stage,
       percent === undefined ? undefined : `${percent.toFixed(0)} %`,
@@ -89,7 +89,9 @@ function progressLine(
       `${formatBytes(bytesPerSecond)}/s`,
       lagBytes === undefined ? undefined : `lag ${lagBytes} B`,
       lagMs === undefined ? undefined : `${Math.round(lagMs)} ms`,
+      etaMs === undefined ? undefined : `${formatDuration(etaMs)} left`,
       progress.bottleneck === undefined ? undefined : `waits for the ${progress.bottleneck}`,
+      ...progress.notes,
     ];
     show(parts.filter((part) => part !== undefined).join('  '));
   };

@@ -1,13 +1,16 @@
 import type { Difference, DifferenceKind, VerifyReport } from '../../contract/reports.ts';
-import { formatCount, formatDuration } from '../../core/units.ts';
+import { formatBytes, formatCount, formatDuration } from '../../core/units.ts';
 import type { PhaseBody, Section } from './document.ts';
 import {
+  alert,
   type Block,
   type Column,
   code,
   details,
   facts,
   heading,
+  instant,
+  joined,
   leftColumns,
   paragraph,
   prose,
@@ -43,28 +46,34 @@ export function verifyBody(view: VerifyView): PhaseBody {
   return { verdict: verificationVerdict(report), sections: verificationSections(report) };
 }
 
-/** Equal or different, in one sentence with its numbers. */
+/** Equal or different, in one line: how many keys, how many differences, which scope, and when. */
 export function verificationVerdict(report: VerifyReport): Span {
   const { total } = report.differences;
   const scope =
-    report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
+    report.scope === 'full'
+      ? 'of all keys, in both directions'
+      : 'of those that changed since the last look, in both directions';
   const left = skippedCounts(report.skipped);
   const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
   const differences = `${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
-  const counts = `${formatCount(report.keysCompared)} keys compared ${scope}, ${differences}`;
+  const counts = `${formatCount(report.keysCompared)} keys compared (${scope}), ${differences}`;
+  const at = instant(report.finishedAtMs);
   if (total === 0)
-    return report.passed ? span`**Equal.** ${counts}.` : span`**Not proved.** ${counts} so far.`;
+    return report.passed
+      ? span`**Equal.** ${counts}, at ${at}.`
+      : span`**Not proved.** ${counts} so far, at ${at}.`;
   const allowed = `${formatCount(report.maxDifferences)} allowed`;
   return report.passed
-    ? span`**Different, within the allowance.** ${counts}, ${allowed}.`
-    : span`**Different.** ${counts}, ${allowed}.`;
+    ? span`**Different, within the allowance.** ${counts}, ${allowed}, at ${at}.`
+    : span`**Different.** ${counts}, ${allowed}, at ${at}.`;
 }
 
 /** The sections of a verification, also for the one that a cutover ends with. */
 export function verificationSections(report: VerifyReport): Section[] {
   return [
     { weight: 'main', blocks: skippedBlocks(report.skipped) },
-    { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
+    { weight: 'main', blocks: [repairTable(report), kindTable(report), databaseTable(report)] },
+    { weight: 'main', blocks: [inFlightNote(report), listNote(report)] },
     { weight: 'main', blocks: listedDifferences(report) },
     { weight: 'detail', blocks: [typeDetails(report)] },
     { weight: 'detail', blocks: [aboutDetails(report)] },
@@ -94,7 +103,7 @@ function databaseTable(report: VerifyReport): Block | undefined {
     items: report.byDatabase,
     cells: (database) => [
       database.differences === 0 ? '✅' : '❌',
-      String(database.db),
+      database.db < 0 ? 'functions' : String(database.db),
       formatCount(database.sourceKeys),
       formatCount(database.targetKeys),
       formatCount(database.differences),
@@ -108,6 +117,44 @@ function inFlightNote(report: VerifyReport): Block | undefined {
   const words =
     'changed while they were compared, or expired on one side first, and then settled equal: in flight, not different.';
   return paragraph(span`${formatCount(report.inFlight)} keys ${words}`);
+}
+
+/** Where all of them stand, and what of it is missing. */
+function listNote({ list }: VerifyReport): Block | undefined {
+  if (list === undefined) return undefined;
+  const before = `All ${formatCount(list.keys + (list.keysCut ?? 0))} keys that were found different`;
+  if (list.cutBecause === undefined) {
+    return paragraph(
+      span`${before} are listed on the host: ${code(list.path)} (${formatBytes(list.bytes)}).`,
+    );
+  }
+  const cut = `${formatCount(list.keys)} of the ${formatCount(list.keys + (list.keysCut ?? 0))} keys that were found different are listed on the host`;
+  return alert('WARNING', [
+    paragraph(span`${cut} in ${code(list.path)}; the others are not: ${prose(list.cutBecause)}.`),
+  ]);
+}
+
+function repairTable({ repair, differences }: VerifyReport): Block | undefined {
+  if (repair === undefined) return undefined;
+  const countOf = (rows: readonly { kind: DifferenceKind; count: number }[], kind: DifferenceKind) =>
+    formatCount(rows.find((row) => row.kind === kind)?.count ?? 0);
+  const failures = repair.failures.map(({ reason, count }) => span`${formatCount(count)} ${prose(reason)}`);
+  const removed = repair.mode === 'differences' ? '' : `, ${formatCount(repair.removed)} removed`;
+  const rounds = `${formatCount(repair.rounds)} ${repair.rounds === 1 ? 'round' : 'rounds'}`;
+  const words = `${formatCount(repair.rewritten)} written anew${removed}, in ${rounds}; then compared again.`;
+  return details(
+    `Repaired: ${formatCount(repair.before.total)} differences before, ${formatCount(differences.total)} after`,
+    [
+      paragraph(span`${words}`),
+      failures.length === 0 ? undefined : paragraph(span`Not repaired: ${joined(failures, '; ')}`),
+      table({
+        columns: [...leftColumns('Difference'), rightColumn('Before'), rightColumn('After')],
+        items: repair.before.byKind,
+        cells: ({ kind, count }) => [code(kind), formatCount(count), countOf(differences.byKind, kind)],
+        maxRows: KINDS_MAX,
+      }),
+    ],
+  );
 }
 
 function listedDifferences(report: VerifyReport): Block[] {
@@ -127,7 +174,7 @@ function listedDifferences(report: VerifyReport): Block[] {
 
 function differenceCells(difference: Difference): readonly [string, Span, string, Span, Span] {
   const { db, key, type, kind, detail } = difference;
-  return [String(db), code(key), type, span`${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
+  return [db < 0 ? '' : String(db), code(key), type, span`${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
 }
 
 function typeDetails(report: VerifyReport): Block | undefined {

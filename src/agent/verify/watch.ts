@@ -212,7 +212,8 @@ function judge(watch: Watch, sight: Sight): void {
   const isTargetUnchanged = watch.target !== undefined && isSameHolding(watch.target, target, 0);
   watch.unchangedLooks = isSourceUnchanged && isTargetUnchanged ? watch.unchangedLooks + 1 : 1;
   if (!isSourceUnchanged) watch.sourceHistory.push(withoutBytes(source));
-  watch.target = withoutBytes(target);
+  // Kept while it is the same: objects that are replaced with every look make the heap grow.
+  if (!isTargetUnchanged) watch.target = withoutBytes(target);
   const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
   if (
     wasAtSource ||
