@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
 import type { Route } from '../contract/finding.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
-import { type KeyDisplay, keyDisplaySchema } from '../contract/jobs.ts';
+import { type KeyDisplay, keyDisplaySchema, type RepairMode, repairModeSchema } from '../contract/jobs.ts';
 import { type HashFieldTtl, hashFieldTtlSchema } from '../contract/skipped.ts';
 import { MigrationError } from '../core/errors.ts';
 import {
@@ -89,7 +89,7 @@ export type Inputs = CommonInputs &
     | ({ phase: 'backup'; backupSource: boolean; snapshotTarget: boolean } & ServerInputs)
     | ({ phase: 'start-migration'; keyDisplay: KeyDisplay } & CopyInputs)
     | { phase: 'status' }
-    | ({ phase: 'verify' } & ServerInputs & CompareInputs)
+    | ({ phase: 'verify'; repair: RepairMode | undefined } & ServerInputs & CompareInputs)
     | ({
         phase: 'complete-migration';
         gate: GateInputs;
@@ -149,7 +149,13 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
     case 'start-migration':
       return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
     case 'verify':
-      return { phase, ...common, ...readServers(read, common), ...readCompare(read) };
+      return {
+        phase,
+        ...common,
+        ...readServers(read, common),
+        ...readCompare(read),
+        repair: readRepair(read),
+      };
     case 'complete-migration':
       return {
         phase,
@@ -309,6 +315,11 @@ function readCompare(read: ReadInput): CompareInputs {
     keyDisplay: readKeyDisplay(read),
     hashFieldTtl: readHashFieldTtl(read),
   };
+}
+
+function readRepair(read: ReadInput): RepairMode | undefined {
+  const choice = readChoice(read, 'repair', ['false', ...repairModeSchema.options] as const);
+  return choice === 'false' ? undefined : choice;
 }
 
 function readKeyDisplay(read: ReadInput): KeyDisplay {

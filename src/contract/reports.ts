@@ -143,7 +143,12 @@ export const repairReportSchema = z.strictObject({
   rewritten: z.number(),
   removed: z.number(),
   /** The differences that were found before it. */
-  before: z.strictObject({ total: z.number(), byKind: differenceCountsSchema }),
+  before: z.strictObject({
+    total: z.number(),
+    byKind: differenceCountsSchema,
+    /** The keys that were found different before it. */
+    list: differenceListFileSchema.optional(),
+  }),
   /** Why keys could not be repaired, in the last round. */
   failures: z
     .array(z.strictObject({ reason: z.string().max(300), count: z.number() }))
@@ -185,7 +190,7 @@ export const verifyReportSchema = z.strictObject({
     cut: z.number(),
   }),
   maxDifferences: z.int(),
-  /** All keys that were found different, before a repair; not there when there were none. */
+  /** All keys that differ; not there when there are none. */
   list: differenceListFileSchema.optional(),
   /** Only when a repair was asked for and something differed; `differences` are those that are left after it. */
   repair: repairReportSchema.optional(),

@@ -439,6 +439,12 @@ export const ERROR_CODES = {
     remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
     retryable: false,
   },
+  'repair-refused': {
+    when: 'A repair was asked for where the target may hold what is newer than the source, or is not to be written to.',
+    remedy:
+      'Verify without `repair`. Before a cutover, wait until the sync is live; after one, the target is the truth.',
+    retryable: false,
+  },
   'data-skipped': {
     when: 'The sync or the verification left something out that the target cannot hold, such as the keys of a module.',
     remedy:

@@ -37,11 +37,15 @@ describe('the agent from a shell', () => {
   it('ends a verification with 0 for equal, 1 for different and 2 for could not tell', async () => {
     await source.client().set('key', 'value');
     await target.client().set('key', 'value');
-    const equal = await agent('verify', ...pair());
+    const equal = await agent('verify', '--json', ...pair());
     expect(equal).toMatchObject({ status: 0 });
     expect(JSON.parse(equal.stdout)).toMatchObject({ kind: 'verify', passed: true, keysCompared: 1 });
     await target.client().set('key', 'other');
-    const different = await agent('verify', ...pair());
+    const told = await agent('verify', ...pair());
+    expect(told.status).toBe(1);
+    expect(told.stdout).toMatch(/^DIFFERENT: 1 keys compared in both directions, 1 differences\n/);
+    expect(told.stdout).toContain('db0 string key: value: first difference at byte 0');
+    const different = await agent('verify', '--json', ...pair());
     expect(different.status).toBe(1);
     expect(JSON.parse(different.stdout)).toMatchObject({
       differences: { listed: [{ key: 'key', kind: 'value' }] },
@@ -52,11 +56,37 @@ describe('the agent from a shell', () => {
     await target.client().del('key');
   });
 
+  it('repairs what differs when told to, and removes what is extra only when told that', async () => {
+    await source.client().set('lost', 'value');
+    await target.client().set('extra', 'value');
+    const kept = await agent('verify', ...pair(), '--repair', 'differences');
+    expect(kept.status).toBe(1);
+    expect(kept.stdout).toContain('1 differences');
+    expect(await target.client().get('lost')).toBe('value');
+    const repaired = await agent('verify', ...pair(), '--repair', 'differences-and-extras');
+    expect(repaired.status).toBe(0);
+    expect(repaired.stdout).toMatch(/^EQUAL/);
+    expect(await target.client().exists('extra')).toBe(0);
+    await source.client().del('lost');
+    await target.client().del('lost');
+  });
+
+  it('ends a verification that is stopped with 2: it could not tell', async () => {
+    await source.client().eval("for i = 1, 200000 do redis.call('SET', 'many:' .. i, i) end", 0);
+    const verifying = agent('verify', ...pair());
+    await expect
+      .poll(async () => (await agent('status', '--job', 'verify')).stdout, { timeout: 30_000 })
+      .toContain('"running"');
+    await agent('stop', '--job', 'verify');
+    expect(await verifying).toMatchObject({ status: 2, stdout: '' });
+    await source.client().flushall();
+  });
+
   it('ends a verification with 1 when keys were skipped: they are not proved equal', async () => {
     await using redis8 = await startServer({ server: await findServer({ kind: 'redis', version: '8.0' }) });
     await redis8.client().call('VADD', 'vectors', 'VALUES', 3, 1, 2, 3, 'element');
     const endpoints = ['--source', `127.0.0.1:${redis8.port}`, '--target', `127.0.0.1:${target.port}`];
-    const { status, stdout } = await agent('verify', ...endpoints);
+    const { status, stdout } = await agent('verify', '--json', ...endpoints);
     expect(status).toBe(1);
     expect(JSON.parse(stdout)).toMatchObject({ passed: true, skipped: [{ sample: ['db0 vectors'] }] });
   });
@@ -86,6 +116,7 @@ describe('the agent from a shell', () => {
     [['verify'], 'input-missing'],
     [['verify', '--source', 'a b', '--target', 'x'], 'input-malformed'],
     [['verify', '--nonsense'], 'input-malformed'],
+    [['verify', '--source', 'a:1', '--target', 'b:1', '--repair', 'all'], 'input-malformed'],
     [['sync', '--source', 'a', '--target', 'b', '--max-source-load', '1KB'], 'input-malformed'],
     [['sync', '--source', 'a', '--target', 'b', '--max-target-ops', '5'], 'input-malformed'],
     [['status', '--migration-id', '../etc'], 'input-malformed'],

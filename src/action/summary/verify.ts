@@ -122,13 +122,13 @@ function inFlightNote(report: VerifyReport): Block | undefined {
 /** Where all of them stand, and what of it is missing. */
 function listNote({ list }: VerifyReport): Block | undefined {
   if (list === undefined) return undefined;
-  const before = `All ${formatCount(list.keys + (list.keysCut ?? 0))} keys that were found different`;
+  const before = `All ${formatCount(list.keys + (list.keysCut ?? 0))} keys that differ`;
   if (list.cutBecause === undefined) {
     return paragraph(
       span`${before} are listed on the host: ${code(list.path)} (${formatBytes(list.bytes)}).`,
     );
   }
-  const cut = `${formatCount(list.keys)} of the ${formatCount(list.keys + (list.keysCut ?? 0))} keys that were found different are listed on the host`;
+  const cut = `${formatCount(list.keys)} of the ${formatCount(list.keys + (list.keysCut ?? 0))} keys that differ are listed on the host`;
   return alert('WARNING', [
     paragraph(span`${cut} in ${code(list.path)}; the others are not: ${prose(list.cutBecause)}.`),
   ]);
@@ -146,6 +146,9 @@ function repairTable({ repair, differences }: VerifyReport): Block | undefined {
     `Repaired: ${formatCount(repair.before.total)} differences before, ${formatCount(differences.total)} after`,
     [
       paragraph(span`${words}`),
+      repair.before.list === undefined
+        ? undefined
+        : paragraph(span`What differed before is listed on the host: ${code(repair.before.list.path)}.`),
       failures.length === 0 ? undefined : paragraph(span`Not repaired: ${joined(failures, '; ')}`),
       table({
         columns: [...leftColumns('Difference'), rightColumn('Before'), rightColumn('After')],

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Progress } from '../../contract/job-state.ts';
 import type { KeyDisplay } from '../../contract/jobs.ts';
-import type { Difference, VerifyReport } from '../../contract/reports.ts';
+import type { Difference, RepairReport, VerifyReport } from '../../contract/reports.ts';
 import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
@@ -11,6 +11,7 @@ import { DifferenceList } from './difference-list.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
+import { type Mended, type Mender, repairInRounds } from './mender.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
 import { scanCount, scanKeys } from './scan.ts';
@@ -38,6 +39,8 @@ export type VerifyOptions = {
   /** The folder of the migration on the host, for files of the verification. */
   readonly directory: string;
   report(progress: Progress): void;
+  /** Writes anew what differs; without it nothing is changed. */
+  readonly mender?: Mender | undefined;
 };
 
 /** Batches that are compared side by side, so that no side waits for the other. */
@@ -76,15 +79,19 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     suspectsOpen: 0,
     suspectsSettled: 0,
     keysExpected: 0,
-    [Symbol.dispose]: () => run.suspects[Symbol.dispose](),
+    differing: new Suspects(options.directory),
+    [Symbol.dispose]: () => {
+      run.suspects[Symbol.dispose]();
+      run.differing[Symbol.dispose]();
+    },
   };
   using _ = run;
   await compareDatabases(run);
   await drainSuspects(run);
-  tell(run, 'functions');
-  for (const difference of await settleFunctions(run)) tally.addDifference(difference);
-  const counts = tally.toReport();
+  await addFunctionDifferences(run);
+  const repair = await repairDifferences(run, list);
   const listFile = list.finish();
+  const counts = tally.toReport();
   return {
     kind: 'verify',
     verificationId,
@@ -98,6 +105,7 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     ...counts,
     maxDifferences,
     ...(listFile === undefined ? {} : { list: listFile }),
+    ...(repair === undefined ? {} : { repair }),
   };
 }
 
@@ -122,6 +130,8 @@ type Run = Disposable & {
   /** Those that are being looked at again, and those that have been proved in flight or different. */
   suspectsOpen: number;
   suspectsSettled: number;
+  /** Keys that were found different, for the mender. */
+  differing: Suspects;
   keysExpected: number;
 };
 
@@ -222,7 +232,10 @@ async function drainSuspects(run: Run): Promise<void> {
   let open = suspects.count;
   tell(run, 'rechecking');
   for await (const verdicts of settleSuspects(run.pair, suspects, run.options)) {
-    for (const verdict of verdicts) run.tally.addVerdict(verdict);
+    for (const verdict of verdicts) {
+      run.tally.addVerdict(verdict);
+      if (run.options.mender !== undefined && verdict.differences.length > 0) run.differing.add(verdict);
+    }
     run.suspectsSettled += verdicts.length;
     run.suspectsOpen -= verdicts.length;
     open -= verdicts.length;
@@ -230,6 +243,43 @@ async function drainSuspects(run: Run): Promise<void> {
   }
   // What was found twice is settled once.
   run.suspectsOpen -= open;
+}
+
+async function addFunctionDifferences(run: Run): Promise<void> {
+  tell(run, 'functions');
+  for (const difference of await settleFunctions(run)) run.tally.addDifference(difference);
+}
+
+async function repairDifferences(run: Run, list: DifferenceList): Promise<RepairReport | undefined> {
+  const { options, pair, tally } = run;
+  const { mender } = options;
+  if (mender === undefined || tally.differences === 0) return undefined;
+  const mend = async () => {
+    tell(run, 'repairing');
+    const isOfFunctions = tally.toReport().differences.byKind.some(({ kind }) => kind === 'function');
+    const nothing: Mended = { rewritten: 0, removed: 0, failures: new Map() };
+    const functions = isOfFunctions ? await mender.mendFunctions(pair) : nothing;
+    const keys = await mender.mendKeys(pair, run.differing.unique());
+    return {
+      rewritten: keys.rewritten + functions.rewritten,
+      removed: keys.removed + functions.removed,
+      failures: new Map([...keys.failures, ...functions.failures]),
+    };
+  };
+  const compareAgain = async () => {
+    using mended = run.differing;
+    run.differing = new Suspects(options.directory);
+    for await (const verdicts of settleSuspects(pair, mended, options)) {
+      for (const verdict of verdicts.filter(({ differences }) => differences.length > 0)) {
+        // What is skipped of it was counted the first time.
+        tally.addVerdict({ ...verdict, skipped: [] });
+        run.differing.add(verdict);
+      }
+      tell(run, 'rechecking');
+    }
+    await addFunctionDifferences(run);
+  };
+  return await repairInRounds({ mode: mender.mode, tally, list, mend, compareAgain });
 }
 
 /** Functions that differ every time, also after the target had the time to catch up. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { DifferenceKind, DifferenceListFile } from '../../contract/reports.ts';
@@ -21,7 +21,7 @@ const DISK_RESERVE_BYTES = 256 * 1024 * 1024;
 const BUFFER_BYTES = 256 * 1024;
 /** A longer name is listed by its digest alone. */
 const NAME_BYTES_MAX = 1024 * 1024;
-const NAME = /^differences-[0-9a-f-]+\.ndjson$/;
+const NAME = /^differences-[0-9a-z-]+\.ndjson$/;
 
 /**
  * All differing keys on the host, a line of JSON each, written while they are found:
@@ -78,6 +78,32 @@ export class DifferenceList implements Disposable {
       bytes: this.#bytes,
       ...(this.#cutBecause === undefined ? {} : cut),
     };
+  }
+
+  /** Keeps what was found so far under another name and begins anew, before keys that were mended are compared again. */
+  setAside(): DifferenceListFile | undefined {
+    const found = this.finish();
+    const path = this.#path.replace(/\.ndjson$/, '-before-repair.ndjson');
+    try {
+      if (found !== undefined) renameSync(this.#path, path);
+    } catch {
+      // It was cut before its first line, or somebody has removed it: then there is nothing to keep.
+      return undefined;
+    } finally {
+      this.clear();
+    }
+    return found && { ...found, path };
+  }
+
+  /** Begins anew. */
+  clear(): void {
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#keys = 0;
+    this.#keysCut = 0;
+    this.#bytes = 0;
+    this.#cutBecause = undefined;
+    rmSync(this.#path, { force: true });
   }
 
   /** Writes what waits. */

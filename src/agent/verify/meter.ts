@@ -2,7 +2,7 @@ import type { Progress } from '../../contract/job-state.ts';
 import type { Clock } from '../../core/clock.ts';
 
 /** What a verification is doing. */
-export type VerifyStage = 'scanning-source' | 'scanning-target' | 'rechecking' | 'functions';
+export type VerifyStage = 'scanning-source' | 'scanning-target' | 'rechecking' | 'functions' | 'repairing';
 
 /** How far a verification is. */
 export type Reading = {
