@@ -436,7 +436,8 @@ export const ERROR_CODES = {
   },
   'verification-different': {
     when: 'The verification found more differences than `max-differences` allows.',
-    remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
+    remedy:
+      'Read the differences in the report. Where the target is wrong, run `verify` with `repair`, or start-migration anew.',
     retryable: false,
   },
   'repair-refused': {

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findServer, type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
+import { createTlsFiles } from '../servers/tls.ts';
 
 const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
 
@@ -56,7 +57,43 @@ describe('the agent from a shell', () => {
     await target.client().del('key');
   });
 
+  it('verifies over TLS as a user of its own, with the password from a file or from the environment', async () => {
+    await using tls = await createTlsFiles();
+    const config = { user: 'reader on >a-secret ~* &* +@all -@dangerous -@write +info' };
+    await using from = await startServer({ server: await sourceServer(), config, tls });
+    await using to = await startServer({ server: await targetServer(), config, tls });
+    await from.client().set('key', 'v');
+    const file = join(state, 'password');
+    await writeFile(file, 'a-secret\n');
+    const ends = (['source', 'target'] as const).flatMap((side) => [
+      `--${side}=127.0.0.1:${(side === 'source' ? from : to).tlsPort}`,
+      `--${side}-username=reader`,
+      `--${side}-tls`,
+      `--${side}-ca-file=${tls.ca}`,
+    ]);
+    const passwords = [
+      '--source-password-from',
+      `file:${file}`,
+      '--target-password-from',
+      'env:TARGET_SECRET',
+    ];
+    process.env.TARGET_SECRET = 'a-secret';
+    const different = await agent('verify', ...ends, ...passwords, '--json');
+    expect({ status: different.status, stderr: different.status === 1 ? '' : different.stderr }).toEqual({
+      status: 1,
+      stderr: '',
+    });
+    await to.client().set('key', 'v');
+    expect(await agent('verify', ...ends, ...passwords)).toMatchObject({ status: 0 });
+    process.env.TARGET_SECRET = 'another';
+    const denied = await agent('verify', ...ends, ...passwords);
+    expect(denied).toMatchObject({ status: 2, stdout: '' });
+    expect(denied.stderr).toContain('target-auth-failed');
+    expect(denied.stderr).not.toContain('another');
+  });
+
   it('repairs what differs when told to, and removes what is extra only when told that', async () => {
+    await source.client().flushall();
     await source.client().set('lost', 'value');
     await target.client().set('extra', 'value');
     const kept = await agent('verify', ...pair(), '--repair', 'differences');
@@ -67,8 +104,8 @@ describe('the agent from a shell', () => {
     expect(repaired.status).toBe(0);
     expect(repaired.stdout).toMatch(/^EQUAL/);
     expect(await target.client().exists('extra')).toBe(0);
-    await source.client().del('lost');
-    await target.client().del('lost');
+    await source.client().flushall();
+    await target.client().flushall();
   });
 
   it('ends a verification that is stopped with 2: it could not tell', async () => {
