@@ -28,7 +28,7 @@ export function availableSupervisor(): Supervisor {
  */
 const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
 /** What a comparison follows lives for a second, in the old generation, which V8 would let grow to four times its use. */
-const COMPARING_OPTIONS: readonly string[] = ['--heap-growing-percent=50'];
+const COMPARING_OPTIONS: readonly string[] = ['--heap-growing-percent=30'];
 const COMPARING_KINDS: ReadonlySet<JobKind> = new Set(['verify', 'cutover']);
 
 /** What to run: this agent, with the job folder as its only argument. */

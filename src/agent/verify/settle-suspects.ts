@@ -8,7 +8,7 @@ import { SLOW_LOOKS_MS, type WatchOptions } from './watch.ts';
 export type SettleOptions = WatchOptions & { readonly directory: string };
 
 /** Suspects that are followed together, by number and by the bytes of their names. */
-const GROUP_MAX = { keys: 4096, bytes: 4 * 1024 * 1024 };
+const GROUP_MAX = { keys: 2048, bytes: 4 * 1024 * 1024 };
 const FEW_MAX = { keys: SUSPECTS_IN_MEMORY_MAX, bytes: GROUP_MAX.bytes };
 
 /**

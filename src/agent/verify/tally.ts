@@ -39,8 +39,11 @@ export type Tally = {
 type DatabaseCounts = { db: number; sourceKeys: number; targetKeys: number; differences: number };
 type TypeCounts = { type: string; keys: number; differences: number };
 
-/** How many differing keys are remembered, so that a key that a scan returns twice is not counted twice. */
-const KEYS_REMEMBERED_MAX = 100_000;
+/**
+ * How many keys are remembered, so that one that a scan returns twice is not counted twice. Suspects that are settled
+ * together come once each anyway: this is for those that are not, and for skipped keys.
+ */
+const KEYS_REMEMBERED_MAX = 20_000;
 
 /** Starts counting; `list` gets every difference. */
 export function createTally(keyDisplay: KeyDisplay, list?: Pick<DifferenceList, 'add' | 'addNamed'>): Tally {
