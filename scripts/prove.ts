@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
+import { measureManyDifferences } from '../test/many-differences/many-differences.ts';
 import { runMatrix } from '../test/matrix/matrix.ts';
 import { measureMemory } from '../test/memory/memory.ts';
 
@@ -10,7 +11,8 @@ const USAGE = `Usage: npm run prove -- WHAT
   fuzz   [--inputs 100000] [--seed N]       damaged input for every reader
   matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
   faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
-  memory [--only NAME]                      what the agent has resident with the largest values`;
+  memory [--only NAME]                      what the agent has resident with the largest values
+  differences [--differences 1000000]       a verification that finds so many, and its report`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -19,6 +21,7 @@ const { positionals, values } = parseArgs({
     inputs: { type: 'string', default: '100000' },
     servers: { type: 'string', default: '' },
     faults: { type: 'string', default: '200' },
+    differences: { type: 'string', default: '1000000' },
     only: { type: 'string', default: '' },
   },
 });
@@ -38,6 +41,9 @@ try {
       break;
     case 'memory':
       await measureMemory({ only: values.only }, print);
+      break;
+    case 'differences':
+      await measureManyDifferences({ differences: Number(values.differences) }, print);
       break;
     default:
       throw new Error(USAGE);

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
 import type { Route } from '../contract/finding.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
-import { type KeyDisplay, keyDisplaySchema, type VerifyScope, verifyScopeSchema } from '../contract/jobs.ts';
+import {
+  type KeyDisplay,
+  keyDisplaySchema,
+  type RepairMode,
+  repairModeSchema,
+  type VerifyScope,
+  verifyScopeSchema,
+} from '../contract/jobs.ts';
 import { type HashFieldTtl, hashFieldTtlSchema } from '../contract/skipped.ts';
 import { MigrationError } from '../core/errors.ts';
 import {
@@ -89,7 +96,7 @@ export type Inputs = CommonInputs &
     | ({ phase: 'backup'; backupSource: boolean; snapshotTarget: boolean } & ServerInputs)
     | ({ phase: 'start-migration'; keyDisplay: KeyDisplay } & CopyInputs)
     | { phase: 'status' }
-    | ({ phase: 'verify'; scope: VerifyScope } & ServerInputs & CompareInputs)
+    | ({ phase: 'verify'; scope: VerifyScope; repair: RepairMode | undefined } & ServerInputs & CompareInputs)
     | ({
         phase: 'complete-migration';
         gate: GateInputs;
@@ -155,6 +162,7 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
         ...readServers(read, common),
         ...readCompare(read),
         scope: readChoice(read, 'verify-scope', verifyScopeSchema.options),
+        repair: readRepair(read),
       };
     case 'complete-migration':
       return {
@@ -315,6 +323,11 @@ function readCompare(read: ReadInput): CompareInputs {
     keyDisplay: readKeyDisplay(read),
     hashFieldTtl: readHashFieldTtl(read),
   };
+}
+
+function readRepair(read: ReadInput): RepairMode | undefined {
+  const choice = readChoice(read, 'repair', ['false', ...repairModeSchema.options] as const);
+  return choice === 'false' ? undefined : choice;
 }
 
 function readKeyDisplay(read: ReadInput): KeyDisplay {

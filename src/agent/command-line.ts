@@ -8,6 +8,7 @@ import {
   jobKindSchema,
   keyDisplaySchema,
   preflightRequestSchema,
+  repairModeSchema,
   SOURCE_BYTES_PER_SECOND_LEAST,
   TARGET_COMMANDS_PER_SECOND_LEAST,
   verifyScopeSchema,
@@ -22,7 +23,7 @@ export type Invocation =
   | { verb: 'help' }
   | { verb: 'host'; stateDirectory: string; supervisor: Supervisor | undefined }
   | { verb: 'job'; kind: JobKind; migrationDirectory: string }
-  | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest }
+  | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest; isJson: boolean }
   | { verb: 'status' | 'stop'; stateDirectory: string; migrationId: string; kind: JobKind | undefined }
   | { verb: 'ping'; endpoints: { side: Side; endpoint: Endpoint }[]; count: number };
 
@@ -52,9 +53,16 @@ Other options:
                            change since the last full one (default: full)
   --hash-field-ttl refuse|keep-values   for targets before Valkey 9 (default: refuse)
 
+  --json                   verify: the whole report as JSON instead of words
+  --repair differences | differences-and-extras
+                           verify: write on the target anew what differs or misses; remove extra keys too;
+                           then verify that again (default: nothing is changed)
+
 Exit status: 0 done and good, 1 done and not good (different, keys skipped,
-findings that fail), 2 could not be done.
-Progress goes to stderr, the report as JSON to stdout.
+findings that fail), 2 could not be done or could not tell.
+Progress goes to stderr, the result to stdout: of verify in words, of all others as JSON.
+verify compares any two Redis or Valkey servers or clusters, with or without a sync. It writes every
+key that differs to differences-ID.ndjson in the folder of the migration in the state directory.
 `;
 
 const OPTIONS = {
@@ -85,6 +93,8 @@ const OPTIONS = {
   'key-display': { type: 'string', default: 'shown' },
   'hash-field-ttl': { type: 'string', default: 'refuse' },
   scope: { type: 'string', default: 'full' },
+  repair: { type: 'string' },
+  json: { type: 'boolean', default: false },
   count: { type: 'string', default: '100' },
 } as const;
 
@@ -121,6 +131,7 @@ export function parseInvocation(argv: readonly string[], region: string): Invoca
         stateDirectory,
         migrationId: migrationId(values),
         request: requestOf(verb, values, region),
+        isJson: values.json,
       };
     case 'status':
     case 'stop':
@@ -190,6 +201,7 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
     ttlToleranceMs: count(values, 'ttl-tolerance-ms'),
     keyDisplay,
     hashFieldTtl,
+    ...(values.repair === undefined ? {} : { repair: choice(values, 'repair', repairModeSchema) }),
   };
 }
 
@@ -263,12 +275,12 @@ function jobKind(text: string | undefined): JobKind {
 /** One of the words that a schema knows. */
 function choice<Word extends string>(
   values: Options,
-  name: 'route' | 'key-display' | 'hash-field-ttl' | 'scope',
+  name: 'route' | 'key-display' | 'hash-field-ttl' | 'scope' | 'repair',
   schema: z.ZodType<Word> & { readonly options: readonly Word[] },
 ): Word {
   const parsed = schema.safeParse(values[name]);
   if (parsed.success) return parsed.data;
-  throw malformed(`--${name}`, values[name], schema.options.join(', '));
+  throw malformed(`--${name}`, values[name] ?? '', schema.options.join(', '));
 }
 
 type CountOption = 'spool-max-bytes' | 'max-target-ops' | 'max-differences' | 'ttl-tolerance-ms' | 'count';

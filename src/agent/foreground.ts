@@ -4,7 +4,7 @@ import type { Progress } from '../contract/job-state.ts';
 import type { JobKind } from '../contract/jobs.ts';
 import { notAgreedTo } from '../contract/skipped.ts';
 import { fromErrorRecord, MigrationError } from '../core/errors.ts';
-import { formatBytes } from '../core/units.ts';
+import { formatBytes, formatDuration } from '../core/units.ts';
 import type { Invocation } from './command-line.ts';
 import { newJobState } from './job/context.ts';
 import { hostId } from './job/host-id.ts';
@@ -15,6 +15,7 @@ import { measureLatency } from './preflight/latency.ts';
 import { resolveAccess } from './redis/access.ts';
 import { openClient } from './redis/client.ts';
 import { describeTuning } from './tune/record.ts';
+import { describeVerification } from './verify/report-text.ts';
 
 /** What the command line needs from `main` besides what every job needs. */
 export type Shell = Omit<JobRuntime, 'store'> & {
@@ -35,7 +36,7 @@ const SHOW_INTERVAL_MS = 1000;
  * @throws migration-conflict while a job of this kind runs; the error of the job
  */
 export async function runInForeground(
-  { stateDirectory, migrationId, request }: Extract<Invocation, { verb: 'run' }>,
+  { stateDirectory, migrationId, request, isJson }: Extract<Invocation, { verb: 'run' }>,
   shell: Shell,
 ): Promise<number> {
   const store = openMigrationStore(join(stateDirectory, 'migrations', migrationId));
@@ -56,14 +57,21 @@ export async function runInForeground(
     store,
     run: (job, context) => shell.run(job, { ...context, report: progressLine(shell, context.report) }),
   });
-  return conclude(store, kind, shell);
+  return conclude(store, { kind, isJson, shell });
 }
 
-function conclude(store: MigrationStore, kind: JobKind, shell: Shell): number {
+type Ending = { readonly kind: JobKind; readonly isJson: boolean; readonly shell: Shell };
+
+function conclude(store: MigrationStore, { kind, isJson, shell }: Ending): number {
   const { error } = store.readState(kind) ?? {};
   if (error !== undefined) throw fromErrorRecord(error);
   const report = store.readReport(kind);
-  shell.print(JSON.stringify(report, null, 2));
+  if (kind === 'verify' && report === undefined) {
+    // Not 0: a shell would take a verification that was stopped for one that found nothing.
+    throw new MigrationError('verification-incomplete', 'The verification was stopped before it was over.');
+  }
+  const isInWords = report?.kind === 'verify' && !isJson;
+  shell.print(isInWords ? describeVerification(report) : JSON.stringify(report, null, 2));
   // What was skipped is not proved equal, and a shell sees no summary.
   if (report?.kind === 'verify') return report.passed && notAgreedTo(report.skipped).length === 0 ? 0 : 1;
   if (report?.kind === 'preflight') return report.findings.some(({ status }) => status === 'fail') ? 1 : 0;
@@ -80,7 +88,7 @@ function progressLine(
     pass(progress);
     if (clock.nowMs() - shownAtMs < SHOW_INTERVAL_MS) return;
     shownAtMs = clock.nowMs();
-    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs } = progress;
+    const { stage, percent, keys, keysPerSecond, bytesPerSecond, lagBytes, lagMs, etaMs } = progress;
     const parts = [
       stage,
       percent === undefined ? undefined : `${percent.toFixed(0)} %`,
@@ -89,7 +97,9 @@ function progressLine(
       `${formatBytes(bytesPerSecond)}/s`,
       lagBytes === undefined ? undefined : `lag ${lagBytes} B`,
       lagMs === undefined ? undefined : `${Math.round(lagMs)} ms`,
+      etaMs === undefined ? undefined : `${formatDuration(etaMs)} left`,
       progress.bottleneck === undefined ? undefined : `waits for the ${progress.bottleneck}`,
+      ...progress.notes,
     ];
     show(parts.filter((part) => part !== undefined).join('  '));
   };

@@ -92,6 +92,10 @@ export const linkRequestSchema = z.strictObject({
 export const verifyScopeSchema = z.enum(['full', 'delta']);
 /** See {@link verifyScopeSchema}. */
 export type VerifyScope = z.infer<typeof verifyScopeSchema>;
+/** What a verification may write anew on the target: keys and functions that differ or miss; or extra ones removed too. */
+export const repairModeSchema = z.enum(['differences', 'differences-and-extras']);
+/** See {@link repairModeSchema}. */
+export type RepairMode = z.infer<typeof repairModeSchema>;
 
 /** Compares all keys of both sides, in both directions. */
 export const verifyRequestSchema = z.strictObject({
@@ -104,6 +108,8 @@ export const verifyRequestSchema = z.strictObject({
   /** How far the expiry times of a key may be apart. */
   ttlToleranceMs: z.int().min(0),
   keyDisplay: keyDisplaySchema,
+  /** Without it nothing is changed. */
+  repair: repairModeSchema.optional(),
   /** With `keep-values` a target without the expiry times of hash fields is not different for it; default `refuse`. */
   hashFieldTtl: hashFieldTtlSchema.optional(),
 });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { findingSchema, routeSchema, routeVerdictSchema } from './finding.ts';
+import { repairModeSchema } from './jobs.ts';
 import { skippedSchema } from './skipped.ts';
 
 /** A server as preflight found it. */
@@ -125,6 +126,47 @@ export const verificationBaseSchema = z.strictObject({
 /** See {@link verificationBaseSchema}. */
 export type VerificationBase = z.infer<typeof verificationBaseSchema>;
 
+/** The file on the host that lists every differing key, one line of JSON each. */
+export const differenceListFileSchema = z.strictObject({
+  path: z.string(),
+  /** How many keys stand in it. */
+  keys: z.number(),
+  bytes: z.number(),
+  /** How many do not, and why; not there when it is complete. */
+  keysCut: z.number().optional(),
+  cutBecause: z.string().optional(),
+});
+/** See {@link differenceListFileSchema}. */
+export type DifferenceListFile = z.infer<typeof differenceListFileSchema>;
+
+const differenceCountsSchema = z.array(z.strictObject({ kind: differenceKindSchema, count: z.number() }));
+
+/** The most reasons of failure that a repair tells apart. */
+export const REPAIR_FAILURES_MAX = 10;
+
+/** What a repair did, before the keys were compared again. */
+export const repairReportSchema = z.strictObject({
+  mode: repairModeSchema,
+  /** How often differing keys were written anew and compared again. */
+  rounds: z.number(),
+  /** Keys that were written anew, and keys that were removed because the source has none. */
+  rewritten: z.number(),
+  removed: z.number(),
+  /** The differences that were found before it. */
+  before: z.strictObject({
+    total: z.number(),
+    byKind: differenceCountsSchema,
+    /** The keys that were found different before it. */
+    list: differenceListFileSchema.optional(),
+  }),
+  /** Why keys could not be repaired, in the last round. */
+  failures: z
+    .array(z.strictObject({ reason: z.string().max(300), count: z.number() }))
+    .max(REPAIR_FAILURES_MAX),
+});
+/** See {@link repairReportSchema}. */
+export type RepairReport = z.infer<typeof repairReportSchema>;
+
 /** The diff report: what was compared, what differs, and whether that passes. */
 export const verifyReportSchema = z.strictObject({
   kind: z.literal('verify'),
@@ -156,12 +198,16 @@ export const verifyReportSchema = z.strictObject({
   byType: z.array(z.strictObject({ type: z.string(), keys: z.number(), differences: z.number() })),
   differences: z.strictObject({
     total: z.number(),
-    byKind: z.array(z.strictObject({ kind: differenceKindSchema, count: z.number() })),
+    byKind: differenceCountsSchema,
     listed: z.array(differenceSchema).max(DIFFERENCES_LISTED_MAX),
     /** How many are not listed. */
     cut: z.number(),
   }),
   maxDifferences: z.int(),
+  /** All keys that differ; not there when there are none. */
+  list: differenceListFileSchema.optional(),
+  /** Only when a repair was asked for and something differed; `differences` are those that are left after it. */
+  repair: repairReportSchema.optional(),
 });
 /** See {@link verifyReportSchema}. */
 export type VerifyReport = z.infer<typeof verifyReportSchema>;

@@ -436,7 +436,14 @@ export const ERROR_CODES = {
   },
   'verification-different': {
     when: 'The verification found more differences than `max-differences` allows.',
-    remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
+    remedy:
+      'Read the differences in the report. Where the target is wrong, run `verify` with `repair`, or start-migration anew.',
+    retryable: false,
+  },
+  'repair-refused': {
+    when: 'A repair was asked for where the target may hold what is newer than the source, or is not to be written to.',
+    remedy:
+      'Verify without `repair`. Before a cutover, wait until the sync is live; after one, the target is the truth.',
     retryable: false,
   },
   'data-skipped': {

@@ -63,7 +63,8 @@ async function caughtUp(source: RunningServer, target: RunningServer): Promise<v
   }
 }
 
-async function readPeakBytes(pid: number): Promise<number | undefined> {
+/** What a process had resident at most; undefined where the system does not tell. */
+export async function readPeakBytes(pid: number): Promise<number | undefined> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1];
   return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;

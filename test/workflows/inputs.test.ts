@@ -32,6 +32,7 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     'max-differences': 'verify and complete-migration only',
     'ttl-tolerance-ms': 'verify and complete-migration only',
     'key-display': 'verify and complete-migration only',
+    repair: 'verify only',
     'verification-max-age-minutes': 'complete-migration only',
     'max-write-pause-seconds': 'complete-migration only',
     'cutover-environment': 'complete-migration only',

@@ -75,6 +75,7 @@ function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }: 
     lagMs === undefined ? undefined : `${formatDuration(lagMs)} behind`,
     etaMs === undefined ? undefined : `${formatDuration(etaMs)} left`,
     bottleneck === undefined ? undefined : `waits for the ${bottleneck}`,
+    ...(kind === 'verify' ? progress.notes : []),
     `after ${formatDuration(updatedAtMs - startedAtMs)}`,
   ];
   return parts.filter((part) => part !== undefined).join(', ');

@@ -1,7 +1,7 @@
 // Reads:   every key of the source and of the target, or those that changed since the last full verification.
-// Changes: nothing.
+// Changes: nothing; with `repair` what differs on the target.
 // Repeat:  as often as you like; the newest verification counts.
-// Undo:    nothing to undo.
+// Undo:    nothing to undo; a repair makes the target what the source is.
 import type { VerifyReport } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatCount } from '../../core/units.ts';
@@ -33,6 +33,7 @@ export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
       ttlToleranceMs: inputs.ttlToleranceMs,
       keyDisplay: inputs.keyDisplay,
       hashFieldTtl: inputs.hashFieldTtl,
+      ...(inputs.repair === undefined ? {} : { repair: inputs.repair }),
     },
   );
   found.part({ report: outcome.report });

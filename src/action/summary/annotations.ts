@@ -77,7 +77,7 @@ function ofDifferences(report: VerifyReport): Annotation[] {
   const { total, listed } = report.differences;
   if (total === 0) return [];
   const level = report.passed ? 'warning' : 'error';
-  const sum = `${formatCount(total)} differences in ${formatCount(report.keysCompared)} keys, ${formatCount(report.maxDifferences)} allowed. The summary lists the first ones, the JSON report more.`;
+  const sum = `${formatCount(total)} differences in ${formatCount(report.keysCompared)} keys, ${formatCount(report.maxDifferences)} allowed. The summary lists the first ones, the JSON report ${formatCount(listed.length)}${onHost(report)}.`;
   const first = listed
     .slice(0, DIFFERENCES_ANNOTATED_MAX)
     .map(({ db, key, type, kind, detail }) =>
@@ -88,6 +88,12 @@ function ofDifferences(report: VerifyReport): Annotation[] {
       ),
     );
   return [annotation(level, 'Source and target differ', sum), ...first];
+}
+
+function onHost({ list }: VerifyReport): string {
+  if (list === undefined) return '';
+  const share = list.cutBecause === undefined ? 'all' : formatCount(list.keys);
+  return `, a file on the host ${share}`;
 }
 
 function ofSkipped(skipped: readonly SkippedCount[] | undefined): Annotation[] {

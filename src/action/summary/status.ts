@@ -1,5 +1,6 @@
 import { formatAddress } from '../../contract/endpoint.ts';
 import type { JobState } from '../../contract/job-state.ts';
+import { formatCount, formatDuration } from '../../core/units.ts';
 import type { PhaseBody } from './document.ts';
 import {
   type Block,
@@ -18,6 +19,7 @@ import type { StatusView } from './views.ts';
 
 const JOBS_MAX = 20;
 const SETTINGS_MAX = 20;
+const NOTES_MAX = 4;
 
 /** Where the migration stands: the record on the host, its jobs, and the target as AWS sees it. */
 export function statusBody(view: StatusView): PhaseBody {
@@ -99,17 +101,31 @@ function jobTable(jobs: readonly JobState[]): Block | undefined {
   if (jobs.length === 0) return undefined;
   const errors = jobs.some((job) => job.error !== undefined) ? leftColumns('Error') : [];
   return table({
-    columns: [...leftColumns('Job', 'Status', 'Stage', 'Looked at'), ...errors],
+    columns: [...leftColumns('Job', 'Status', 'Stage', 'Progress', 'Looked at'), ...errors],
     items: jobs,
     cells: (job) => [
       code(job.kind),
       jobStatus(job),
       job.progress.stage,
+      jobProgress(job),
       instant(job.updatedAtMs),
       job.error === undefined ? '' : span`${code(job.error.code)} ${prose(job.error.message)}`,
     ],
     maxRows: JOBS_MAX,
   });
+}
+
+/** What a running job says of itself; a sync has sections of its own. */
+function jobProgress({ kind, status, progress }: JobState): Phrase {
+  if (status !== 'running' || kind === 'sync') return '';
+  const { percent, keysPerSecond, etaMs, notes } = progress;
+  const parts = [
+    percent === undefined ? undefined : `${percent.toFixed(0)} %`,
+    keysPerSecond > 0 ? `${formatCount(keysPerSecond)} keys/s` : undefined,
+    etaMs === undefined ? undefined : `${formatDuration(etaMs)} left`,
+    ...notes.slice(0, NOTES_MAX),
+  ];
+  return parts.filter((part) => part !== undefined).join(', ');
 }
 
 function jobStatus({ status }: JobState): Phrase {

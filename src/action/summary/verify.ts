@@ -1,13 +1,16 @@
 import type { Difference, DifferenceKind, VerifyReport } from '../../contract/reports.ts';
-import { formatCount, formatDuration } from '../../core/units.ts';
+import { formatBytes, formatCount, formatDuration } from '../../core/units.ts';
 import type { PhaseBody, Section } from './document.ts';
 import {
+  alert,
   type Block,
   type Column,
   code,
   details,
   facts,
   heading,
+  instant,
+  joined,
   leftColumns,
   paragraph,
   prose,
@@ -43,20 +46,24 @@ export function verifyBody(view: VerifyView): PhaseBody {
   return { verdict: verificationVerdict(report), sections: verificationSections(report) };
 }
 
-/** Equal or different, in one sentence with its numbers. */
+/** Equal or different, in one line: how many keys, how many differences, which scope, and when. */
 export function verificationVerdict(report: VerifyReport): Span {
   const { total } = report.differences;
-  const scope = report.scope === 'full' ? 'in both directions' : `in both directions, ${deltaWords(report)}`;
+  const scope =
+    report.scope === 'full' ? 'of all keys, in both directions' : `${deltaWords(report)}, in both directions`;
   const left = skippedCounts(report.skipped);
   const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
   const differences = `${formatCount(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
-  const counts = `${formatCount(report.keysCompared)} keys compared ${scope}, ${differences}`;
+  const counts = `${formatCount(report.keysCompared)} keys compared (${scope}), ${differences}`;
+  const at = instant(report.finishedAtMs);
   if (total === 0)
-    return report.passed ? span`**Equal.** ${counts}.` : span`**Not proved.** ${counts} so far.`;
+    return report.passed
+      ? span`**Equal.** ${counts}, at ${at}.`
+      : span`**Not proved.** ${counts} so far, at ${at}.`;
   const allowed = `${formatCount(report.maxDifferences)} allowed`;
   return report.passed
-    ? span`**Different, within the allowance.** ${counts}, ${allowed}.`
-    : span`**Different.** ${counts}, ${allowed}.`;
+    ? span`**Different, within the allowance.** ${counts}, ${allowed}, at ${at}.`
+    : span`**Different.** ${counts}, ${allowed}, at ${at}.`;
 }
 
 /** What a delta stands on. */
@@ -71,7 +78,8 @@ export function verificationSections(report: VerifyReport): Section[] {
   return [
     { weight: 'main', blocks: skippedBlocks(report.skipped) },
     { weight: 'main', blocks: [fullReasonNote(report)] },
-    { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
+    { weight: 'main', blocks: [repairTable(report), kindTable(report), databaseTable(report)] },
+    { weight: 'main', blocks: [inFlightNote(report), listNote(report)] },
     { weight: 'main', blocks: listedDifferences(report) },
     { weight: 'detail', blocks: [typeDetails(report)] },
     { weight: 'detail', blocks: [aboutDetails(report)] },
@@ -101,7 +109,7 @@ function databaseTable(report: VerifyReport): Block | undefined {
     items: report.byDatabase,
     cells: (database) => [
       database.differences === 0 ? '✅' : '❌',
-      String(database.db),
+      database.db < 0 ? 'functions' : String(database.db),
       formatCount(database.sourceKeys),
       formatCount(database.targetKeys),
       formatCount(database.differences),
@@ -123,6 +131,47 @@ function inFlightNote(report: VerifyReport): Block | undefined {
   return paragraph(span`${formatCount(report.inFlight)} keys ${words}`);
 }
 
+/** Where all of them stand, and what of it is missing. */
+function listNote({ list }: VerifyReport): Block | undefined {
+  if (list === undefined) return undefined;
+  const before = `All ${formatCount(list.keys + (list.keysCut ?? 0))} keys that differ`;
+  if (list.cutBecause === undefined) {
+    return paragraph(
+      span`${before} are listed on the host: ${code(list.path)} (${formatBytes(list.bytes)}).`,
+    );
+  }
+  const cut = `${formatCount(list.keys)} of the ${formatCount(list.keys + (list.keysCut ?? 0))} keys that differ are listed on the host`;
+  return alert('WARNING', [
+    paragraph(span`${cut} in ${code(list.path)}; the others are not: ${prose(list.cutBecause)}.`),
+  ]);
+}
+
+function repairTable({ repair, differences }: VerifyReport): Block | undefined {
+  if (repair === undefined) return undefined;
+  const countOf = (rows: readonly { kind: DifferenceKind; count: number }[], kind: DifferenceKind) =>
+    formatCount(rows.find((row) => row.kind === kind)?.count ?? 0);
+  const failures = repair.failures.map(({ reason, count }) => span`${formatCount(count)} ${prose(reason)}`);
+  const removed = repair.mode === 'differences' ? '' : `, ${formatCount(repair.removed)} removed`;
+  const rounds = `${formatCount(repair.rounds)} ${repair.rounds === 1 ? 'round' : 'rounds'}`;
+  const words = `${formatCount(repair.rewritten)} written anew${removed}, in ${rounds}; then compared again.`;
+  return details(
+    `Repaired: ${formatCount(repair.before.total)} differences before, ${formatCount(differences.total)} after`,
+    [
+      paragraph(span`${words}`),
+      repair.before.list === undefined
+        ? undefined
+        : paragraph(span`What differed before is listed on the host: ${code(repair.before.list.path)}.`),
+      failures.length === 0 ? undefined : paragraph(span`Not repaired: ${joined(failures, '; ')}`),
+      table({
+        columns: [...leftColumns('Difference'), rightColumn('Before'), rightColumn('After')],
+        items: repair.before.byKind,
+        cells: ({ kind, count }) => [code(kind), formatCount(count), countOf(differences.byKind, kind)],
+        maxRows: KINDS_MAX,
+      }),
+    ],
+  );
+}
+
 function listedDifferences(report: VerifyReport): Block[] {
   const { listed, total } = report.differences;
   if (listed.length === 0) return [];
@@ -140,7 +189,7 @@ function listedDifferences(report: VerifyReport): Block[] {
 
 function differenceCells(difference: Difference): readonly [string, Span, string, Span, Span] {
   const { db, key, type, kind, detail } = difference;
-  return [String(db), code(key), type, span`${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
+  return [db < 0 ? '' : String(db), code(key), type, span`${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
 }
 
 function typeDetails(report: VerifyReport): Block | undefined {

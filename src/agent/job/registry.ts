@@ -7,6 +7,7 @@ import { runRollback } from '../cutover/rollback.ts';
 import { runUnfence } from '../cutover/unfence.ts';
 import { runLink } from '../link/job.ts';
 import { runPreflight } from '../preflight/job.ts';
+import { runVerifyAndRepair } from '../repair/job.ts';
 import { runSync } from '../sync/job.ts';
 import { runVerify } from '../verify/job.ts';
 import type { JobContext } from './context.ts';
@@ -23,7 +24,9 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
     case 'link':
       return runLink(request, context);
     case 'verify':
-      return runVerify(request, context);
+      return request.repair === undefined
+        ? runVerify(request, context)
+        : runVerifyAndRepair({ ...request, repair: request.repair }, context);
     case 'cutover':
       return runCutover(request, context);
     case 'unfence':

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Access } from '../redis/access.ts';
+import { PartitionFile } from '../redis/partition-file.ts';
 import { encodeCommands, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { Crc64 } from '../redis/rdb/crc64.ts';
 import type { RdbReader } from '../redis/rdb/reader.ts';
@@ -7,7 +8,6 @@ import type { Reply } from '../redis/reply-parser.ts';
 import { toServerError } from '../redis/server-error.ts';
 import { isReserved } from './copy-encoder.ts';
 import { HashSet } from './hash-set.ts';
-import { PartitionFile } from './partition-file.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 
 /** A partition of a hundred million keys takes some 16 MB while it is compared. */

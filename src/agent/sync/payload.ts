@@ -23,6 +23,8 @@ export type TargetForm = {
   readonly hasHashFieldTtls: boolean;
   /** What becomes of the expiry times of hash fields where it has none. */
   readonly hashFieldTtl: HashFieldTtl;
+  /** Whether expiry times go as they are, to a target that no sync holds; default false: padded. */
+  readonly areExpiriesExact?: boolean;
 };
 
 /** A value for RESTORE without its footer: `bytes[start, end)` behind the byte `type`. */
@@ -48,7 +50,7 @@ export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm)
     case TYPE_REDIS_HASH_METADATA:
     case TYPE_REDIS_HASH_LISTPACK_EX: {
       if (!target.hasHashFieldTtls) return withoutFieldTtls(value, target);
-      const converted = toValkeyHash(value);
+      const converted = toValkeyHash(value, target);
       const whole = { bytes: converted, start: 0, end: converted.length };
       return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };
     }

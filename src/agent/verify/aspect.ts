@@ -53,6 +53,8 @@ type Rule<Kind extends Aspect['of']> = {
 export const STRING_BLOCK_BYTES = 4096;
 /** The elements of a list that are looked at together: at the difference, at the head and at the tail. */
 const LIST_WINDOW = 8;
+/** Up to here a value is its own identity. */
+const SHORT_BYTES_MAX = 44;
 const NOTHING: Holding = { identity: '' };
 
 const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
@@ -229,7 +231,10 @@ function expiryHolding(expiry: Expiry): Holding {
 }
 
 function bytesHolding(value: Reply | undefined): Holding {
-  return Buffer.isBuffer(value) ? { identity: identityOf([value]), bytes: Buffer.from(value) } : NOTHING;
+  if (!Buffer.isBuffer(value)) return NOTHING;
+  // A digest of what is shorter than it would only cost time.
+  const identity = value.length <= SHORT_BYTES_MAX ? `=${value.toString('latin1')}` : identityOf([value]);
+  return { identity, bytes: Buffer.from(value) };
 }
 
 function textHolding(value: Reply | undefined): Holding {

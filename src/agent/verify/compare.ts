@@ -1,21 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import type { Progress } from '../../contract/job-state.ts';
 import type { KeyDisplay } from '../../contract/jobs.ts';
-import type { Difference, VerifyReport } from '../../contract/reports.ts';
+import type { Difference, RepairReport, VerifyReport } from '../../contract/reports.ts';
 import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { type BatchOptions, compareBatch, compareExpiries } from './compare-batch.ts';
+import { DifferenceList } from './difference-list.ts';
 import { compareFunctions } from './functions.ts';
 import type { Pair } from './key-comparison.ts';
 import { type Mark, markSource, waitForMark } from './lag.ts';
+import { type Mended, type Mender, repairInRounds } from './mender.ts';
 import { startMeter, type VerifyStage } from './meter.ts';
 import { forEachConcurrently } from './pool.ts';
-import { recheckSuspects, type Suspect } from './recheck.ts';
 import { scanCount, scanKeys } from './scan.ts';
 import { openSession, type Session } from './session.ts';
+import { settleSuspects } from './settle-suspects.ts';
 import { holdsNothingElse, readMoment } from './stillness.ts';
+import { Suspects } from './suspects.ts';
 import { createTally, type Tally } from './tally.ts';
 import type { TouchedBatch } from './touched-batches.ts';
 
@@ -41,13 +44,12 @@ export type VerifyOptions = {
   /** Compare only these keys and the functions: called when the target has applied what the source has done until now. */
   readonly touched?: ((mark: Mark | undefined) => AsyncIterable<TouchedBatch>) | undefined;
   report(progress: Progress): void;
+  /** Writes anew what differs; without it nothing is changed. */
+  readonly mender?: Mender | undefined;
 };
 
 /** Batches that are compared side by side, so that no side waits for the other. */
 const BATCHES_AT_ONCE = 3;
-/** Suspects that wait until the end of the scans; beyond, they are looked at again at once. */
-const SUSPECTS_MAX = 2048;
-const SUSPECT_BYTES_MAX = 8 * 1024 * 1024;
 /** Functions change rarely: looked at again after these pauses, before they count as different. */
 const FUNCTION_PAUSES_MS = [200, 800, 2000];
 
@@ -55,7 +57,7 @@ const FUNCTION_PAUSES_MS = [200, 800, 2000];
  * Compares all keys of all databases of both servers and their functions, in both directions, and tells what differs.
  *
  * The source may be written to meanwhile: what differs only because it is on its way is told apart by looking again
- * ({@link recheckSuspects}). Reads only, without Lua and CONFIG; memory is bounded whatever the data.
+ * ({@link settleSuspects}). Reads only, without Lua and CONFIG; memory is bounded whatever the data.
  *
  * @throws {side}-unreachable, {side}-auth-failed, {side}-tls-failed, {side}-not-ready, {side}-permission-denied,
  * {side}-protocol-error, target-databases-too-few, sync-behind, verification-incomplete, or the signal's reason
@@ -65,7 +67,9 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
   const startedAtMs = clock.nowMs();
   await using source = await openSession(options.source, options);
   await using target = await openSession(options.target, options);
-  const tally = createTally(keyDisplay);
+  const verificationId = randomUUID();
+  using list = new DifferenceList({ directory: options.directory, verificationId, keyDisplay });
+  const tally = createTally(keyDisplay, list);
   const run: Run = {
     options,
     pair: {
@@ -76,19 +80,27 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     },
     tally,
     meter: startMeter(clock),
-    suspects: [],
-    suspectBytes: 0,
+    suspects: new Suspects(options.directory),
+    suspectsOpen: 0,
+    suspectsSettled: 0,
     keysExpected: 0,
+    differing: new Suspects(options.directory),
+    [Symbol.dispose]: () => {
+      run.suspects[Symbol.dispose]();
+      run.differing[Symbol.dispose]();
+    },
   };
+  using _ = run;
   if (options.touched === undefined) await compareEverything(run);
   else await compareTouched(run, options.touched);
   await drainSuspects(run);
-  tell(run, 'functions');
-  for (const difference of await settleFunctions(run)) tally.addDifference(difference);
+  await addFunctionDifferences(run);
+  const repair = await repairDifferences(run, list);
+  const listFile = list.finish();
   const counts = tally.toReport();
   return {
     kind: 'verify',
-    verificationId: randomUUID(),
+    verificationId,
     migrationId: options.migrationId,
     scope: options.touched === undefined ? 'full' : 'delta',
     passed: counts.differences.total <= maxDifferences,
@@ -98,6 +110,8 @@ export async function compareAll(options: VerifyOptions): Promise<VerifyReport> 
     targetAddress: options.target.address,
     ...counts,
     maxDifferences,
+    ...(listFile === undefined ? {} : { list: listFile }),
+    ...(repair === undefined ? {} : { repair }),
   };
 }
 
@@ -112,13 +126,18 @@ function toleranceFor(source: Session, target: Session, options: VerifyOptions):
 }
 
 /** One verification while it runs. */
-type Run = {
+type Run = Disposable & {
   readonly options: VerifyOptions;
   readonly pair: Pair;
   readonly tally: Tally;
   readonly meter: ReturnType<typeof startMeter>;
-  suspects: Suspect[];
-  suspectBytes: number;
+  /** Keys that are looked at again when the scans are over, or when there is no room for more. */
+  suspects: Suspects;
+  /** Those that are being looked at again, and those that have been proved in flight or different. */
+  suspectsOpen: number;
+  suspectsSettled: number;
+  /** Keys that were found different, for the mender. */
+  differing: Suspects;
   keysExpected: number;
 };
 
@@ -233,21 +252,66 @@ async function findExtraKeys(run: Run, db: number): Promise<void> {
 }
 
 async function addSuspects(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {
-  for (const key of keys) {
-    // A copy: the key is a view into a chunk many times its size.
-    run.suspects.push({ db, key: Buffer.from(key) });
-    run.suspectBytes += key.length;
-  }
-  if (run.suspects.length >= SUSPECTS_MAX || run.suspectBytes >= SUSPECT_BYTES_MAX) await drainSuspects(run);
+  for (const key of keys) run.suspects.add({ db, key });
+  if (run.suspects.isFull) await drainSuspects(run);
 }
 
 async function drainSuspects(run: Run): Promise<void> {
-  const { suspects, options, pair, tally } = run;
-  if (suspects.length === 0) return;
+  using suspects = run.suspects;
+  run.suspects = new Suspects(run.options.directory);
+  if (suspects.count === 0) return;
+  run.suspectsOpen += suspects.count;
+  let open = suspects.count;
   tell(run, 'rechecking');
-  run.suspects = [];
-  run.suspectBytes = 0;
-  for (const verdict of await recheckSuspects(pair, suspects, options)) tally.addVerdict(verdict);
+  for await (const verdicts of settleSuspects(run.pair, suspects, run.options)) {
+    for (const verdict of verdicts) {
+      run.tally.addVerdict(verdict);
+      if (run.options.mender !== undefined && verdict.differences.length > 0) run.differing.add(verdict);
+    }
+    run.suspectsSettled += verdicts.length;
+    run.suspectsOpen -= verdicts.length;
+    open -= verdicts.length;
+    tell(run, 'rechecking');
+  }
+  // What was found twice is settled once.
+  run.suspectsOpen -= open;
+}
+
+async function addFunctionDifferences(run: Run): Promise<void> {
+  tell(run, 'functions');
+  for (const difference of await settleFunctions(run)) run.tally.addDifference(difference);
+}
+
+async function repairDifferences(run: Run, list: DifferenceList): Promise<RepairReport | undefined> {
+  const { options, pair, tally } = run;
+  const { mender } = options;
+  if (mender === undefined || tally.differences === 0) return undefined;
+  const mend = async () => {
+    tell(run, 'repairing');
+    const isOfFunctions = tally.toReport().differences.byKind.some(({ kind }) => kind === 'function');
+    const nothing: Mended = { rewritten: 0, removed: 0, failures: new Map() };
+    const functions = isOfFunctions ? await mender.mendFunctions(pair) : nothing;
+    const keys = await mender.mendKeys(pair, run.differing.unique());
+    return {
+      rewritten: keys.rewritten + functions.rewritten,
+      removed: keys.removed + functions.removed,
+      failures: new Map([...keys.failures, ...functions.failures]),
+    };
+  };
+  const compareAgain = async () => {
+    using mended = run.differing;
+    run.differing = new Suspects(options.directory);
+    for await (const verdicts of settleSuspects(pair, mended, options)) {
+      for (const verdict of verdicts.filter(({ differences }) => differences.length > 0)) {
+        // What is skipped of it was counted the first time.
+        tally.addVerdict({ ...verdict, skipped: [] });
+        run.differing.add(verdict);
+      }
+      tell(run, 'rechecking');
+    }
+    await addFunctionDifferences(run);
+  };
+  return await repairInRounds({ mode: mender.mode, tally, list, mend, compareAgain });
 }
 
 /** Functions that differ every time, also after the target had the time to catch up. */
@@ -266,14 +330,15 @@ async function settleFunctions({ pair, options }: Run): Promise<readonly Differe
 }
 
 function tell(run: Run, stage: VerifyStage): void {
-  const { tally, pair, suspects, keysExpected } = run;
+  const { tally, pair, suspects, suspectsSettled, keysExpected } = run;
   run.options.report(
     run.meter({
       stage,
       keysExpected,
       keysScanned: tally.keysScanned,
       bytes: pair.source.bytesRead() + pair.target.bytesRead(),
-      suspectsOpen: suspects.length,
+      suspectsOpen: suspects.count + run.suspectsOpen,
+      suspectsSettled,
       differences: tally.differences,
     }),
   );

@@ -2,7 +2,7 @@ import type { Progress } from '../../contract/job-state.ts';
 import type { Clock } from '../../core/clock.ts';
 
 /** What a verification is doing. */
-export type VerifyStage = 'scanning-source' | 'scanning-target' | 'rechecking' | 'functions';
+export type VerifyStage = 'scanning-source' | 'scanning-target' | 'rechecking' | 'functions' | 'repairing';
 
 /** How far a verification is. */
 export type Reading = {
@@ -12,6 +12,7 @@ export type Reading = {
   readonly keysScanned: number;
   readonly bytes: number;
   readonly suspectsOpen: number;
+  readonly suspectsSettled: number;
   readonly differences: number;
 };
 
@@ -19,13 +20,25 @@ export type Reading = {
 export function startMeter(clock: Clock): (reading: Reading) => Progress {
   const startedAtMs = clock.nowMs();
   let scannedAtMs = startedAtMs;
+  let recheckedFrom: { atMs: number; settled: number } | undefined;
   return (reading) => {
     const { stage, keysExpected, keysScanned, bytes } = reading;
     const isScanning = stage === 'scanning-source' || stage === 'scanning-target';
     if (isScanning) scannedAtMs = clock.nowMs();
+    recheckedFrom =
+      stage === 'rechecking'
+        ? (recheckedFrom ?? { atMs: clock.nowMs(), settled: reading.suspectsSettled })
+        : undefined;
     const seconds = Math.max(scannedAtMs - startedAtMs, 1) / 1000;
     const keysPerSecond = keysScanned / seconds;
-    const keysLeft = Math.max(0, keysExpected - keysScanned);
+    const etaMs = isScanning
+      ? timeLeftMs({ left: keysExpected - keysScanned, done: keysScanned, tookMs: seconds * 1000 })
+      : recheckedFrom &&
+        timeLeftMs({
+          left: reading.suspectsOpen,
+          done: reading.suspectsSettled - recheckedFrom.settled,
+          tookMs: clock.nowMs() - recheckedFrom.atMs,
+        });
     return {
       stage,
       percent: isScanning ? percentOf(keysScanned, keysExpected) : 99,
@@ -33,10 +46,15 @@ export function startMeter(clock: Clock): (reading: Reading) => Progress {
       keysPerSecond,
       bytes,
       bytesPerSecond: bytes / seconds,
-      ...(isScanning && keysPerSecond > 0 ? { etaMs: (keysLeft / keysPerSecond) * 1000 } : {}),
+      ...(etaMs === undefined ? {} : { etaMs }),
       notes: [`suspects open: ${reading.suspectsOpen}`, `differences: ${reading.differences}`],
     };
   };
+}
+
+/** At the speed so far; undefined as long as there is none. */
+function timeLeftMs({ left, done, tookMs }: { left: number; done: number; tookMs: number }) {
+  return done > 0 ? (Math.max(0, left) / done) * tookMs : undefined;
 }
 
 /** The scans are all but the last percent, which is the looking again. */

@@ -84,12 +84,42 @@ export async function settleWatches(
   if (!watches.some(isOpen)) return;
   await waitForMark(pair, await markSource(pair.source), options);
   for (const pauseMs of QUICK_PAUSES_MS) await lookAfter(pauseMs);
-  for (const watch of watches) {
-    if (isOpen(watch) && watch.unchangedLooks > QUICK_PAUSES_MS.length) watch.outcome = 'different';
-  }
+  judgeStanding(watches);
   const moving = watches.filter(isOpen);
   for (let from = 0; from < moving.length; from += HOT_GROUP) {
     await followMoving(pair, moving.slice(from, from + HOT_GROUP), options);
+  }
+}
+
+/**
+ * The same for watches of which the first suspicion is long enough ago that the looks far apart are not needed: only the
+ * burst. Whoever changes meanwhile stays open, and needs {@link settleWatches}.
+ *
+ * @throws sync-behind, and the codes of {@link Session.ask}
+ */
+export async function settleStanding(
+  pair: Pair,
+  watches: readonly Watch[],
+  options: WatchOptions,
+): Promise<void> {
+  await look(pair, watches, options);
+  await waitForMark(pair, await markSource(pair.source), options);
+  for (const pauseMs of QUICK_PAUSES_MS) {
+    const open = watches.filter(isOpen);
+    if (open.length === 0) return;
+    await options.clock.sleep(pauseMs, options.signal);
+    await look(pair, open, options);
+  }
+  judgeStanding(watches);
+}
+
+/** The looks far apart, all together: how long a difference must have lasted before it may be one. */
+export const SLOW_LOOKS_MS = SLOW_PAUSES_MS.reduce((sum, pauseMs) => sum + pauseMs, 0);
+
+/** Different is what nobody has changed in the whole burst. */
+function judgeStanding(watches: readonly Watch[]): void {
+  for (const watch of watches) {
+    if (isOpen(watch) && watch.unchangedLooks > QUICK_PAUSES_MS.length) watch.outcome = 'different';
   }
 }
 
@@ -182,7 +212,8 @@ function judge(watch: Watch, sight: Sight): void {
   const isTargetUnchanged = watch.target !== undefined && isSameHolding(watch.target, target, 0);
   watch.unchangedLooks = isSourceUnchanged && isTargetUnchanged ? watch.unchangedLooks + 1 : 1;
   if (!isSourceUnchanged) watch.sourceHistory.push(withoutBytes(source));
-  watch.target = withoutBytes(target);
+  // Kept while it is the same: objects that are replaced with every look make the heap grow.
+  if (!isTargetUnchanged) watch.target = withoutBytes(target);
   const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
   if (
     wasAtSource ||

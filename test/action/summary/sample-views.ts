@@ -161,6 +161,48 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     phase: 'verify',
     report: verifyReport(4),
   },
+  'verify-passed-repaired': {
+    ...SAMPLE_HEAD,
+    phase: 'verify',
+    report: {
+      ...verifyReport(0),
+      list: listFile(412),
+      repair: {
+        mode: 'differences-and-extras',
+        rounds: 2,
+        rewritten: 410,
+        removed: 4,
+        before: {
+          total: 412,
+          byKind: [
+            { kind: 'missing', count: 408 },
+            { kind: 'extra', count: 4 },
+          ],
+        },
+        failures: [],
+      },
+    },
+  },
+  'verify-failed-list-cut': {
+    ...failedHead('verification-different', '4 differences were found, 0 are allowed.'),
+    phase: 'verify',
+    report: {
+      ...verifyReport(4),
+      list: {
+        ...listFile(3),
+        keysCut: 1,
+        cutBecause: 'the disk of the host has less than 256 MiB left',
+      },
+      repair: {
+        mode: 'differences',
+        rounds: 1,
+        rewritten: 5,
+        removed: 0,
+        before: { total: 9, byKind: [{ kind: 'value', count: 9 }] },
+        failures: [{ reason: 'it does not exist at the source, and extra keys are kept', count: 4 }],
+      },
+    },
+  },
   'verify-failed-many': {
     ...failedHead('verification-different', '1,000,000 differences were found, 0 are allowed.'),
     phase: 'verify',
@@ -286,6 +328,15 @@ export function verifyReport(total: number, listed = total): VerifyReport {
       cut: total - listed,
     },
     maxDifferences: 0,
+    ...(total === 0 ? {} : { list: listFile(total) }),
+  };
+}
+
+function listFile(keys: number) {
+  return {
+    path: '/var/lib/valkey-migrate/migrations/sessions/differences-v-01j9z4.ndjson',
+    keys,
+    bytes: keys * 180,
   };
 }
 

@@ -1,4 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
 import type { Cluster, Redis } from 'ioredis';
 import type { Access } from '../../../src/agent/redis/access.ts';
 import { FOOTER_VERSION, withFooter } from '../../../src/agent/redis/rdb/footer.ts';
@@ -43,12 +45,17 @@ export function accessTo(side: Side, { host, port }: Place): Access {
   };
 }
 
-/** Compares the pair as a job would. */
-export function verifyPair(
+/** Compares the pair as a job would, in a folder that is gone afterwards unless one is given. */
+export async function verifyPair(
   pair: { readonly source: Place; readonly target: Place },
   overrides: Partial<VerifyOptions> = {},
 ): Promise<VerifyReport> {
-  return compareAll({
+  await using stack = new AsyncDisposableStack();
+  const directory = overrides.directory ?? (await mkdtemp(path.join(tmpdir(), 'verify-')));
+  if (overrides.directory === undefined) {
+    stack.defer(() => rm(directory, { recursive: true, force: true }));
+  }
+  return await compareAll({
     source: accessTo('source', pair.source),
     target: accessTo('target', pair.target),
     migrationId: 'sessions',
@@ -57,7 +64,7 @@ export function verifyPair(
     keyDisplay: 'shown',
     clock: systemClock,
     signal: new AbortController().signal,
-    directory: tmpdir(),
+    directory,
     report: () => {},
     ...overrides,
   });

@@ -17,7 +17,7 @@ const NO_EXPIRY = -1n;
 const EXPIRY_BYTES = 8;
 
 /**
- * The value of a hash with expiring fields as one of Valkey 9 (type 22), its expiry times padded for the target:
+ * The value of a hash with expiring fields as one of Valkey 9 (type 22), its expiry times padded unless they are to be exact:
  *
  *   24  first expiry(8) count *(distance string string)   distance 0: none, else expiry - first expiry + 1
  *   25  first expiry(8) listpack of (field value expiry)   expiry 0: none
@@ -27,10 +27,16 @@ const EXPIRY_BYTES = 8;
  *
  * @throws source-protocol-error
  */
-export function toValkeyHash({ type, bytes, start, end }: ExpiringHash): Buffer {
-  if (type === TYPE_VALKEY_HASH_2) return withPads(bytes, start, end);
-  return type === TYPE_REDIS_HASH_METADATA ? fromPairs(bytes, start, end) : fromListpack(bytes, start, end);
+export function toValkeyHash(
+  { type, bytes, start, end }: ExpiringHash,
+  { areExpiriesExact = false }: { readonly areExpiriesExact?: boolean } = {},
+): Buffer {
+  const part = { bytes, start, end, toTarget: areExpiriesExact ? exactExpiry : paddedExpiry };
+  if (type === TYPE_VALKEY_HASH_2) return withPads(part);
+  return type === TYPE_REDIS_HASH_METADATA ? fromPairs(part) : fromListpack(part);
 }
+
+type Part = Omit<ExpiringHash, 'type'> & { readonly toTarget: (atMs: bigint) => bigint };
 
 /**
  * The value of such a hash without its expiry times, as a plain one (type 4): `count *(string string)`.
@@ -63,7 +69,7 @@ function plainFromListpack(bytes: Buffer, start: number, end: number): Buffer {
   return Buffer.concat(parts);
 }
 
-function withPads(bytes: Buffer, start: number, end: number): Buffer {
+function withPads({ bytes, start, end, toTarget }: Part): Buffer {
   const padded = Buffer.from(bytes.subarray(start, end));
   const cursor: LengthCursor = { value: 0, next: 0 };
   readLength(padded, 0, padded.length, cursor);
@@ -71,13 +77,13 @@ function withPads(bytes: Buffer, start: number, end: number): Buffer {
   while (at < padded.length) {
     const expiryAt = skipString(padded, skipString(padded, at, padded.length), padded.length);
     if (expiryAt <= at || expiryAt + 8 > padded.length) throw malformedRdb('a field of a hash is cut');
-    padded.writeBigInt64LE(paddedExpiry(padded.readBigInt64LE(expiryAt)), expiryAt);
+    padded.writeBigInt64LE(toTarget(padded.readBigInt64LE(expiryAt)), expiryAt);
     at = expiryAt + 8;
   }
   return padded;
 }
 
-function fromPairs(bytes: Buffer, start: number, end: number): Buffer {
+function fromPairs({ bytes, start, end, toTarget }: Part): Buffer {
   const firstExpiry = bytes.readBigInt64LE(start);
   const cursor: LengthCursor = { value: 0, next: 0 };
   const countAt = start + 8;
@@ -90,14 +96,14 @@ function fromPairs(bytes: Buffer, start: number, end: number): Buffer {
     const distance = BigInt(cursor.value);
     parts.push(
       bytes.subarray(pairAt, pairEnd),
-      expiry(distance === 0n ? NO_EXPIRY : firstExpiry + distance - 1n),
+      expiry(toTarget(distance === 0n ? NO_EXPIRY : firstExpiry + distance - 1n)),
     );
     cursor.next = pairEnd;
   }
   return Buffer.concat(parts);
 }
 
-function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
+function fromListpack({ bytes, start, end, toTarget }: Part): Buffer {
   const elements = expiringElements(bytes, start, end);
   const parts = [encodeLength(elements.length / 3)];
   for (let index = 0; index < elements.length; index += 3) {
@@ -106,7 +112,7 @@ function fromListpack(bytes: Buffer, start: number, end: number): Buffer {
     }
     const atMs = elements[index + 2]?.toString('latin1') ?? '';
     if (!/^\d{1,16}$/.test(atMs)) throw malformedRdb('the expiry of a hash field is no number');
-    parts.push(expiry(atMs === '0' ? NO_EXPIRY : BigInt(atMs)));
+    parts.push(expiry(toTarget(atMs === '0' ? NO_EXPIRY : BigInt(atMs))));
   }
   return Buffer.concat(parts);
 }
@@ -119,8 +125,12 @@ function expiringElements(bytes: Buffer, start: number, end: number): readonly B
 
 function expiry(atMs: bigint): Buffer {
   const bytes = Buffer.alloc(8);
-  bytes.writeBigInt64LE(paddedExpiry(atMs));
+  bytes.writeBigInt64LE(atMs);
   return bytes;
+}
+
+function exactExpiry(atMs: bigint): bigint {
+  return atMs;
 }
 
 function paddedExpiry(atMs: bigint): bigint {

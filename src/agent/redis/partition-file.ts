@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { openNameless, toSpoolError } from '../redis/spool.ts';
+import { openNameless, toSpoolError } from './spool.ts';
 
 /** What is gathered of each partition before it is written. */
 const GATHERED_BYTES = 16 * 1024;
