@@ -70181,7 +70181,14 @@ function parseInputs(readRaw, defaults) {
         case 'start-migration':
             return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
         case 'verify':
-            return { phase, ...common, ...readServers(read, common), ...readCompare(read) };
+            return {
+                phase,
+                ...common,
+                ...readServers(read, common),
+                ...readCompare(read),
+                scope: readChoice(read, 'verify-scope', jobs/* verifyScopeSchema */.X.options),
+                repair: readRepair(read),
+            };
         case 'complete-migration':
             return {
                 phase,
@@ -70328,6 +70335,10 @@ function readCompare(read) {
         keyDisplay: readKeyDisplay(read),
         hashFieldTtl: readHashFieldTtl(read),
     };
+}
+function readRepair(read) {
+    const choice = readChoice(read, 'repair', ['false', ...jobs/* repairModeSchema */.SI.options]);
+    return choice === 'false' ? undefined : choice;
 }
 function readKeyDisplay(read) {
     return readChoice(read, 'key-display', jobs/* keyDisplaySchema */.vZ.options);
@@ -70552,6 +70563,7 @@ var finding = __nccwpck_require__(7924);
 
 
 
+
 /** A server as preflight found it. */
 const serverFactsSchema = schemas/* strictObject */.rej({
     address: schemas/* string */.YjP(),
@@ -70640,12 +70652,55 @@ const differenceSchema = schemas/* strictObject */.rej({
 });
 /** The most differences that a report lists; the rest is counted in `cut`. */
 const DIFFERENCES_LISTED_MAX = 1000;
+/** A full verification that a delta goes on from. */
+const verificationBaseSchema = schemas/* strictObject */.rej({
+    verificationId: schemas/* string */.YjP(),
+    startedAtMs: schemas/* number */.aig(),
+    finishedAtMs: schemas/* number */.aig(),
+    keysCompared: schemas/* number */.aig(),
+});
+/** The file on the host that lists every differing key, one line of JSON each. */
+const differenceListFileSchema = schemas/* strictObject */.rej({
+    path: schemas/* string */.YjP(),
+    /** How many keys stand in it. */
+    keys: schemas/* number */.aig(),
+    bytes: schemas/* number */.aig(),
+    /** How many do not, and why; not there when it is complete. */
+    keysCut: schemas/* number */.aig().optional(),
+    cutBecause: schemas/* string */.YjP().optional(),
+});
+const differenceCountsSchema = schemas/* array */.YOg(schemas/* strictObject */.rej({ kind: differenceKindSchema, count: schemas/* number */.aig() }));
+/** The most reasons of failure that a repair tells apart. */
+const REPAIR_FAILURES_MAX = 10;
+/** What a repair did, before the keys were compared again. */
+const repairReportSchema = schemas/* strictObject */.rej({
+    mode: jobs/* repairModeSchema */.SI,
+    /** How often differing keys were written anew and compared again. */
+    rounds: schemas/* number */.aig(),
+    /** Keys that were written anew, and keys that were removed because the source has none. */
+    rewritten: schemas/* number */.aig(),
+    removed: schemas/* number */.aig(),
+    /** The differences that were found before it. */
+    before: schemas/* strictObject */.rej({
+        total: schemas/* number */.aig(),
+        byKind: differenceCountsSchema,
+        /** The keys that were found different before it. */
+        list: differenceListFileSchema.optional(),
+    }),
+    /** Why keys could not be repaired, in the last round. */
+    failures: schemas/* array */.YOg(schemas/* strictObject */.rej({ reason: schemas/* string */.YjP().max(300), count: schemas/* number */.aig() }))
+        .max(REPAIR_FAILURES_MAX),
+});
 /** The diff report: what was compared, what differs, and whether that passes. */
 const verifyReportSchema = schemas/* strictObject */.rej({
     kind: schemas/* literal */.euz('verify'),
     verificationId: schemas/* string */.YjP(),
     migrationId: schemas/* string */.YjP(),
     scope: schemas/* enum */.k5n(['full', 'delta']),
+    /** Of a delta: the full verification without a difference that it goes on from. */
+    base: verificationBaseSchema.optional(),
+    /** Why all keys were compared although a delta was asked for. */
+    fullReason: schemas/* string */.YjP().max(200).optional(),
     passed: schemas/* boolean */.zMY(),
     startedAtMs: schemas/* number */.aig(),
     finishedAtMs: schemas/* number */.aig(),
@@ -70665,12 +70720,16 @@ const verifyReportSchema = schemas/* strictObject */.rej({
     byType: schemas/* array */.YOg(schemas/* strictObject */.rej({ type: schemas/* string */.YjP(), keys: schemas/* number */.aig(), differences: schemas/* number */.aig() })),
     differences: schemas/* strictObject */.rej({
         total: schemas/* number */.aig(),
-        byKind: schemas/* array */.YOg(schemas/* strictObject */.rej({ kind: differenceKindSchema, count: schemas/* number */.aig() })),
+        byKind: differenceCountsSchema,
         listed: schemas/* array */.YOg(differenceSchema).max(DIFFERENCES_LISTED_MAX),
         /** How many are not listed. */
         cut: schemas/* number */.aig(),
     }),
     maxDifferences: schemas/* int */.Whr(),
+    /** All keys that differ; not there when there are none. */
+    list: differenceListFileSchema.optional(),
+    /** Only when a repair was asked for and something differed; `differences` are those that are left after it. */
+    repair: repairReportSchema.optional(),
 });
 /** What a cutover leaves behind. */
 const cutoverReportSchema = schemas/* strictObject */.rej({
@@ -70968,6 +71027,7 @@ function describeProgress({ kind, status, progress, startedAtMs, updatedAtMs }) 
         lagMs === undefined ? undefined : `${(0,units/* formatDuration */.a3)(lagMs)} behind`,
         etaMs === undefined ? undefined : `${(0,units/* formatDuration */.a3)(etaMs)} left`,
         bottleneck === undefined ? undefined : `waits for the ${bottleneck}`,
+        ...(kind === 'verify' ? progress.notes : []),
         `after ${(0,units/* formatDuration */.a3)(updatedAtMs - startedAtMs)}`,
     ];
     return parts.filter((part) => part !== undefined).join(', ');
@@ -76492,7 +76552,7 @@ function endpointParts(target) {
 
 
 
-/** Compares all keys in both directions and fails when more differ than allowed. */
+/** Compares the keys in both directions and fails when more differ than allowed. */
 const verify = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
@@ -76507,10 +76567,12 @@ const verify = async (inputs, world, found) => {
         source: inputs.source,
         target: targetEndpoint(target, inputs),
         ...(migration === undefined ? {} : { route: migration.route }),
+        scope: inputs.scope,
         maxDifferences: inputs.maxDifferences,
         ttlToleranceMs: inputs.ttlToleranceMs,
         keyDisplay: inputs.keyDisplay,
         hashFieldTtl: inputs.hashFieldTtl,
+        ...(inputs.repair === undefined ? {} : { repair: inputs.repair }),
     });
     found.part({ report: outcome.report });
     if (outcome.report !== undefined)
@@ -77252,26 +77314,38 @@ function verifyBody(view) {
         return { sections: [] };
     return { verdict: verificationVerdict(report), sections: verificationSections(report) };
 }
-/** Equal or different, in one sentence with its numbers. */
+/** Equal or different, in one line: how many keys, how many differences, which scope, and when. */
 function verificationVerdict(report) {
     const { total } = report.differences;
-    const scope = report.scope === 'full' ? 'in both directions' : 'in both directions (what changed since the last look)';
+    const scope = report.scope === 'full' ? 'of all keys, in both directions' : `${deltaWords(report)}, in both directions`;
     const left = skippedCounts(report.skipped);
     const skipped = left === undefined ? '' : `; ⚠️ ${left} skipped`;
     const differences = `${(0,units/* formatCount */.B4)(total)} ${total === 1 ? 'difference' : 'differences'}${skipped}`;
-    const counts = `${(0,units/* formatCount */.B4)(report.keysCompared)} keys compared ${scope}, ${differences}`;
+    const counts = `${(0,units/* formatCount */.B4)(report.keysCompared)} keys compared (${scope}), ${differences}`;
+    const at = instant(report.finishedAtMs);
     if (total === 0)
-        return report.passed ? span `**Equal.** ${counts}.` : span `**Not proved.** ${counts} so far.`;
+        return report.passed
+            ? span `**Equal.** ${counts}, at ${at}.`
+            : span `**Not proved.** ${counts} so far, at ${at}.`;
     const allowed = `${(0,units/* formatCount */.B4)(report.maxDifferences)} allowed`;
     return report.passed
-        ? span `**Different, within the allowance.** ${counts}, ${allowed}.`
-        : span `**Different.** ${counts}, ${allowed}.`;
+        ? span `**Different, within the allowance.** ${counts}, ${allowed}, at ${at}.`
+        : span `**Different.** ${counts}, ${allowed}, at ${at}.`;
+}
+/** What a delta stands on. */
+function deltaWords({ base }) {
+    const since = 'which are all that changed since';
+    if (base === undefined)
+        return `${since} the last full verification began`;
+    return `${since} the full verification of ${(0,units/* formatCount */.B4)(base.keysCompared)} keys began`;
 }
 /** The sections of a verification, also for the one that a cutover ends with. */
 function verificationSections(report) {
     return [
         { weight: 'main', blocks: skippedBlocks(report.skipped) },
-        { weight: 'main', blocks: [kindTable(report), databaseTable(report), inFlightNote(report)] },
+        { weight: 'main', blocks: [fullReasonNote(report)] },
+        { weight: 'main', blocks: [repairTable(report), kindTable(report), databaseTable(report)] },
+        { weight: 'main', blocks: [inFlightNote(report), listNote(report)] },
         { weight: 'main', blocks: listedDifferences(report) },
         { weight: 'detail', blocks: [typeDetails(report)] },
         { weight: 'detail', blocks: [aboutDetails(report)] },
@@ -77301,7 +77375,7 @@ function databaseTable(report) {
         items: report.byDatabase,
         cells: (database) => [
             database.differences === 0 ? '✅' : '❌',
-            String(database.db),
+            database.db < 0 ? 'functions' : String(database.db),
             (0,units/* formatCount */.B4)(database.sourceKeys),
             (0,units/* formatCount */.B4)(database.targetKeys),
             (0,units/* formatCount */.B4)(database.differences),
@@ -77309,11 +77383,52 @@ function databaseTable(report) {
         maxRows: DATABASES_MAX,
     });
 }
+/** A delta was asked for: whoever waited so much longer wants to know why. */
+function fullReasonNote({ fullReason }) {
+    if (fullReason === undefined)
+        return undefined;
+    return paragraph(span `All keys were compared, not only those that changed: ${prose(fullReason)}.`);
+}
 function inFlightNote(report) {
     if (report.inFlight === 0)
         return undefined;
     const words = 'changed while they were compared, or expired on one side first, and then settled equal: in flight, not different.';
     return paragraph(span `${(0,units/* formatCount */.B4)(report.inFlight)} keys ${words}`);
+}
+/** Where all of them stand, and what of it is missing. */
+function listNote({ list }) {
+    if (list === undefined)
+        return undefined;
+    const before = `All ${(0,units/* formatCount */.B4)(list.keys + (list.keysCut ?? 0))} keys that differ`;
+    if (list.cutBecause === undefined) {
+        return paragraph(span `${before} are listed on the host: ${code(list.path)} (${(0,units/* formatBytes */.z3)(list.bytes)}).`);
+    }
+    const cut = `${(0,units/* formatCount */.B4)(list.keys)} of the ${(0,units/* formatCount */.B4)(list.keys + (list.keysCut ?? 0))} keys that differ are listed on the host`;
+    return markdown_alert('WARNING', [
+        paragraph(span `${cut} in ${code(list.path)}; the others are not: ${prose(list.cutBecause)}.`),
+    ]);
+}
+function repairTable({ repair, differences }) {
+    if (repair === undefined)
+        return undefined;
+    const countOf = (rows, kind) => (0,units/* formatCount */.B4)(rows.find((row) => row.kind === kind)?.count ?? 0);
+    const failures = repair.failures.map(({ reason, count }) => span `${(0,units/* formatCount */.B4)(count)} ${prose(reason)}`);
+    const removed = repair.mode === 'differences' ? '' : `, ${(0,units/* formatCount */.B4)(repair.removed)} removed`;
+    const rounds = `${(0,units/* formatCount */.B4)(repair.rounds)} ${repair.rounds === 1 ? 'round' : 'rounds'}`;
+    const words = `${(0,units/* formatCount */.B4)(repair.rewritten)} written anew${removed}, in ${rounds}; then compared again.`;
+    return details(`Repaired: ${(0,units/* formatCount */.B4)(repair.before.total)} differences before, ${(0,units/* formatCount */.B4)(differences.total)} after`, [
+        paragraph(span `${words}`),
+        repair.before.list === undefined
+            ? undefined
+            : paragraph(span `What differed before is listed on the host: ${code(repair.before.list.path)}.`),
+        failures.length === 0 ? undefined : paragraph(span `Not repaired: ${joined(failures, '; ')}`),
+        table({
+            columns: [...leftColumns('Difference'), rightColumn('Before'), rightColumn('After')],
+            items: repair.before.byKind,
+            cells: ({ kind, count }) => [code(kind), (0,units/* formatCount */.B4)(count), countOf(differences.byKind, kind)],
+            maxRows: KINDS_MAX,
+        }),
+    ]);
 }
 function listedDifferences(report) {
     const { listed, total } = report.differences;
@@ -77333,7 +77448,7 @@ function listedDifferences(report) {
 }
 function differenceCells(difference) {
     const { db, key, type, kind, detail } = difference;
-    return [String(db), code(key), type, span `${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
+    return [db < 0 ? '' : String(db), code(key), type, span `${DIFFERENCE_KIND_WORDS[kind]}`, prose(detail)];
 }
 function typeDetails(report) {
     if (report.byType.length === 0)
@@ -77354,6 +77469,7 @@ function aboutDetails(report) {
             rows: [
                 ['Id', code(report.verificationId)],
                 ['Scope', report.scope === 'full' ? 'all keys of both sides' : 'keys that changed'],
+                ...baseRows(report),
                 ['Source', code(report.sourceAddress)],
                 ['Target', code(report.targetAddress)],
                 ['Took', (0,units/* formatDuration */.a3)(report.finishedAtMs - report.startedAtMs)],
@@ -77361,6 +77477,15 @@ function aboutDetails(report) {
             ],
         }),
     ]);
+}
+function baseRows({ base }) {
+    if (base === undefined)
+        return [];
+    const { verificationId, startedAtMs, keysCompared } = base;
+    return [
+        ['Goes on from', span `${code(verificationId)}, ${(0,units/* formatCount */.B4)(keysCompared)} keys`],
+        ['Which began', new Date(startedAtMs).toISOString()],
+    ];
 }
 function rightColumn(title) {
     return { title, align: 'right' };
@@ -77428,11 +77553,17 @@ function ofDifferences(report) {
     if (total === 0)
         return [];
     const level = report.passed ? 'warning' : 'error';
-    const sum = `${(0,units/* formatCount */.B4)(total)} differences in ${(0,units/* formatCount */.B4)(report.keysCompared)} keys, ${(0,units/* formatCount */.B4)(report.maxDifferences)} allowed. The summary lists the first ones, the JSON report more.`;
+    const sum = `${(0,units/* formatCount */.B4)(total)} differences in ${(0,units/* formatCount */.B4)(report.keysCompared)} keys, ${(0,units/* formatCount */.B4)(report.maxDifferences)} allowed. The summary lists the first ones, the JSON report ${(0,units/* formatCount */.B4)(listed.length)}${onHost(report)}.`;
     const first = listed
         .slice(0, DIFFERENCES_ANNOTATED_MAX)
         .map(({ db, key, type, kind, detail }) => annotation(level, `Difference: ${DIFFERENCE_KIND_WORDS[kind]}`, `Database ${db}, ${type} ${key}: ${detail}`));
     return [annotation(level, 'Source and target differ', sum), ...first];
+}
+function onHost({ list }) {
+    if (list === undefined)
+        return '';
+    const share = list.cutBecause === undefined ? 'all' : (0,units/* formatCount */.B4)(list.keys);
+    return `, a file on the host ${share}`;
 }
 function ofSkipped(skipped) {
     const counts = skippedCounts(skipped);
@@ -78109,8 +78240,10 @@ function failedChecks({ preflight }) {
 
 
 
+
 const JOBS_MAX = 20;
 const SETTINGS_MAX = 20;
+const status_NOTES_MAX = 4;
 /** Where the migration stands: the record on the host, its jobs, and the target as AWS sees it. */
 function statusBody(view) {
     return {
@@ -78191,17 +78324,31 @@ function jobTable(jobs) {
         return undefined;
     const errors = jobs.some((job) => job.error !== undefined) ? leftColumns('Error') : [];
     return table({
-        columns: [...leftColumns('Job', 'Status', 'Stage', 'Looked at'), ...errors],
+        columns: [...leftColumns('Job', 'Status', 'Stage', 'Progress', 'Looked at'), ...errors],
         items: jobs,
         cells: (job) => [
             code(job.kind),
             jobStatus(job),
             job.progress.stage,
+            jobProgress(job),
             instant(job.updatedAtMs),
             job.error === undefined ? '' : span `${code(job.error.code)} ${prose(job.error.message)}`,
         ],
         maxRows: JOBS_MAX,
     });
+}
+/** What a running job says of itself; a sync has sections of its own. */
+function jobProgress({ kind, status, progress }) {
+    if (status !== 'running' || kind === 'sync')
+        return '';
+    const { percent, keysPerSecond, etaMs, notes } = progress;
+    const parts = [
+        percent === undefined ? undefined : `${percent.toFixed(0)} %`,
+        keysPerSecond > 0 ? `${(0,units/* formatCount */.B4)(keysPerSecond)} keys/s` : undefined,
+        etaMs === undefined ? undefined : `${(0,units/* formatDuration */.a3)(etaMs)} left`,
+        ...notes.slice(0, status_NOTES_MAX),
+    ];
+    return parts.filter((part) => part !== undefined).join(', ');
 }
 function jobStatus({ status }) {
     const icons = { running: '⏳', succeeded: '✅', stopped: '⏹️', failed: '❌', dead: '❌' };
@@ -79776,6 +79923,8 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   BR: () => (/* binding */ SOURCE_BYTES_PER_SECOND_LEAST),
 /* harmony export */   F5: () => (/* binding */ jobRequestSchema),
+/* harmony export */   SI: () => (/* binding */ repairModeSchema),
+/* harmony export */   X: () => (/* binding */ verifyScopeSchema),
 /* harmony export */   Yq: () => (/* binding */ TARGET_COMMANDS_PER_SECOND_LEAST),
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
@@ -79859,15 +80008,26 @@ const linkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .r
     /** How long to wait for it; 0 only looks. */
     waitMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
 });
+/**
+ * What a verification compares: all keys, or those that the stream of the source has touched since the last full one
+ * began. Where that is not known, `delta` becomes `full`, and its report says why.
+ */
+const verifyScopeSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['full', 'delta']);
+/** What a verification may write anew on the target: keys and functions that differ or miss; or extra ones removed too. */
+const repairModeSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['differences', 'differences-and-extras']);
 /** Compares all keys of both sides, in both directions. */
 const verifyRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('verify'),
     ...pair,
     route: _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.optional(),
+    /** Default `full`; see {@link verifyScopeSchema}. */
+    scope: verifyScopeSchema.optional(),
     maxDifferences: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
     /** How far the expiry times of a key may be apart. */
     ttlToleranceMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
     keyDisplay: keyDisplaySchema,
+    /** Without it nothing is changed. */
+    repair: repairModeSchema.optional(),
     /** With `keep-values` a target without the expiry times of hash fields is not different for it; default `refuse`. */
     hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
 });
@@ -80449,7 +80609,12 @@ const ERROR_CODES = {
     },
     'verification-different': {
         when: 'The verification found more differences than `max-differences` allows.',
-        remedy: 'Read the differences in the report; run start-migration anew where the target is wrong.',
+        remedy: 'Read the differences in the report. Where the target is wrong, run `verify` with `repair`, or start-migration anew.',
+        retryable: false,
+    },
+    'repair-refused': {
+        when: 'A repair was asked for where the target may hold what is newer than the source, or is not to be written to.',
+        remedy: 'Verify without `repair`. Before a cutover, wait until the sync is live; after one, the target is the truth.',
         retryable: false,
     },
     'data-skipped': {
