@@ -194,7 +194,9 @@ async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; 
   await forEachConcurrently(scan, BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
     counts.keys += keys.length;
-    counts.equal += await compareKeys(run, { db, keys, how: { expiry, guess } });
+    // Not in one statement: the sum would be read before the batches beside it have added to it.
+    const equal = await compareKeys(run, { db, keys, how: { expiry, guess } });
+    counts.equal += equal;
   });
   if (expiry === 'each' || !(await holdsExpiring(pair, db))) return counts;
   await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
