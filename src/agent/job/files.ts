@@ -9,6 +9,7 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errorText, MigrationError } from '../../core/errors.ts';
 
@@ -38,6 +39,27 @@ export function writeFileAtomically(
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
+    throw new MigrationError('host-state-unwritable', `Cannot write ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * As {@link writeFileAtomically}, without a sync and without holding up the process: to give a file the name of another
+ * can take a disk ten milliseconds, which a job on the move would spend several times a second.
+ *
+ * @throws host-state-unwritable
+ */
+export async function writeFileInBackground(path: string, content: string): Promise<void> {
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  try {
+    await writeFile(temporary, content, { flag: 'wx', mode: 0o600 });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {
+      // The disk does not take this either: what is told is the first failure.
+    });
     throw new MigrationError('host-state-unwritable', `Cannot write ${path}: ${errorText(error)}`, {
       cause: error,
     });

@@ -67,12 +67,12 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
       log,
     });
     store.writeReport(report);
-    tracker.end({ status: signal.aborted ? 'stopped' : 'succeeded', hasReport: true });
+    await tracker.end({ status: signal.aborted ? 'stopped' : 'succeeded', hasReport: true });
     log(signal.aborted ? 'stopped' : 'succeeded');
   } catch (error) {
     const stopped = signal.aborted && !isMigrationError(error);
     log(stopped ? 'stopped' : `failed: ${toMigrationError(error).stack}`);
-    tracker.end({
+    await tracker.end({
       status: stopped ? 'stopped' : 'failed',
       hasReport: store.readReportFile(kind) !== undefined,
       ...(stopped ? {} : { error: toErrorRecord(error) }),
@@ -80,7 +80,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
   }
 }
 
-/** Keeps the state of a job on disk: throttled while it runs, at once when it ends. */
+/** Keeps the state of a job on disk: now and then and in the background while it runs, at once when it ends. */
 function stateTracker(
   store: MigrationStore,
   { clock, onTrouble }: { clock: Clock; onTrouble: (error: unknown) => void },
@@ -89,11 +89,21 @@ function stateTracker(
   let state = initial;
   let writtenAtMs = 0;
   let sampleEveryMs = FIRST_SAMPLE_INTERVAL_MS;
+  let writing: Promise<void> | undefined;
+  let isDue = false;
   const write = () => {
     writtenAtMs = clock.nowMs();
-    store.writeState(state);
+    isDue = writing !== undefined;
+    // A disk that is full for a while must not end a sync: the next progress is written again.
+    writing ??= store
+      .writeProgress(state)
+      .catch(onTrouble)
+      .finally(() => {
+        writing = undefined;
+        if (isDue) write();
+      });
   };
-  write();
+  store.writeState(state);
   return {
     update: (progress: Progress) => {
       const nowMs = clock.nowMs();
@@ -111,16 +121,14 @@ function stateTracker(
       const stageChanged = progress.stage !== state.progress.stage;
       state = { ...state, progress, series, updatedAtMs: nowMs };
       if (!stageChanged && nowMs - writtenAtMs < STATE_INTERVAL_MS) return;
-      try {
-        write();
-      } catch (error) {
-        // A disk that is full for a while must not end a sync: the next progress is written again.
-        onTrouble(error);
-      }
-    },
-    end: (outcome: Pick<JobState, 'status'> & Partial<Pick<JobState, 'error' | 'hasReport'>>) => {
-      state = { ...state, ...outcome, updatedAtMs: clock.nowMs() };
       write();
+    },
+    end: async (outcome: Pick<JobState, 'status'> & Partial<Pick<JobState, 'error' | 'hasReport'>>) => {
+      isDue = false;
+      // What is still on its way would come over the last word.
+      await writing;
+      state = { ...state, ...outcome, updatedAtMs: clock.nowMs() };
+      store.writeState(state);
     },
   };
 }

@@ -11,7 +11,13 @@ import { type JobKind, jobKindSchema, jobRequestSchema } from '../../contract/jo
 import { type JobReport, jobReportSchema } from '../../contract/reports.ts';
 import { MigrationError, toErrorRecord } from '../../core/errors.ts';
 import { TOUCHED_FOLDER } from '../touched/generation.ts';
-import { readFileIfThere, readJsonIfThere, removeIfThere, writeFileAtomically } from './files.ts';
+import {
+  readFileIfThere,
+  readJsonIfThere,
+  removeIfThere,
+  writeFileAtomically,
+  writeFileInBackground,
+} from './files.ts';
 import { fateOf, processIdentitySchema } from './process-identity.ts';
 
 /** What the starter hands to the process of a job. */
@@ -118,11 +124,13 @@ export function openMigrationStore(directory: string) {
     readProcess,
     /** The state of the last job of the kind, `dead` when its process is gone. */
     readState,
-    /** Progress is written several times a second by a job that must not wait for the disk: it need not outlive the host. */
     writeState: (state: JobState) =>
       writeFileAtomically(path(state.kind, 'state.json'), JSON.stringify(state), {
         isSynced: state.status !== 'running',
       }),
+    /** Progress is written several times a second by a job that must not wait for the disk: it need not outlive the host. */
+    writeProgress: (state: JobState): Promise<void> =>
+      writeFileInBackground(path(state.kind, 'state.json'), JSON.stringify(state)),
     /** The report of the last job of the kind as it travels: gzipped JSON. */
     readReportFile: (kind: JobKind): Buffer | undefined => readFileIfThere(path(kind, 'report.gz')),
     writeReport: (report: JobReport) =>
