@@ -12,7 +12,8 @@ const FIRST_BYTES = 64 * 1024;
 /** A buffer that has grown beyond this for a large reply is given back before the next use. */
 const KEPT_BYTES = 2 * 1024 * 1024;
 const LINE_BYTES_MAX = 64 * 1024;
-const BULK_BYTES_MAX = 512 * 1024 * 1024;
+/** The longest bulk string there is, unless a server is configured otherwise (proto-max-bulk-len). */
+export const BULK_BYTES_MAX = 512 * 1024 * 1024;
 const LINE_FEED = 10;
 const MINUS = 45;
 
@@ -24,6 +25,11 @@ export class ReplyBytes {
   bytes: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   /** Where the replies end. */
   end = 0;
+  /** Longer bulk strings are not kept: `isCut` tells, and what the replies hold is then of no use. */
+  bulkBytesMax = BULK_BYTES_MAX;
+  isCut = false;
+  /** Bytes of a bulk string to come that is not kept. */
+  #skipped = 0;
   /** Replies that are still to come, with the elements of arrays that have begun. */
   #missing = 0;
   /** Where the next reply begins; behind `end` while a bulk string has not arrived. */
@@ -41,17 +47,22 @@ export class ReplyBytes {
     this.#next = 0;
     this.end = 0;
     this.#refusal = undefined;
+    this.isCut = false;
+    this.#skipped = 0;
     if (this.bytes.length > KEPT_BYTES) this.bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
   }
 
   /** Whether all have arrived. */
   get isComplete(): boolean {
-    return this.#missing === 0;
+    return this.#missing === 0 && this.#skipped === 0;
   }
 
-  /** Copies what belongs to the replies from `chunk[at..]`; returns where it ends. Throws for what is no reply. */
-  take(chunk: Buffer, at: number): number {
+  /** Copies what belongs to the replies from `chunk[from..]`; returns where it ends. Throws for what is no reply. */
+  take(chunk: Buffer, from: number): number {
+    const at = Math.min(chunk.length, from + this.#skipped);
+    this.#skipped -= at - from;
     const size = chunk.length - at;
+    if (size === 0 || this.isComplete) return at;
     if (this.end + size > this.bytes.length) this.#grow(this.end + size);
     chunk.copy(this.bytes, this.end, at);
     this.end += size;
@@ -102,6 +113,12 @@ export class ReplyBytes {
         const length = parseInteger(this.bytes, at + 1, lineEnd - 1);
         if (length > BULK_BYTES_MAX) throw new Error(`a bulk string of ${length} bytes`);
         const next = length < 0 ? lineEnd + 1 : lineEnd + 1 + length + 2;
+        if (length > this.bulkBytesMax) {
+          this.isCut = true;
+          this.#missing -= 1;
+          this.#skipped = Math.max(0, next - this.end);
+          return Math.min(next, this.end);
+        }
         if (next <= this.end) this.#missing -= 1;
         return next;
       }

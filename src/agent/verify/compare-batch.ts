@@ -64,7 +64,10 @@ export async function compareBatch(
   pair: Pair,
   db: number,
   keys: readonly Buffer[],
-  options: BatchOptions = { expiry: 'each', guess: { stringBatches: 0, bytesPerString: 0 } },
+  options: BatchOptions = {
+    expiry: 'each',
+    guess: { stringBatches: 0, bytesPerString: 0, portionsAlone: 0 },
+  },
 ): Promise<BatchResult> {
   const batch: Batch = { pair, db, keys, standings: new Uint8Array(keys.length), typeCounts: new Map() };
   const differing = options.expiry === 'each' ? findDifferingExpiries(pair, db, keys) : [];

@@ -1,14 +1,16 @@
-import { isSameReplyBytes, REPLY_KIND, type ReplyCursor } from '../redis/reply-bytes.ts';
+import { isSameReplyBytes, REPLY_KIND, type ReplyBytes, ReplyCursor } from '../redis/reply-bytes.ts';
 import { type Batch, countType, keyAt, STANDING } from './compare-batch.ts';
-import { exchangeBoth } from './exchange.ts';
+import { exchangeBoth, exchangeInTurn } from './exchange.ts';
 import { commandAround, Request } from './request.ts';
 
 /** What the batches so far were like: it only decides in which portions and in which order the next ones are read. */
 export type StringGuess = {
   /** How many batches in a row held nothing but strings. */
   stringBatches: number;
-  /** How long strings were of late. */
+  /** How long strings were of late; 0 as long as none has been read. */
   bytesPerString: number;
+  /** For how many portions more strings are asked for one by one. */
+  portionsAlone: number;
 };
 
 /** Up to here a string is read at once, beyond it in pieces. */
@@ -16,6 +18,10 @@ const SMALL_STRING_BYTES = 16 * 1024;
 /** What one portion has at each side, as far as that can be foreseen. */
 const PORTION_BYTES = 512 * 1024;
 const PORTION_KEYS_MIN = 16;
+/** For how many portions a long string among short ones keeps them from being asked for together. */
+const PORTIONS_ALONE = 64;
+/** Up to this size strings are asked of the target by one command. */
+const TOGETHER_BYTES_MAX = 1024;
 /** The pieces in which a long string is read. */
 const PIECE_BYTES = 512 * 1024;
 
@@ -31,13 +37,24 @@ export async function compareStrings(
   for (let from = 0; from < indexes.length; ) {
     const fitting = Math.floor(PORTION_BYTES / Math.max(1, guess.bytesPerString));
     const portion = indexes.slice(from, from + Math.max(PORTION_KEYS_MIN, fitting));
-    const found = await comparePortion(batch, portion, guess);
+    const together = areAskedTogether(batch, guess)
+      ? await compareTogether(batch, portion, guess)
+      : undefined;
+    const found = together ?? (await comparePortion(batch, portion, guess));
     noStrings.push(...found.noStrings);
     for (const index of found.long) await compareLongString(batch, index);
     await compareEmptyStrings(batch, found.empty);
     from += portion.length;
   }
   return noStrings;
+}
+
+/** Where strings have been short, and none that is long was among those that were asked for together of late. */
+function areAskedTogether({ pair: { source, target } }: Batch, guess: StringGuess): boolean {
+  // A command of a cluster has keys of one slot only.
+  if (source.isCluster || target.isCluster || guess.bytesPerString === 0) return false;
+  guess.portionsAlone = Math.max(0, guess.portionsAlone - 1);
+  return guess.portionsAlone === 0 && guess.bytesPerString <= TOGETHER_BYTES_MAX;
 }
 
 /** What the first piece of a string does not tell. */
@@ -68,6 +85,82 @@ async function comparePortion(
   const { noStrings, empty } = undecided;
   countType(batch, 'string', indexes.length - noStrings.length - empty.length);
   return undecided;
+}
+
+/**
+ * Short strings are asked for together, by one MGET at each side, which takes half of what as many GETRANGE do. It
+ * could bring strings of any size, so that the target is asked first, and the source only for those that are short
+ * there: a source that holds more of one is different anyhow. Undefined when the target held one that is long.
+ */
+async function compareTogether(
+  batch: Batch,
+  indexes: readonly number[],
+  guess: StringGuess,
+): Promise<Undecided | undefined> {
+  const { pair, db, standings } = batch;
+  const undecided: Undecided = { noStrings: [], long: [], empty: [] };
+  const short: number[] = [];
+  const others: number[] = [];
+  const next = (target: ReplyCursor) => {
+    target.next();
+    for (const index of indexes) {
+      target.next();
+      const isShort = target.kind === REPLY_KIND.bulk && target.end > target.start;
+      (isShort ? short : others).push(index);
+    }
+    const request = getTogether(batch, short);
+    for (const index of others) request.add(FIRST_PIECE, keyAt(batch, index));
+    return request;
+  };
+  const asked = { db, request: getTogether(batch, indexes), next, bulkBytesMax: SMALL_STRING_BYTES - 1 };
+  const areShort = await exchangeInTurn(pair, asked, ({ source, target }) => {
+    guess.bytesPerString = source.end / indexes.length;
+    if (source.isCut) return markSuspects(standings, indexes);
+    if (others.length === 0 && isSameBytes(source, target)) return;
+    const [a, b] = [new ReplyCursor(source), new ReplyCursor(target)];
+    if (short.length > 0) a.next();
+    b.next();
+    let at = 0;
+    for (const index of indexes) {
+      b.next();
+      if (index !== short[at]) continue;
+      at += 1;
+      a.next();
+      if (a.isNull) undecided.empty.push(index);
+      else if (!isSameReplyBytes(a, b)) standings[index] = STANDING.suspect;
+    }
+    for (const index of others) {
+      a.next();
+      if (a.kind !== REPLY_KIND.bulk) undecided.noStrings.push(index);
+      else if (a.start === a.end) undecided.empty.push(index);
+      else standings[index] = STANDING.suspect;
+    }
+  });
+  if (!areShort) {
+    guess.portionsAlone = PORTIONS_ALONE;
+    return undefined;
+  }
+  countType(batch, 'string', indexes.length - undecided.noStrings.length - undecided.empty.length);
+  return undecided;
+}
+
+function getTogether(batch: Batch, indexes: readonly number[]): Request {
+  const request = new Request();
+  if (indexes.length > 0) {
+    request.addTogether(
+      'MGET',
+      indexes.map((index) => keyAt(batch, index)),
+    );
+  }
+  return request;
+}
+
+function isSameBytes(a: ReplyBytes, b: ReplyBytes): boolean {
+  return a.end === b.end && a.bytes.compare(b.bytes, 0, b.end, 0, a.end) === 0;
+}
+
+function markSuspects(standings: Uint8Array, indexes: readonly number[]): void {
+  for (const index of indexes) standings[index] = STANDING.suspect;
 }
 
 /** A range of nothing is an empty string or no key at all: only TYPE tells them apart. */

@@ -188,7 +188,7 @@ async function compareDatabases(run: Run): Promise<void> {
 async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; equal: number }> {
   const { pair } = run;
   const counts = { keys: 0, equal: 0 };
-  const guess = { stringBatches: 0, bytesPerString: 0 };
+  const guess = { stringBatches: 0, bytesPerString: 0, portionsAlone: 0 };
   const expiry = (await holdsExpiring(pair, db)) ? 'each' : 'none';
   const scan = scanKeys(pair.source, db, () => scanCount(guess));
   await forEachConcurrently(scan, BATCHES_AT_ONCE, async (keys) => {

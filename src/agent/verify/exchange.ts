@@ -1,4 +1,4 @@
-import { ReplyBytes, ReplyCursor } from '../redis/reply-bytes.ts';
+import { BULK_BYTES_MAX, ReplyBytes, ReplyCursor } from '../redis/reply-bytes.ts';
 import type { Pair } from './key-comparison.ts';
 import type { Request } from './request.ts';
 
@@ -40,6 +40,44 @@ export async function exchangeBoth<Result>(
   const result = use({ source: new ReplyCursor(a), target: new ReplyCursor(b), isSame });
   spare.push(a, b);
   return result;
+}
+
+/** What is asked of the target first, and then, by what it answered, of the source. */
+export type InTurn = {
+  readonly db: number;
+  readonly request: Request;
+  /** Looks at the replies of the target; what it returns the source is asked. */
+  readonly next: (target: ReplyCursor) => Request;
+  /** Longer bulk strings are not kept. */
+  readonly bulkBytesMax: number;
+};
+
+/**
+ * Asks the target, then the source, and has `use` look at the replies of both, which hold until it returns. Returns
+ * false when the target had one that is not kept: then the source is not asked.
+ *
+ * @throws the codes of {@link Session.exchange}
+ */
+export async function exchangeInTurn(
+  { source, target }: Pair,
+  { db, request, next, bulkBytesMax }: InTurn,
+  use: (replies: { readonly source: ReplyBytes; readonly target: ReplyBytes }) => void,
+): Promise<boolean> {
+  const [a, b] = [spare.pop() ?? new ReplyBytes(), spare.pop() ?? new ReplyBytes()];
+  a.bulkBytesMax = bulkBytesMax;
+  b.bulkBytesMax = bulkBytesMax;
+  await target.exchange(db, request, b);
+  request.release();
+  if (!b.isCut) {
+    const nextRequest = next(new ReplyCursor(b));
+    await source.exchange(db, nextRequest, a);
+    nextRequest.release();
+    use({ source: a, target: b });
+  }
+  a.bulkBytesMax = BULK_BYTES_MAX;
+  b.bulkBytesMax = BULK_BYTES_MAX;
+  spare.push(a, b);
+  return !b.isCut;
 }
 
 /** Sends a request to the source alone; else as {@link exchangeBoth}. */

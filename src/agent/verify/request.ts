@@ -12,6 +12,7 @@ export function commandAround(
   return { head: Buffer.from(`*${count}\r\n${encode(before)}`), tail: Buffer.from(encode(after)) };
 }
 
+const NO_FRAME: CommandFrame = { head: Buffer.alloc(0), tail: Buffer.alloc(0) };
 const FIRST_BYTES = 32 * 1024;
 const KEPT_BYTES = 256 * 1024;
 const CR = 13;
@@ -49,6 +50,14 @@ export class Request {
     bytes[end++] = LF;
     this.#end = put(bytes, end, tail);
     this.count += 1;
+  }
+
+  /** Adds one command of several keys. */
+  addTogether(name: string, keys: readonly Buffer[]): void {
+    const head = Buffer.from(`*${keys.length + 1}\r\n$${name.length}\r\n${name}\r\n`);
+    this.addWhole(head);
+    for (const key of keys) this.add(NO_FRAME, key);
+    this.count -= keys.length;
   }
 
   /** Adds a command that is encoded already. */

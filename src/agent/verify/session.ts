@@ -34,6 +34,8 @@ export type Session = AsyncDisposable & {
   readonly capabilities: Capabilities;
   /** How many primaries there are: 1 for a standalone server. */
   readonly primaries: number;
+  /** Whether it is in cluster mode, where one command has keys of one slot only. */
+  readonly isCluster: boolean;
   /**
    * Sends reading commands to one database. Errors that the server answers are values, since a key may have changed
    * its type meanwhile; those that say that the server does not serve us at all are thrown.
@@ -112,6 +114,7 @@ export async function openSession(access: Access, { clock, signal }: SessionOpti
     access,
     capabilities: await readCapabilities(first.connection),
     primaries: first.connection.primaries.length,
+    isCluster: first.connection.layout !== '',
     ask,
     exchange: exchangeBytes,
     askEvery,
