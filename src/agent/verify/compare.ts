@@ -49,7 +49,7 @@ export type VerifyOptions = {
 };
 
 /** Batches that are compared side by side, so that no side waits for the other. */
-const BATCHES_AT_ONCE = 3;
+const BATCHES_AT_ONCE = 5;
 /** Functions change rarely: looked at again after these pauses, before they count as different. */
 const FUNCTION_PAUSES_MS = [200, 800, 2000];
 
