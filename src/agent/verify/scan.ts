@@ -12,7 +12,7 @@ import type { Session } from './session.ts';
 /** How many keys a step of SCAN looks at: small enough not to hold up the server with it or what is then asked. */
 const SCAN_COUNT = 200;
 /** The same where they turn out to be small strings. */
-const STRINGS_SCAN_COUNT = 1000;
+const STRINGS_SCAN_COUNT = 500;
 const SMALL_STRING_BYTES = 1024;
 /** How many steps may return the same cursor before the server counts as going in circles. */
 const SAME_CURSOR_MAX = 3;
