@@ -442,6 +442,25 @@ export const SEEDS: readonly Seed[] = [
     line: 'stream value: entry 1-1: only at the source',
   },
   {
+    name: 'a delivery count that is higher at the source, where the entry was read again: that is not replicated',
+    key: 'deliveries-again',
+    both: group('deliveries-again'),
+    source: [['XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', '2', 'STREAMS', 'deliveries-again', '0']],
+  },
+  {
+    name: 'zero against minus zero, which only the target has',
+    key: 'zero-gained',
+    source: [['ZADD', 'zero-gained', '0', 'z'.repeat(100)]],
+    target: [['ZADD', 'zero-gained', '-0', 'z'.repeat(100)]],
+    line: `zset value: member ${'z'.repeat(100)}: scores differ`,
+  },
+  {
+    name: 'minus zero in a small sorted set, where new servers have no other zero than zero',
+    key: 'zero-small',
+    source: [['ZADD', 'zero-small', '-0', 'z']],
+    target: [['ZADD', 'zero-small', '0', 'z']],
+  },
+  {
     name: 'the greatest id deleted from a stream',
     key: 'stream-max-deleted',
     needs: 'stream-counters',
