@@ -3,6 +3,8 @@ import type { Redis } from 'ioredis';
 /** Keys and fields live for 1 ms up to this. */
 const LIFE_MS_MAX = 3000;
 const KEYS = 300;
+const BIG_RING = 20_000;
+const WIDE_FIELDS = 3000;
 
 /**
  * Writes what comes and goes, until it is disposed of: keys and fields that live for a moment, lists that move on,
@@ -16,6 +18,10 @@ export function startBriefWriter(
   const write = async () => {
     await client.call('XGROUP', 'CREATE', 'brief:stream', 'g', '0', 'MKSTREAM');
     await client.rpush('brief:ring', ...Array.from({ length: 200 }, (_, index) => `r${index}`));
+    for (let from = 0; from < BIG_RING; from += 1000) {
+      await client.rpush('brief:big-ring', ...Array.from({ length: 1000 }, (_, index) => `r${from + index}`));
+    }
+    await client.setrange('brief:long', 500_000, 'end');
     for (let round = 1; !isStopped; round++) {
       const pipeline = client.pipeline();
       const call = (command: string, ...args: (string | number)[]) => pipeline.call(command, ...args);
@@ -63,6 +69,12 @@ function writeBriefly(call: Call, round: number): void {
 
 function moveOn(call: Call, round: number): void {
   call('RPOPLPUSH', 'brief:ring', 'brief:ring');
+  call('RPOPLPUSH', 'brief:big-ring', 'brief:big-ring');
+  const fields = Array.from({ length: 100 }, (_, index) => [
+    `f${(round * 100 + index) % WIDE_FIELDS}`,
+    round,
+  ]);
+  call('HSET', 'brief:wide', 'still', 'here', ...fields.flat());
   call('LPUSH', 'brief:log', `line ${round}`);
   call('LTRIM', 'brief:log', 0, 4000);
   call('SET', `brief:old${round % 20}`, round);
