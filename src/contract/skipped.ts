@@ -42,11 +42,14 @@ export const HASH_FIELD_TTL = 'hash-field-ttl';
 export const READ_AGAIN = 'delivery counts of entries read again';
 /** The reason of streams with entries pending whose message is gone: Redis up to 6.2 keeps them, newer servers do not. */
 export const DELETED_PENDING = 'pending entries of deleted messages';
-/** The reason of values that were written to so fast that not every place of them could be compared. */
+/**
+ * The reason of values that were written to so fast that not every place of them could be compared. They are when they
+ * rest: a cutover compares what was written to, behind its fence.
+ */
 export const MOVING = 'changes too fast to be compared in full';
 
-/** What nobody has to agree to: it was agreed to before, or a native replica does not have it either. */
-const AGREED: ReadonlySet<string> = new Set([HASH_FIELD_TTL, READ_AGAIN, DELETED_PENDING]);
+/** What nobody has to agree to: it was before, or no replica has it either, or it is looked at again. */
+const AGREED: ReadonlySet<string> = new Set([HASH_FIELD_TTL, READ_AGAIN, DELETED_PENDING, MOVING]);
 
 /** What of it nobody has agreed to yet. */
 export function notAgreedTo<Row extends SkippedCount>(rows: readonly Row[]): Row[] {

@@ -22,6 +22,7 @@ export function startBriefWriter(
       await client.rpush('brief:big-ring', ...Array.from({ length: 1000 }, (_, index) => `r${from + index}`));
     }
     await client.setrange('brief:long', 500_000, 'end');
+    await client.hset('brief:wide', 'still', 'here');
     for (let round = 1; !isStopped; round++) {
       const pipeline = client.pipeline();
       const call = (command: string, ...args: (string | number)[]) => pipeline.call(command, ...args);
@@ -74,7 +75,7 @@ function moveOn(call: Call, round: number): void {
     `f${(round * 100 + index) % WIDE_FIELDS}`,
     round,
   ]);
-  call('HSET', 'brief:wide', 'still', 'here', ...fields.flat());
+  call('HSET', 'brief:wide', ...fields.flat());
   call('LPUSH', 'brief:log', `line ${round}`);
   call('LTRIM', 'brief:log', 0, 4000);
   call('SET', `brief:old${round % 20}`, round);

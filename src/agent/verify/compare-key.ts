@@ -11,7 +11,6 @@ import {
   isMoving,
   type KeyComparison,
   MOVING_ASPECTS_MAX,
-  PAGE_BYTES,
   type Pair,
   type Place,
   suspectType,
@@ -84,6 +83,8 @@ async function readProperties(
   return { type: String(type), expiry: readExpiries(expiries, capabilities)[0] ?? NO_EXPIRY };
 }
 
+/** What a page of elements has at most, as far as their size is known. */
+const PAGE_BYTES = 1024 * 1024;
 const PAGE_LENGTH_MAX = 1000;
 
 /** The command that counts the elements, by type. */

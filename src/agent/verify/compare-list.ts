@@ -1,14 +1,8 @@
 import type { Reply } from '../redis/reply-parser.ts';
-import {
-  askBoth,
-  isMoving,
-  isSameBytes,
-  type KeyComparison,
-  PAGE_BYTES,
-  suspectType,
-} from './key-comparison.ts';
+import { toBytes } from './aspect.ts';
+import { askBoth, isMoving, isSameBytes, type KeyComparison, suspectType } from './key-comparison.ts';
 
-/** Up to so many elements, and bytes as far as they are known, a list that moves is followed as a whole. */
+/** Up to so many elements and bytes a list that moves is followed as a whole. */
 const WHOLE_ELEMENTS_MAX = 512;
 const WHOLE_BYTES_MAX = 64 * 1024;
 
@@ -39,26 +33,34 @@ export async function compareList(comparison: KeyComparison): Promise<void> {
 }
 
 async function compareMovingList(comparison: KeyComparison): Promise<void> {
-  const { source, db, key, found, pageLength, place } = comparison;
+  const { source, db, key, found } = comparison;
   comparison.place = undefined;
-  const [length] = await source.ask(db, [['LLEN', key]]);
-  if (typeof length !== 'number') return suspectType(comparison);
-  if (length <= WHOLE_ELEMENTS_MAX && (length * PAGE_BYTES) / pageLength <= WHOLE_BYTES_MAX) {
+  const [length, begin] = await source.ask(db, [
+    ['LLEN', key],
+    ['LRANGE', key, 0, WHOLE_ELEMENTS_MAX - 1],
+  ]);
+  if (typeof length !== 'number' || !Array.isArray(begin)) return suspectType(comparison);
+  const bytes = begin.reduce<number>((sum, element) => sum + toBytes(element).length, 0);
+  if (length <= WHOLE_ELEMENTS_MAX && bytes <= WHOLE_BYTES_MAX) {
     found.push({ of: 'list' });
     return;
   }
-  const begin = place !== undefined && 'index' in place ? place.index : 0;
+  // Twice: in a list that goes round, what differs may leave at one end and come in at the other, behind our back.
+  const differsAt = (await findDifference(comparison, length)) ?? (await findDifference(comparison, length));
+  if (differsAt !== undefined) comparison.place = { index: 0 };
+  // Should the list rest by now, this is what stays different. Else it tells how many there are, and the ends.
+  found.push({ of: 'list-window', index: differsAt ?? 0 });
+}
+
+/** The index from which on a page of the target is nowhere near at the source. */
+async function findDifference(comparison: KeyComparison, length: number): Promise<number | undefined> {
   // Half a page on: what moved over the edge of one page is in the middle of the next.
-  for (let from = begin; from < length; from += Math.ceil(pageLength / 2)) {
+  const step = Math.ceil(comparison.pageLength / 2);
+  for (let from = 0; from === 0 || from + step < length; from += step) {
     const differsAt = await findPage(comparison, from);
-    if (differsAt === undefined) continue;
-    // Should the list rest by now, this is what stays different.
-    found.push({ of: 'list-window', index: from + differsAt });
-    comparison.place = { index: from };
-    return;
+    if (differsAt !== undefined) return from + differsAt;
   }
-  // How many there are, and the ends.
-  found.push({ of: 'list-window', index: 0 });
+  return undefined;
 }
 
 /** How far around its place a page of the target is looked for at the source, in pages; one try after the other. */
@@ -74,8 +76,9 @@ async function findPage(comparison: KeyComparison, from: number): Promise<number
       source.ask(db, [['LRANGE', key, Math.max(0, from - around), from + pageLength + around - 1]]),
       target.ask(db, [['LRANGE', key, from, from + pageLength - 1]]),
     ]);
-    if (!Array.isArray(atSource) || !Array.isArray(atTarget) || isWithin(atTarget, atSource))
-      return undefined;
+    if (!Array.isArray(atSource) || !Array.isArray(atTarget)) return undefined;
+    const ends = { isFirst: from === 0, isLast: atTarget.length < pageLength };
+    if (isWithin(atTarget, atSource, ends)) return undefined;
     const differs = (element: Reply, index: number) => !isSameBytes(element, atSource[index]);
     if (reach === 0) differsAt = Math.max(0, atTarget.findIndex(differs));
   }
@@ -83,20 +86,32 @@ async function findPage(comparison: KeyComparison, from: number): Promise<number
 }
 
 /**
- * Whether one page, or at least half of it where it reaches over an end, stands in another without a difference in
- * between. An empty one does: the list has become shorter.
+ * Whether a page, or at least half of it where it reaches over an end, stands in another without a difference in
+ * between. Of the first and the last page of a list the source may have taken off more than half.
  */
-function isWithin(page: readonly Reply[], within: readonly Reply[]): boolean {
+function isWithin(
+  page: readonly Reply[],
+  within: readonly Reply[],
+  { isFirst, isLast }: { readonly isFirst: boolean; readonly isLast: boolean },
+): boolean {
   if (page.length === 0 || within.length === 0) return true;
-  const middle = page.length >> 1;
-  return within.some((element, at) => {
-    if (!isSameBytes(element, page[middle])) return false;
-    const first = Math.max(0, middle - at);
-    const end = Math.min(page.length, within.length - at + middle);
-    if (end - first < page.length / 2) return false;
-    for (let index = first; index < end; index++) {
-      if (!isSameBytes(page[index], within[index + at - middle])) return false;
-    }
-    return true;
-  });
+  const isAnchored = (anchor: number, least: number) =>
+    within.some(
+      (element, at) => isSameBytes(element, page[anchor]) && overlapAt(page, within, at - anchor) >= least,
+    );
+  return (
+    isAnchored(page.length >> 1, page.length / 2) ||
+    (isLast && isAnchored(0, 1)) ||
+    (isFirst && isAnchored(page.length - 1, 1))
+  );
+}
+
+/** How many elements of a page, moved by so many places, stand in another; 0 when one that should does not. */
+function overlapAt(page: readonly Reply[], within: readonly Reply[], moved: number): number {
+  const first = Math.max(0, -moved);
+  const end = Math.min(page.length, within.length - moved);
+  for (let index = first; index < end; index++) {
+    if (!isSameBytes(page[index], within[index + moved])) return 0;
+  }
+  return end - first;
 }

@@ -32,11 +32,9 @@ export type KeyComparison = Pair & {
 /** A place in a value up to which it has been compared: of a string, a list, or one without order. */
 export type Place =
   | { readonly offset: number }
-  | { readonly index: number }
+  /** Of a list always the beginning: its places do not hold still. */
+  | { readonly index: 0 }
   | { readonly side: 'source' | 'target'; readonly cursor: string };
-
-/** What a page of elements or bytes has at most, as far as the size of elements is known. */
-export const PAGE_BYTES = 1024 * 1024;
 
 /** The most aspects of one key that are followed at a time, at first. */
 export const ASPECTS_PER_KEY_MAX = 16;

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { findServer, sourceServer } from '../../servers/start.ts';
 import { verifyMoving } from '../../verification/moving-pair.ts';
 
-const VERIFICATIONS = 3;
+const VERIFICATIONS = 2;
 
 it('finds nothing in a target that only lags, and what is planted among all that moves', async () => {
   const target = await findServer({ kind: 'valkey', version: 'newest' });
@@ -11,4 +11,4 @@ it('finds nothing in a target that only lags, and what is planted among all that
   expect(findings.falseAlarms).toEqual([]);
   expect(findings.found).toEqual(findings.planted);
   expect(Math.max(...findings.lagsBytes)).toBeGreaterThan(0);
-}, 120_000);
+}, 240_000);
