@@ -4,6 +4,7 @@ import { fuzz } from '../test/fuzz/fuzz.ts';
 import { measureManyDifferences } from '../test/many-differences/many-differences.ts';
 import { runMatrix } from '../test/matrix/matrix.ts';
 import { measureMemory } from '../test/memory/memory.ts';
+import { proveVerification } from '../test/verification/verification.ts';
 
 // npm run prove: the long forms of tests of which `npm test` runs a short one. Each prints the seed that repeats it.
 const USAGE = `Usage: npm run prove -- WHAT
@@ -12,7 +13,8 @@ const USAGE = `Usage: npm run prove -- WHAT
   matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
   faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
   memory [--only NAME]                      what the agent has resident with the largest values
-  differences [--differences 1000000]       a verification that finds so many, and its report`;
+  differences [--differences 1000000]       a verification that finds so many, and its report
+  verify [--servers PATH,...] [--only NAME] [--verifications 50] what verification finds, and what it must not`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -23,6 +25,7 @@ const { positionals, values } = parseArgs({
     faults: { type: 'string', default: '200' },
     differences: { type: 'string', default: '1000000' },
     only: { type: 'string', default: '' },
+    verifications: { type: 'string', default: '50' },
   },
 });
 const seed = values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed);
@@ -45,6 +48,12 @@ try {
     case 'differences':
       await measureManyDifferences({ differences: Number(values.differences) }, print);
       break;
+    case 'verify': {
+      const programs = values.servers.split(',').filter(Boolean);
+      const verifications = Number(values.verifications);
+      await proveVerification({ programs, only: values.only, verifications }, print);
+      break;
+    }
     default:
       throw new Error(USAGE);
   }

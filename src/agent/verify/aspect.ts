@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { DifferenceKind } from '../../contract/reports.ts';
+import { DELETED_PENDING, READ_AGAIN } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries, readTime } from './expiry.ts';
@@ -16,6 +17,8 @@ export type Aspect =
   | { readonly of: 'payload' }
   | { readonly of: 'string-block'; readonly offset: number }
   | { readonly of: 'list-window'; readonly index: number }
+  /** All of a small list. */
+  | { readonly of: 'list' }
   | { readonly of: 'hash-field'; readonly name: Buffer }
   | { readonly of: 'hash-field-ttl'; readonly name: Buffer }
   | { readonly of: 'set-member'; readonly name: Buffer }
@@ -37,6 +40,20 @@ export type Holding = {
   readonly expiry?: Expiry;
   /** How much there is around it: length of the string, elements of the list. */
   readonly length?: number;
+  readonly pending?: Pending;
+  /** For a score: whether the server writes 0 for -0 where it stands, as since Redis 7.2 all do in a listpack. */
+  readonly losesMinus?: boolean;
+};
+
+/** An entry of a PEL, which may not be there. */
+export type Pending = {
+  /** Empty when the entry is not pending. */
+  readonly consumer: string;
+  readonly deliveries: number;
+  /** Whether the stream still has the message. */
+  readonly hasMessage: boolean;
+  /** Whether the server keeps entries pending whose message is gone when they are claimed: Redis up to 6.2. */
+  readonly outlivesMessage: boolean;
 };
 
 type Rule<Kind extends Aspect['of']> = {
@@ -55,6 +72,8 @@ export const STRING_BLOCK_BYTES = 4096;
 const LIST_WINDOW = 8;
 /** Up to here a value is its own identity. */
 const SHORT_BYTES_MAX = 44;
+/** More than a list that is looked at as a whole can have, unless it grows twofold meanwhile. */
+const LIST_MAX = 1024;
 const NOTHING: Holding = { identity: '' };
 
 const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
@@ -94,6 +113,15 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
     ],
     read: (replies) => ({ identity: identityOf(replies), length: Number(replies[3]) }),
   },
+  list: {
+    kind: 'value',
+    commands: (_, key) => [
+      ['LRANGE', key, 0, LIST_MAX - 1],
+      ['LRANGE', key, -LIST_MAX, -1],
+      ['LLEN', key],
+    ],
+    read: (replies) => ({ identity: identityOf(replies), length: Number(replies[2]) }),
+  },
   'hash-field': {
     kind: 'value',
     commands: ({ name }, key, { fieldExpiry }) => [
@@ -119,8 +147,15 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
   },
   'zset-member': {
     kind: 'value',
-    commands: ({ name }, key) => [['ZSCORE', key, name]],
-    read: ([reply]) => (Buffer.isBuffer(reply) ? { identity: scoreIdentity(reply) } : NOTHING),
+    commands: ({ name }, key, { encoding }) => [
+      ['ZSCORE', key, name],
+      ...(encoding ? [['OBJECT', 'ENCODING', key]] : []),
+    ],
+    read: ([reply, encoding], _, capabilities) => {
+      if (!Buffer.isBuffer(reply)) return NOTHING;
+      const losesMinus = !capabilities.encoding || toBytes(encoding).toString() === 'listpack';
+      return { identity: scoreIdentity(reply), losesMinus };
+    },
   },
   'stream-entry': {
     kind: 'value',
@@ -139,10 +174,24 @@ const RULES: { readonly [Kind in Aspect['of']]: Rule<Kind> } = {
   },
   'stream-pending': {
     kind: 'stream-metadata',
-    commands: ({ group, id }, key) => [['XPENDING', key, group, id, id, 1]],
-    read: ([reply]) => {
+    commands: ({ group, id }, key) => [
+      ['XPENDING', key, group, id, id, 1],
+      ['XRANGE', key, id, id],
+    ],
+    read: ([reply, messages], _, { absoluteExpiry }) => {
       const entry = Array.isArray(reply) ? reply[0] : undefined;
-      return Array.isArray(entry) ? { identity: identityOf([entry[1], entry[3]]) } : NOTHING;
+      const [, consumer, , deliveries] = Array.isArray(entry) ? entry : [];
+      const pending = {
+        consumer: toBytes(consumer).toString('latin1'),
+        deliveries: Number(deliveries ?? 0),
+        hasMessage: Array.isArray(messages) && messages.length > 0,
+        // Both came with Redis 7.0.
+        outlivesMessage: !absoluteExpiry,
+      };
+      return {
+        ...(Array.isArray(entry) ? { identity: identityOf([consumer, deliveries]) } : NOTHING),
+        pending,
+      };
     },
   },
 };
@@ -169,6 +218,40 @@ export function isSameHolding(a: Holding, b: Holding, toleranceMs: number): bool
     return a.identity === b.identity;
   return isSameExpiry(a.expiry, b.expiry, toleranceMs);
 }
+
+/**
+ * Whether a target that has everything that was replicated holds this for what the source holds: servers up to Redis
+ * 7.0 keep a score of -0 in small sorted sets, later ones write 0, also on a replica.
+ */
+export function isAsReplicated(source: Holding, target: Holding): boolean {
+  return source.identity === '-0' && target.identity === '0' && target.losesMinus === true;
+}
+
+/**
+ * Why a difference is none that replication could have avoided, so that a native replica has it too; undefined for all
+ * others. Tried on Redis 6.2 to 8.0:
+ *
+ * A consumer that reads its pending entries again raises their delivery counts, and that is not replicated. The next
+ * claim carries the count of the source along. A count that is higher at the target has no such excuse.
+ *
+ * Redis up to 6.2 keeps an entry pending that is claimed after its message was deleted; later ones drop it.
+ */
+export function notReplicatedReason(source: Holding, target: Holding): string | undefined {
+  const [a, b] = [source.pending, target.pending];
+  if (a === undefined || b === undefined || a.consumer === '') return undefined;
+  if (b.consumer === '') {
+    const isOfDeleted = a.outlivesMessage && !a.hasMessage && !b.hasMessage;
+    return isOfDeleted ? DELETED_PENDING : undefined;
+  }
+  return isReadAgain(a, b) ? READ_AGAIN : undefined;
+}
+
+/** Whether a consumer has read an entry again at the source, and so has a higher count there. */
+export function isReadAgain(source: Delivery, target: Delivery): boolean {
+  return source.consumer === target.consumer && source.deliveries > target.deliveries;
+}
+
+type Delivery = Pick<Pending, 'consumer' | 'deliveries'>;
 
 /** `Rule<Kind>` for the aspect of that kind: the table pairs them, which the type checker cannot follow. */
 function ruleOf<Kind extends Aspect['of']>(aspect: { of: Kind }): Rule<Kind> {

@@ -78,7 +78,7 @@ export async function compareBatch(
   const skipped: { key: Buffer; reason: string }[] = [];
   const compareTyped = async (index: number) => {
     const key = keyAt(batch, index);
-    const found = await compareKey(pair, db, key);
+    const found = await compareKey(pair, { db, key });
     if (found.type !== 'none') countType(batch, found.type);
     if (found.aspects.length > 0) batch.standings[index] = STANDING.suspect;
     else skipped.push(...found.skipped.map((reason) => ({ key, reason })));

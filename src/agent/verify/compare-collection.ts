@@ -3,7 +3,7 @@ import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
 import { type Aspect, scoreIdentity, toBytes } from './aspect.ts';
 import { isSameExpiry, readTime } from './expiry.ts';
-import { isFull, isSameBytes, type KeyComparison, suspectType } from './key-comparison.ts';
+import { isFull, isMoving, isSameBytes, type KeyComparison, suspectType } from './key-comparison.ts';
 import type { Session } from './session.ts';
 
 /** Compares two sets, in any order. */
@@ -75,50 +75,77 @@ type Unordered = {
  * gone too, and also where elements expire by themselves, since HLEN counts those that are expired but still there.
  */
 async function compareUnordered(comparison: KeyComparison, type: Unordered): Promise<void> {
-  const { source, target, db, key, found } = comparison;
+  const { source, target, db, key, found, place } = comparison;
   const count = async (session: Session) => (await session.ask(db, [[type.count, key]]))[0];
   const [countAtSource, countAtTarget] = await Promise.all([count(source), count(target)]);
-  let mustGoBack = countAtSource !== countAtTarget;
-  await scanElements(comparison, source, type, async (names, values) => {
-    const others = await type.lookup(target, comparison, names);
-    const equal: Buffer[] = [];
-    names.forEach((name, index) => {
-      if (isSameValue(values[index], others[index])) equal.push(name);
-      else if (!isFull(found)) found.push(type.aspect(Buffer.from(name)));
-    });
-    if (await type.compareRest?.(comparison, equal)) mustGoBack = true;
-  });
-  if (!mustGoBack && found.length === 0) return;
-  await scanElements(comparison, target, type, async (names) => {
+  const begin = place !== undefined && 'cursor' in place ? place : { side: 'source', cursor: '0' };
+  let mustGoBack = countAtSource !== countAtTarget || place !== undefined;
+  comparison.place = undefined;
+  if (begin.side === 'source') {
+    const stoppedAt = await scanElements(
+      comparison,
+      source,
+      { type, cursor: begin.cursor },
+      async (names, values) => {
+        const others = await type.lookup(target, comparison, names);
+        const equal: Buffer[] = [];
+        names.forEach((name, index) => {
+          if (isSameValue(values[index], others[index])) equal.push(name);
+          else if (!isFull(comparison)) found.push(type.aspect(Buffer.from(name)));
+        });
+        if (await type.compareRest?.(comparison, equal)) mustGoBack = true;
+      },
+    );
+    if (stoppedAt !== undefined) comparison.place = { side: 'source', cursor: stoppedAt };
+    if (stoppedAt !== undefined || (!mustGoBack && found.length === 0)) return;
+  }
+  const cursor = begin.side === 'target' ? begin.cursor : '0';
+  const stoppedAt = await scanElements(comparison, target, { type, cursor }, async (names) => {
     const others = await type.lookup(source, comparison, names);
     names.forEach((name, index) => {
-      if (others[index] === undefined && !isFull(found)) found.push(type.aspect(Buffer.from(name)));
+      if (others[index] === undefined && !isFull(comparison)) found.push(type.aspect(Buffer.from(name)));
     });
   });
+  if (stoppedAt !== undefined) comparison.place = { side: 'target', cursor: stoppedAt };
 }
 
+/** Small enough that all of a page may differ and still be found at once. */
+const MOVING_PAGE_LENGTH = 64;
+
+/** Returns the cursor of the page in which it had found enough; undefined when it came to the end. */
 async function scanElements(
   comparison: KeyComparison,
   session: Session,
-  { scan, width, read }: Unordered,
+  { type: { scan, width, read }, cursor: begin }: { type: Unordered; cursor: string },
   onPage: (names: readonly Buffer[], values: readonly (Buffer | string)[]) => Promise<void>,
-): Promise<void> {
-  const { db, key, pageLength, found } = comparison;
-  let cursor: Reply = '0';
+): Promise<string | undefined> {
+  const { db, key, found, aspectsMax } = comparison;
+  const pageLength = Math.min(
+    comparison.pageLength,
+    isMoving(comparison) ? MOVING_PAGE_LENGTH : Number.POSITIVE_INFINITY,
+  );
+  let cursor = begin;
   do {
     const [page]: readonly (Reply | undefined)[] = await session.ask(db, [
-      [scan, key, toBytes(cursor), 'COUNT', pageLength],
+      [scan, key, cursor, 'COUNT', pageLength],
     ]);
     const [next, elements] = Array.isArray(page) ? page : [];
-    if (next === undefined || !Array.isArray(elements)) return suspectType(comparison);
+    if (next === undefined || !Array.isArray(elements)) {
+      suspectType(comparison);
+      return undefined;
+    }
     for (let from = 0; from < elements.length; from += pageLength * width) {
       const slice = elements.slice(from, from + pageLength * width);
       const names = slice.filter((_, index) => index % width === 0).map(toBytes);
       const values = names.map((_, index) => read(slice[index * width + 1]));
       await onPage(names, values);
     }
-    cursor = next;
-  } while (toBytes(cursor).toString('latin1') !== '0' && !isFull(found));
+    if (isFull(comparison)) return cursor;
+    cursor = toBytes(next).toString('latin1');
+    // The next page might not fit, and would then be read for nothing.
+    if (isMoving(comparison) && cursor !== '0' && found.length > aspectsMax / 2) return cursor;
+  } while (cursor !== '0');
+  return undefined;
 }
 
 async function lookUp(
@@ -157,7 +184,7 @@ async function compareFieldExpiries(comparison: KeyComparison, names: readonly B
   names.forEach((name, index) => {
     const a = { atMs: atSource[index] ?? -2, slackMs: 0 };
     const b = { atMs: atTarget[index] ?? -2, slackMs: 0 };
-    if (!isSameExpiry(a, b, ttlToleranceMs) && !isFull(found)) {
+    if (!isSameExpiry(a, b, ttlToleranceMs) && !isFull(comparison)) {
       found.push({ of: 'hash-field-ttl', name: Buffer.from(name) });
     }
   });

@@ -1,15 +1,18 @@
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { type Aspect, payloadOf, STRING_BLOCK_BYTES } from './aspect.ts';
 import { compareHash, compareSet, compareSortedSet } from './compare-collection.ts';
+import { compareList } from './compare-list.ts';
 import { compareStream } from './compare-stream.ts';
 import { type Expiry, expiryCommands, isSameExpiry, NO_EXPIRY, readExpiries } from './expiry.ts';
 import {
+  ASPECTS_PER_KEY_MAX,
   askBoth,
-  firstDifference,
   isFull,
-  isSameBytes,
+  isMoving,
   type KeyComparison,
+  MOVING_ASPECTS_MAX,
   type Pair,
+  type Place,
   suspectType,
 } from './key-comparison.ts';
 import type { Session } from './session.ts';
@@ -20,47 +23,55 @@ export type KeyFindings = {
   /** The type at the source, at the target where the source has no such key, `none` when neither has it. */
   readonly type: string;
   readonly aspects: readonly Aspect[];
-  /** Whether everything else of the key was seen equal; else it has to be compared again. */
-  readonly isComplete: boolean;
+  /** Where it has to be compared further; undefined when everything else of the key was seen equal. */
+  readonly rest: Rest | undefined;
   /** Reasons for which it, or something of it, is neither equal nor different. */
   readonly skipped: readonly string[];
 };
 
+/** What of a key is yet to be compared: from a place on, or all of it since it changed under our hands. */
+export type Rest = { readonly place: Place | undefined };
+
 /**
  * Compares type, expiry and the whole value of one key by typed reads in bounded pages.
  *
- * The reads are not atomic: on a moving source what it finds is a suspicion, not yet a difference.
+ * The reads are not atomic: on a moving source what it finds is a suspicion, not yet a difference. `rest` is what a
+ * comparison before has left, all of whose suspicions have come right.
  *
  * @throws the codes of {@link Session.ask}
  */
-export async function compareKey(pair: Pair, db: number, key: Buffer): Promise<KeyFindings> {
+export async function compareKey(
+  pair: Pair,
+  { db, key }: { readonly db: number; readonly key: Buffer },
+  rest?: Rest,
+): Promise<KeyFindings> {
   const [atSource, atTarget] = await Promise.all([
     readProperties(pair.source, db, key),
     readProperties(pair.target, db, key),
   ]);
   const type = atSource.type === 'none' ? atTarget.type : atSource.type;
   const reason = skipReason({ source: atSource.type, target: atTarget.type });
-  if (reason !== undefined) return { type, aspects: [], isComplete: true, skipped: [reason] };
+  if (reason !== undefined) return { type, aspects: [], rest: undefined, skipped: [reason] };
   if (atSource.type !== atTarget.type) {
-    return { type, aspects: [{ of: 'type' }], isComplete: false, skipped: [] };
+    return { type, aspects: [{ of: 'type' }], rest: { place: undefined }, skipped: [] };
   }
-  if (type === 'none') return { type, aspects: [], isComplete: true, skipped: [] };
+  if (type === 'none') return { type, aspects: [], rest: undefined, skipped: [] };
   const found: Aspect[] = [];
   if (!isSameExpiry(atSource.expiry, atTarget.expiry, pair.ttlToleranceMs)) found.push({ of: 'ttl' });
   const pageLength = await readPageLength(pair.source, { db, key, type });
   const skipped = new Set<string>();
-  await compareValue({ ...pair, db, key, found, skipped, pageLength }, type);
-  const isComplete = !isFull(found) && found.every(({ of }) => !SAMPLING_ASPECTS.has(of));
-  return { type, aspects: found, isComplete, skipped: [...skipped] };
+  const aspectsMax = rest === undefined ? ASPECTS_PER_KEY_MAX : MOVING_ASPECTS_MAX;
+  const comparison = { ...pair, db, key, found, skipped, pageLength, aspectsMax, place: rest?.place };
+  await compareValue(comparison, type);
+  const isAnew = isFull(comparison) || found.some(({ of }) => of === 'type');
+  const { place } = comparison;
+  return {
+    type,
+    aspects: found,
+    rest: place !== undefined || isAnew ? { place } : undefined,
+    skipped: [...skipped],
+  };
 }
-
-/** Aspects that show one place of a difference and say nothing about the rest of the value. */
-const SAMPLING_ASPECTS: ReadonlySet<Aspect['of']> = new Set([
-  'type',
-  'payload',
-  'string-block',
-  'list-window',
-]);
 
 async function readProperties(
   session: Session,
@@ -120,37 +131,40 @@ async function compareValue(comparison: KeyComparison, type: string): Promise<vo
   }
 }
 
+/** At first the first difference is all that is looked for: most often it goes on to the end. */
 async function compareString(comparison: KeyComparison): Promise<void> {
-  const { key, found } = comparison;
-  for (let from = 0; ; from += PAGE_BYTES) {
+  const { key, place } = comparison;
+  const begin = place !== undefined && 'offset' in place ? place.offset : 0;
+  comparison.place = undefined;
+  for (let from = begin; ; from += PAGE_BYTES) {
     const [[atSource], [atTarget]] = await askBoth(comparison, [
       ['GETRANGE', key, from, from + PAGE_BYTES - 1],
     ]);
     if (!Buffer.isBuffer(atSource) || !Buffer.isBuffer(atTarget)) return suspectType(comparison);
-    if (!atSource.equals(atTarget)) {
-      const first = from + firstDifference(atSource, atTarget);
-      found.push({ of: 'string-block', offset: first - (first % STRING_BLOCK_BYTES) });
+    const next = findBlocks(comparison, [atSource, atTarget], from);
+    if (next !== undefined) {
+      comparison.place = { offset: next };
       return;
     }
-    if (atSource.length < PAGE_BYTES) return;
+    if (Math.max(atSource.length, atTarget.length) < PAGE_BYTES) return;
   }
 }
 
-async function compareList(comparison: KeyComparison): Promise<void> {
-  const { key, found, pageLength } = comparison;
-  for (let from = 0; ; from += pageLength) {
-    const [[atSource], [atTarget]] = await askBoth(comparison, [
-      ['LRANGE', key, from, from + pageLength - 1],
-    ]);
-    if (!Array.isArray(atSource) || !Array.isArray(atTarget)) return suspectType(comparison);
-    const length = Math.max(atSource.length, atTarget.length);
-    for (let index = 0; index < length; index++) {
-      if (isSameBytes(atSource[index], atTarget[index])) continue;
-      found.push({ of: 'list-window', index: from + index });
-      return;
-    }
-    if (length < pageLength) return;
+/** Finds the blocks of a page that differ; returns the offset behind the last one when they are enough. */
+function findBlocks(
+  comparison: KeyComparison,
+  [a, b]: readonly [Buffer, Buffer],
+  pageOffset: number,
+): number | undefined {
+  if (a.equals(b)) return undefined;
+  const length = Math.max(a.length, b.length);
+  for (let at = 0; at < length; at += STRING_BLOCK_BYTES) {
+    const end = at + STRING_BLOCK_BYTES;
+    if (a.subarray(at, end).equals(b.subarray(at, end))) continue;
+    comparison.found.push({ of: 'string-block', offset: pageOffset + at });
+    if (!isMoving(comparison) || isFull(comparison)) return pageOffset + end;
   }
+  return undefined;
 }
 
 /** Values of modules: DUMP is all that can be read of them without knowing the module. */

@@ -1,6 +1,7 @@
+import { READ_AGAIN } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
-import { type Aspect, isSameReply, readFields, toBytes } from './aspect.ts';
+import { type Aspect, isReadAgain, isSameReply, readFields, toBytes } from './aspect.ts';
 import { askBoth, isFull, type KeyComparison, suspectType } from './key-comparison.ts';
 
 /** Fields of XINFO STREAM that travel with the stream; the last two are known from Redis 7.0 on. */
@@ -20,7 +21,7 @@ const PENDING_PAGE_LENGTH = 1000;
  * pending entries: Redis 7.2 to 8.0 makes one for a reader that waits, and does not replicate it.
  */
 export async function compareStream(comparison: KeyComparison): Promise<void> {
-  const { key, found } = comparison;
+  const { key } = comparison;
   const [atSource, atTarget] = await askBoth(comparison, [
     ['XINFO', 'STREAM', key],
     ['XINFO', 'GROUPS', key],
@@ -45,7 +46,7 @@ export async function compareStream(comparison: KeyComparison): Promise<void> {
   const groupsAtSource = namedMaps(atSource[1]);
   const groupsAtTarget = namedMaps(atTarget[1]);
   for (const [name, group] of unionOf(groupsAtSource, groupsAtTarget)) {
-    if (isFull(found)) return;
+    if (isFull(comparison)) return;
     await compareGroup(comparison, {
       group,
       lastId,
@@ -83,7 +84,18 @@ async function compareGroup(
     command: (from, count) => ['XPENDING', key, group, from, lastId, count],
     contentOf: (entry) => (Array.isArray(entry) ? [entry[1] ?? null, entry[3] ?? null] : null),
     aspect: (id) => ({ of: 'stream-pending', group, id }),
+    isLeftOut: (left, right) => {
+      const isLeftOut = isReadAgain(deliveryOf(left), deliveryOf(right));
+      if (isLeftOut) comparison.skipped.add(READ_AGAIN);
+      return isLeftOut;
+    },
   });
+}
+
+/** `[id, consumer, idle, deliveries]`, an entry of XPENDING. */
+function deliveryOf(entry: Reply): { consumer: string; deliveries: number } {
+  const [, consumer, , deliveries] = Array.isArray(entry) ? entry : [];
+  return { consumer: toBytes(consumer).toString('latin1'), deliveries: Number(deliveries) };
 }
 
 type Fields = { names: readonly string[]; atSource: Reply | undefined; atTarget: Reply | undefined };
@@ -108,12 +120,14 @@ type Listing = {
   /** What of an entry is compared. */
   contentOf(entry: Reply): Reply;
   aspect(id: string): Aspect;
+  /** Whether two entries that are not the same do not count as different. */
+  isLeftOut?(atSource: Reply, atTarget: Reply): boolean;
 };
 
 async function comparePages(comparison: KeyComparison, listing: Listing): Promise<void> {
   const { found } = comparison;
   const { count } = listing;
-  for (let from: string | undefined = '-'; from !== undefined && !isFull(found); ) {
+  for (let from: string | undefined = '-'; from !== undefined && !isFull(comparison); ) {
     const [[atSource], [atTarget]] = await askBoth(comparison, [listing.command(from, count)]);
     if (!Array.isArray(atSource) || !Array.isArray(atTarget)) return suspectType(comparison);
     const upTo = commonEnd([atSource, atTarget], count);
@@ -124,8 +138,9 @@ async function comparePages(comparison: KeyComparison, listing: Listing): Promis
       const isSame =
         left !== undefined &&
         right !== undefined &&
-        isSameReply(listing.contentOf(left), listing.contentOf(right));
-      if (!isSame && !isFull(found)) found.push(listing.aspect(id));
+        (isSameReply(listing.contentOf(left), listing.contentOf(right)) ||
+          listing.isLeftOut?.(left, right) === true);
+      if (!isSame && !isFull(comparison)) found.push(listing.aspect(id));
     }
     from = upTo === undefined ? undefined : idAfter(upTo);
   }

@@ -4,6 +4,7 @@ import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { Difference, RepairReport, VerifyReport } from '../../contract/reports.ts';
 import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { Clock } from '../../core/clock.ts';
+import { MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { type BatchOptions, compareBatch, compareExpiries } from './compare-batch.ts';
@@ -162,11 +163,12 @@ async function compareTouched(run: Run, touched: NonNullable<VerifyOptions['touc
 async function compareDatabases(run: Run): Promise<void> {
   const { source, target } = run.pair;
   const done = new Set<number>();
+  const swaps = await readSwaps(run.pair);
   for (;;) {
     const [atSource, atTarget] = await Promise.all([source.databases(), target.databases()]);
     run.keysExpected = [...atSource.values(), ...atTarget.values()].reduce((sum, { keys }) => sum + keys, 0);
     const fresh = [...new Set([...atSource.keys(), ...atTarget.keys()])].filter((db) => !done.has(db));
-    if (fresh.length === 0) return;
+    if (fresh.length === 0) break;
     for (const db of fresh.sort((a, b) => a - b)) {
       const before = await readMoment(run.pair);
       const { keys, equal } = await compareSourceKeys(run, db);
@@ -179,6 +181,22 @@ async function compareDatabases(run: Run): Promise<void> {
       done.add(db);
     }
   }
+  if ((await readSwaps(run.pair)) === swaps) return;
+  throw new MigrationError(
+    'verification-incomplete',
+    'Databases were swapped (SWAPDB) during the verification, so that keys may have been passed over.',
+  );
+}
+
+/** How often each server has swapped databases: keys that change places with those compared before are never seen. */
+async function readSwaps({ source, target }: Pair): Promise<string> {
+  const replies = await Promise.all(
+    [source, target].map((session) => session.askEvery(['INFO', 'commandstats'])),
+  );
+  return replies
+    .flat()
+    .map((reply) => /^cmdstat_swapdb:calls=(\d+)/m.exec(String(reply))?.[1] ?? '0')
+    .join();
 }
 
 /**

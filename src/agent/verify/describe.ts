@@ -2,12 +2,17 @@ import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { DifferenceKind } from '../../contract/reports.ts';
 import { assertNever } from '../../core/assert.ts';
 import { displayName } from '../redis/key-display.ts';
-import { type Aspect, type Holding, kindOf } from './aspect.ts';
+import { type Aspect, type Holding, kindOf, notReplicatedReason } from './aspect.ts';
 import type { Expiry } from './expiry.ts';
 import { firstDifference } from './key-comparison.ts';
 
 /** A difference in words, without a value of the customer's. */
-export type Description = { readonly kind: DifferenceKind; readonly detail: string };
+export type Description = {
+  readonly kind: DifferenceKind;
+  readonly detail: string;
+  /** Why it does not count as one. */
+  readonly skipReason?: string | undefined;
+};
 
 /** Says how the two sides differ in one aspect; names in it are shown as the key is. */
 export function describeDifference(
@@ -16,7 +21,8 @@ export function describeDifference(
   display: KeyDisplay,
 ): Description {
   if (aspect.of === 'type') return describeType(source, target);
-  return { kind: kindOf(aspect), detail: detailOf(aspect, [source, target], display) };
+  const skipReason = notReplicatedReason(source, target);
+  return { kind: kindOf(aspect), detail: detailOf(aspect, [source, target], display), skipReason };
 }
 
 function describeType(source: Holding, target: Holding): Description {
@@ -47,6 +53,8 @@ function detailOf(
     }
     case 'list-window':
       return `first difference at index ${aspect.index}; ${source.length ?? 0} elements at the source, ${target.length ?? 0} at the target`;
+    case 'list':
+      return `keeps changing, and no version was at both sides; ${source.length ?? 0} elements at the source, ${target.length ?? 0} at the target`;
     case 'hash-field':
       return `field ${displayName(aspect.name, display)}: ${presence(source, target) ?? sizes(source, target)}`;
     case 'hash-field-ttl':

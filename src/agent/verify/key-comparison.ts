@@ -21,16 +21,37 @@ export type KeyComparison = Pair & {
   /** How many elements to read at once, so that a page stays small whatever their size. */
   readonly pageLength: number;
   readonly found: Aspect[];
+  /** How many aspects are found before the comparison stops. */
+  readonly aspectsMax: number;
+  /** Where the comparison begins, and when it has stopped, where it has to go on; undefined when all was seen. */
+  place: Place | undefined;
   /** Reasons for which something of the key is not compared. */
   readonly skipped: Set<string>;
 };
 
-/** The most aspects of one key that are followed at a time. */
+/** A place in a value up to which it has been compared: of a string, a list, or one without order. */
+export type Place =
+  | { readonly offset: number }
+  /** Of a list always the beginning: its places do not hold still. */
+  | { readonly index: 0 }
+  | { readonly side: 'source' | 'target'; readonly cursor: string };
+
+/** The most aspects of one key that are followed at a time, at first. */
 export const ASPECTS_PER_KEY_MAX = 16;
+/**
+ * The same when all of those came right: such a key is written to all the time, and what is in flight at its beginning
+ * must not hide what differs further on.
+ */
+export const MOVING_ASPECTS_MAX = 256;
 
 /** Whether no more aspects are taken. */
-export function isFull(found: readonly Aspect[]): boolean {
-  return found.length >= ASPECTS_PER_KEY_MAX;
+export function isFull({ found, aspectsMax }: Pick<KeyComparison, 'found' | 'aspectsMax'>): boolean {
+  return found.length >= aspectsMax;
+}
+
+/** Whether the key is compared again because what was found before came right. */
+export function isMoving({ aspectsMax }: Pick<KeyComparison, 'aspectsMax'>): boolean {
+  return aspectsMax > ASPECTS_PER_KEY_MAX;
 }
 
 /** A value that vanished or changed its type between two questions: what it is has to be asked again. */

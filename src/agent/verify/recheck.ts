@@ -1,6 +1,7 @@
 import type { DifferenceKind } from '../../contract/reports.ts';
+import { MOVING } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
-import { compareKey } from './compare-key.ts';
+import { compareKey, type Rest } from './compare-key.ts';
 import { ASPECTS_PER_KEY_MAX, type Pair } from './key-comparison.ts';
 import { forEachConcurrently } from './pool.ts';
 import { skipReason } from './skip-reason.ts';
@@ -22,8 +23,12 @@ const TYPES_AT_ONCE = 500;
 const BATCHES_AT_ONCE = 3;
 /** How many aspects of keys that stand still are followed together. */
 const WATCHES_AT_ONCE = 8192;
-/** How often a key is compared anew when what differed came right but the rest was not seen. */
+/** How often a key that comes and goes is compared anew before it counts as following the source. */
 const PASSES_MAX = 5;
+/** How many keys that are compared anew are followed together: each may have up to 256 aspects. */
+const MOVING_AT_ONCE = 200;
+/** How often the comparison of a value goes on from where all that differed has come right. */
+const PLACES_MAX = 20;
 /** How many places of a difference are told; the rest is counted. */
 const DETAILS_MAX = 3;
 
@@ -38,25 +43,23 @@ export async function recheckSuspects(
   options: WatchOptions,
 ): Promise<readonly Verdict[]> {
   const verdicts: Verdict[] = [];
-  let open = suspects;
-  for (let pass = 1; open.length > 0; pass++) {
-    const cases = await openCases(pair, open);
+  let open: readonly Suspicion[] = suspects.map(firstSuspicion);
+  for (let atOnce = open.length; open.length > 0; atOnce = MOVING_AT_ONCE) {
+    const cases = await openCases(pair, open.slice(0, atOnce));
     await settleWatches(
       pair,
       cases.flatMap(({ watches }) => watches),
       options,
     );
-    const again: Suspect[] = [];
+    const again: Suspicion[] = [];
     for (const item of cases) {
-      const differences = differencesOf(item);
-      // Whoever came right in every pass follows the source, however fast it moves.
-      if (differences.length > 0 || item.isComplete || pass === PASSES_MAX) {
-        verdicts.push({ ...item.suspect, type: item.type, differences, skipped: item.skipped });
-      } else {
-        again.push(item.suspect);
-      }
+      const { suspect, pass, rest } = item;
+      const verdict = verdictOf(item);
+      const isOver = verdict.differences.length > 0 || rest === undefined || pass >= passesFor(rest);
+      if (isOver) verdicts.push(verdict);
+      else again.push({ suspect, pass: pass + 1, rest });
     }
-    open = again;
+    open = [...open.slice(atOnce), ...again];
   }
   return verdicts;
 }
@@ -75,7 +78,7 @@ export async function recheckStanding(
 ): Promise<{ readonly verdicts: readonly Verdict[]; readonly moving: readonly Suspect[] }> {
   const verdicts: Verdict[] = [];
   const moving: Suspect[] = [];
-  for (const group of groupsOf(await openCases(pair, suspects))) {
+  for (const group of groupsOf(await openCases(pair, suspects.map(firstSuspicion)))) {
     await settleStanding(
       pair,
       group.flatMap(({ watches }) => watches),
@@ -89,9 +92,9 @@ export async function recheckStanding(
   return { verdicts, moving };
 }
 
-function isSettled({ watches, isComplete }: Case): boolean {
+function isSettled({ watches, rest }: Case): boolean {
   if (watches.some(({ outcome }) => outcome === 'open')) return false;
-  return isComplete || watches.some(({ outcome }) => outcome === 'different');
+  return rest === undefined || watches.some(({ outcome }) => outcome === 'different');
 }
 
 /** Keys of which many aspects differ are followed fewer at a time, since each aspect has a history. */
@@ -109,57 +112,90 @@ function* groupsOf(cases: readonly Case[]): Generator<readonly Case[]> {
   if (group.length > 0) yield group;
 }
 
-type Case = {
+function passesFor({ place }: Rest): number {
+  return place === undefined ? PASSES_MAX : PLACES_MAX;
+}
+
+/** A suspect, and what of it is yet to be compared; undefined: all, for the first time. */
+type Suspicion = {
   readonly suspect: Suspect;
+  /** How often it has been compared when this is done, from 1 on. */
+  readonly pass: number;
+  readonly rest: Rest | undefined;
+};
+
+function firstSuspicion(suspect: Suspect): Suspicion {
+  return { suspect, pass: 1, rest: undefined };
+}
+
+type Case = Suspicion & {
   readonly type: string;
-  readonly isComplete: boolean;
   readonly skipped: readonly string[];
   readonly watches: readonly Watch[];
 };
 
 function verdictOf(item: Case): Verdict {
-  return { ...item.suspect, type: item.type, differences: differencesOf(item), skipped: item.skipped };
+  const { suspect, type, rest } = item;
+  const differences = differencesOf(item);
+  const isUnseen = differences.length === 0 && rest?.place !== undefined;
+  const reasons = [...item.skipped, ...skippedOf(item), ...(isUnseen ? [MOVING] : [])];
+  return { ...suspect, type, differences, skipped: [...new Set(reasons)] };
 }
 
 /** Keys that are missing, extra or of another type are told by their types alone, many at a time. */
-async function openCases(pair: Pair, suspects: readonly Suspect[]): Promise<readonly Case[]> {
+async function openCases(pair: Pair, suspicions: readonly Suspicion[]): Promise<readonly Case[]> {
   const cases: Case[] = [];
-  const sameType: Suspect[] = [];
-  await forEachConcurrently(batchesOf(suspects, TYPES_AT_ONCE), BATCHES_AT_ONCE, async ({ db, batch }) => {
+  const sameType: Suspicion[] = [];
+  const bySuspect = new Map(suspicions.map((suspicion) => [suspicion.suspect, suspicion]));
+  const batches = batchesOf(bySuspect.keys(), TYPES_AT_ONCE);
+  await forEachConcurrently(batches, BATCHES_AT_ONCE, async ({ db, batch }) => {
     const commands = batch.map(({ key }): Command => ['TYPE', key]);
     const [atSource, atTarget] = await Promise.all([
       pair.source.ask(db, commands),
       pair.target.ask(db, commands),
     ]);
     batch.forEach((suspect, index) => {
+      const suspicion = bySuspect.get(suspect) ?? firstSuspicion(suspect);
       const types = { source: String(atSource[index]), target: String(atTarget[index]) };
-      if (types.source === types.target || skipReason(types) !== undefined) sameType.push(suspect);
-      else cases.push(caseOfTypes(suspect, types));
+      if (types.source === types.target || skipReason(types) !== undefined) sameType.push(suspicion);
+      else cases.push(caseOfTypes(suspicion, types));
     });
   });
-  await forEachConcurrently(sameType, COMPARISONS_AT_ONCE, async (suspect) => {
-    const { type, aspects, isComplete, skipped } = await compareKey(pair, suspect.db, suspect.key);
+  await forEachConcurrently(sameType, COMPARISONS_AT_ONCE, async ({ suspect, pass, rest: before }) => {
+    const { type, aspects, rest, skipped } = await compareKey(pair, suspect, before);
     const watches = aspects.map((aspect) => createWatch(suspect, aspect));
-    cases.push({ suspect, type, isComplete, skipped, watches });
+    cases.push({ suspect, pass, type, rest, skipped, watches });
   });
   return cases;
 }
 
-function caseOfTypes(suspect: Suspect, { source, target }: { source: string; target: string }): Case {
+function caseOfTypes(
+  { suspect, pass }: Suspicion,
+  { source, target }: { source: string; target: string },
+): Case {
   return {
     suspect,
+    pass,
     type: source === 'none' ? target : source,
-    isComplete: false,
+    rest: { place: undefined },
     skipped: [],
     watches: [createWatch(suspect, { of: 'type' })],
   };
+}
+
+/** Reasons for what stayed different and does not count. */
+function skippedOf({ watches }: Case): readonly string[] {
+  return watches.flatMap(({ outcome, description }) =>
+    outcome === 'different' && description?.skipReason !== undefined ? [description.skipReason] : [],
+  );
 }
 
 /** One difference for each kind that a key has, the places summed up. */
 function differencesOf({ watches }: Case): Verdict['differences'] {
   const detailsByKind = new Map<DifferenceKind, string[]>();
   for (const { outcome, description } of watches) {
-    if (outcome !== 'different' || description === undefined) continue;
+    if (outcome !== 'different' || description === undefined || description.skipReason !== undefined)
+      continue;
     const details = detailsByKind.get(description.kind);
     if (details === undefined) detailsByKind.set(description.kind, [description.detail]);
     else details.push(description.detail);

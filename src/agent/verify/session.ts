@@ -21,6 +21,8 @@ export type Capabilities = {
   readonly multiLookup: boolean;
   /** MEMORY USAGE: known to all, but denied to some users; it only helps to keep what is read at once small. */
   readonly memoryUsage: boolean;
+  /** OBJECT ENCODING: known to all, but denied to some users. */
+  readonly encoding: boolean;
   /** Whether its expiry times have the pad of a sync: then they are read without it. */
   readonly paddedExpiry: boolean;
 };
@@ -216,11 +218,12 @@ function noSuchDatabase(access: Access, db: number, cause: ErrorReply): Migratio
 }
 
 async function readCapabilities(connection: RawConnection): Promise<Capabilities> {
-  const [absoluteExpiry, fieldExpiry, multiLookup, memoryUsage, claim] = await connection.send([
+  const [absoluteExpiry, fieldExpiry, multiLookup, memoryUsage, encoding, claim] = await connection.send([
     ['PEXPIRETIME', RESERVED_KEY],
     ['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field'],
     ['SMISMEMBER', RESERVED_KEY, 'member'],
     ['MEMORY', 'USAGE', RESERVED_KEY],
+    ['OBJECT', 'ENCODING', RESERVED_KEY],
     ['GET', RESERVED_KEY],
   ]);
   return {
@@ -229,6 +232,7 @@ async function readCapabilities(connection: RawConnection): Promise<Capabilities
     fieldExpiry: isKnown(fieldExpiry),
     multiLookup: isKnown(multiLookup) && isAllowed(multiLookup),
     memoryUsage: isKnown(memoryUsage) && isAllowed(memoryUsage),
+    encoding: isKnown(encoding) && isAllowed(encoding),
     paddedExpiry: connection.access.side === 'target' && Buffer.isBuffer(claim) && isClaim(claim),
   };
 }

@@ -1,12 +1,16 @@
 import type { Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { readTimeMs } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
 import type { Session } from './session.ts';
 
 /** A moment of a server; two that are the same text enclose a time in which it changed nothing. */
 type Moment = string;
 
-/** What tells that nothing was written and nothing went away: the first grows with every write, a save takes it back. */
+/**
+ * What tells that nothing was written and nothing went away: the first grows with every write, and a save takes it
+ * back, which the second tells, in seconds. What goes away by itself also shows in the number of keys.
+ */
 const FIELDS = ['rdb_changes_since_last_save', 'rdb_last_save_time', 'expired_keys', 'evicted_keys'];
 
 /** A moment of both sides; undefined where a server does not tell, or takes its data from another one. */
@@ -16,6 +20,7 @@ export async function readMoment({ source, target }: Pair): Promise<Moment | und
 }
 
 async function readSide(session: Session): Promise<Moment | undefined> {
+  const times = (await session.askEvery(['TIME'])).map(readTimeMs);
   const sections: (readonly Reply[])[] = [];
   for (const section of ['persistence', 'stats', 'replication', 'keyspace']) {
     sections.push(await session.askEvery(['INFO', section]));
@@ -23,12 +28,15 @@ async function readSide(session: Session): Promise<Moment | undefined> {
   const servers = sections[0]?.map((_, server) =>
     sections.map((replies) => String(replies[server])).join('\n'),
   );
-  const moments = (servers ?? []).map((info) => {
+  const moments = (servers ?? []).map((info, server) => {
     const lines = info.split(/\r?\n/);
     const told = FIELDS.map((field) => lines.find((line) => line.startsWith(`${field}:`)));
     const isMaster = lines.includes('role:master');
+    // A second save within the same second would take further writes back and look like the first.
+    const savedAtMs = Number(/^rdb_last_save_time:(\d+)/m.exec(info)?.[1] ?? Number.NaN) * 1000;
+    const isSaveTold = savedAtMs > 0 && savedAtMs + 1000 <= (times[server] ?? 0);
     const counts = lines.filter((line) => /^db\d+:/.test(line)).map((line) => line.replace(/,.*/, ''));
-    return isMaster && !told.includes(undefined) ? [...told, ...counts].join('\n') : undefined;
+    return isMaster && isSaveTold && !told.includes(undefined) ? [...told, ...counts].join('\n') : undefined;
   });
   return moments.includes(undefined) ? undefined : moments.join('\n');
 }

@@ -2,7 +2,14 @@ import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
-import { type Aspect, aspectCommands, type Holding, isSameHolding, readAspect } from './aspect.ts';
+import {
+  type Aspect,
+  aspectCommands,
+  type Holding,
+  isAsReplicated,
+  isSameHolding,
+  readAspect,
+} from './aspect.ts';
 import { type Description, describeDifference } from './describe.ts';
 import { readTimeMs } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
@@ -217,6 +224,7 @@ function judge(watch: Watch, sight: Sight): void {
   const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
   if (
     wasAtSource ||
+    isAsReplicated(source, target) ||
     isLeftOut(watch.aspect, source, target) ||
     hasExpired(watch.aspect, source, target, sight)
   ) {
