@@ -80092,7 +80092,7 @@ const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n([
 /* harmony export */   YW: () => (/* binding */ hashFieldTtlSchema),
 /* harmony export */   cH: () => (/* binding */ skippedSchema)
 /* harmony export */ });
-/* unused harmony exports SKIPPED_REASONS_MAX, SKIPPED_SAMPLE_MAX, SKIPPED_NAME_LENGTH_MAX, skippedCountSchema */
+/* unused harmony exports SKIPPED_REASONS_MAX, SKIPPED_SAMPLE_MAX, SKIPPED_NAME_LENGTH_MAX, skippedCountSchema, READ_AGAIN, DELETED_PENDING, MOVING */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5586);
 
 /** The most reasons that are told apart; what comes after them shares one row. */
@@ -80107,7 +80107,7 @@ const SKIPPED_NAME_LENGTH_MAX = 80;
 const skippedCountSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
     /** Keys of the data set, commands of the stream, or what a module remembers beside its keys. */
     what: zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['keys', 'commands', 'module-data']),
-    /** `module vectorset`, `module command VADD`, or {@link HASH_FIELD_TTL}. */
+    /** `module vectorset`, `module command VADD`, {@link HASH_FIELD_TTL}, {@link READ_AGAIN} or {@link DELETED_PENDING}. */
     reason: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().max(100),
     count: zod__WEBPACK_IMPORTED_MODULE_0__/* .number */ .aig(),
 });
@@ -80119,12 +80119,23 @@ const skippedSchema = skippedCountSchema.extend({
 const hashFieldTtlSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['refuse', 'keep-values']);
 /**
  * The reason of hashes that came without the expiry times of their fields. Whoever gives `hash-field-ttl: keep-values`
- * has agreed to exactly that, so no gate asks again; all other reasons need `allow-skipped`.
+ * has agreed to exactly that, so no gate asks again.
  */
 const HASH_FIELD_TTL = 'hash-field-ttl';
+/** The reason of streams with entries that were read again, which raises a count at the source and is not replicated. */
+const READ_AGAIN = 'delivery counts of entries read again';
+/** The reason of streams with entries pending whose message is gone: Redis up to 6.2 keeps them, newer servers do not. */
+const DELETED_PENDING = 'pending entries of deleted messages';
+/**
+ * The reason of values that were written to so fast that not every place of them could be compared. They are when they
+ * rest: a cutover compares what was written to, behind its fence.
+ */
+const MOVING = 'changes too fast to be compared in full';
+/** What nobody has to agree to: it was before, or no replica has it either, or it is looked at again. */
+const AGREED = new Set([HASH_FIELD_TTL, READ_AGAIN, DELETED_PENDING, MOVING]);
 /** What of it nobody has agreed to yet. */
 function notAgreedTo(rows) {
-    return rows.filter(({ reason, count }) => reason !== HASH_FIELD_TTL && count > 0);
+    return rows.filter(({ reason, count }) => !AGREED.has(reason) && count > 0);
 }
 
 

@@ -2,7 +2,7 @@ import { REPLY_KIND, type ReplyCursor } from '../redis/reply-bytes.ts';
 import { compareCollections } from './compare-collections.ts';
 import { compareKey, LENGTH_COMMANDS } from './compare-key.ts';
 import { compareStrings, type StringGuess } from './compare-strings.ts';
-import { exchangeAtSource, exchangeBoth } from './exchange.ts';
+import { exchangeAtTarget, exchangeBoth } from './exchange.ts';
 import { expiryRequest, isSameExpiry, readExpiryTimes } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
 import { forEachConcurrently } from './pool.ts';
@@ -150,7 +150,7 @@ async function sortByType(
       else batch.standings[index] = STANDING.unclear;
     }
   };
-  await exchangeAtSource(batch.pair, { db: batch.db, request }, sort);
+  await exchangeAtTarget(batch.pair, { db: batch.db, request }, sort);
   return { strings, collections };
 }
 

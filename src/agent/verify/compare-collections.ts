@@ -1,9 +1,9 @@
 import { FOOTER_BYTES } from '../redis/rdb/footer.ts';
-import { REPLY_KIND } from '../redis/reply-bytes.ts';
+import { REPLY_KIND, type ReplyCursor } from '../redis/reply-bytes.ts';
 import { type Batch, type Collection, countType, keyAt, STANDING } from './compare-batch.ts';
 import { LENGTH_COMMANDS } from './compare-key.ts';
 import { comparePayloads } from './compare-payloads.ts';
-import { exchangeAtSource, exchangeBoth } from './exchange.ts';
+import { exchangeBoth } from './exchange.ts';
 import { type CommandFrame, commandAround, Request } from './request.ts';
 
 /** Up to here a collection is dumped at once, beyond it its elements are read in pages: a DUMP holds up its server. */
@@ -42,22 +42,33 @@ export async function compareCollections(batch: Batch, collections: readonly Col
   if (round.length > 0) await compareRound(batch, round);
 }
 
-/** Bytes in memory at the source, or what stands for them; nothing for a key that is gone. */
+/**
+ * Bytes in memory, or what stands for them; nothing for a key that is gone. The target tells them, since it is dear to
+ * find out; the source only counts its elements, and one with more of them than there are bytes is as large as can be.
+ */
 async function readSizes(batch: Batch, collections: readonly Collection[]): Promise<Float64Array> {
-  const { memoryUsage } = batch.pair.source.capabilities;
+  const { pair, db } = batch;
+  const { memoryUsage } = pair.target.capabilities;
   const request = new Request();
+  const requestAtTarget = new Request();
   for (const { index, type } of collections) {
     const count = LENGTHS.get(type);
     if (count === undefined) throw new Error(`${type} has no elements`);
-    request.add(memoryUsage ? MEMORY_USAGE : count, keyAt(batch, index));
+    request.add(count, keyAt(batch, index));
+    requestAtTarget.add(memoryUsage ? MEMORY_USAGE : count, keyAt(batch, index));
   }
-  return exchangeAtSource(batch.pair, { db: batch.db, request }, (replies) => {
-    return Float64Array.from(collections, () => {
-      replies.next();
-      const size = replies.kind === REPLY_KIND.integer ? replies.integer() : 0;
-      return memoryUsage ? size : (size / SMALL_ELEMENTS) * SMALL_BYTES;
-    });
-  });
+  return exchangeBoth(pair, { db, request, requestAtTarget }, ({ source, target }) =>
+    Float64Array.from(collections, () => {
+      const [length, size] = [nextInteger(source), nextInteger(target)];
+      const bytes = memoryUsage ? size : (size / SMALL_ELEMENTS) * SMALL_BYTES;
+      return length > bytes ? Number.POSITIVE_INFINITY : bytes;
+    }),
+  );
+}
+
+function nextInteger(replies: ReplyCursor): number {
+  replies.next();
+  return replies.kind === REPLY_KIND.integer ? replies.integer() : 0;
 }
 
 async function compareRound(batch: Batch, round: readonly Collection[]): Promise<void> {

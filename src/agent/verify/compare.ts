@@ -154,7 +154,7 @@ async function compareTouched(run: Run, touched: NonNullable<VerifyOptions['touc
   await waitForMark(pair, mark, options);
   await forEachConcurrently(touched(mark), BATCHES_AT_ONCE, async ({ db, keys }) => {
     options.signal.throwIfAborted();
-    tally.addScanned(db, 'target', keys.length);
+    tally.addScanned(db, 'source', keys.length);
     await compareKeys(run, { db, keys });
   });
 }
@@ -171,12 +171,12 @@ async function compareDatabases(run: Run): Promise<void> {
     if (fresh.length === 0) break;
     for (const db of fresh.sort((a, b) => a - b)) {
       const before = await readMoment(run.pair);
-      const { keys, equal } = await compareSourceKeys(run, db);
+      const { keys, equal } = await compareTargetKeys(run, db);
       if (keys === equal && (await holdsNothingElse(run.pair, { db, keys, before }))) {
-        run.tally.addScanned(db, 'target', keys);
-        tell(run, 'scanning-target');
+        run.tally.addScanned(db, 'source', keys);
+        tell(run, 'scanning-source');
       } else {
-        await findExtraKeys(run, db);
+        await findMissingKeys(run, db);
       }
       done.add(db);
     }
@@ -200,15 +200,17 @@ async function readSwaps({ source, target }: Pair): Promise<string> {
 }
 
 /**
+ * The target is scanned and not the source, which is the one that serves clients.
+ *
  * In a database that holds no key that expires, at either side, no key is asked when it does. Whoever got a time while
  * its values were compared is found at the end, when some key has one: then all are asked for it after all.
  */
-async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; equal: number }> {
+async function compareTargetKeys(run: Run, db: number): Promise<{ keys: number; equal: number }> {
   const { pair } = run;
   const counts = { keys: 0, equal: 0 };
   const guess = { stringBatches: 0, bytesPerString: 0, portionsAlone: 0 };
   const expiry = (await holdsExpiring(pair, db)) ? 'each' : 'none';
-  const scan = scanKeys(pair.source, db, () => scanCount(guess));
+  const scan = scanKeys(pair.target, db, () => scanCount(guess));
   await forEachConcurrently(scan, BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
     counts.keys += keys.length;
@@ -217,7 +219,7 @@ async function compareSourceKeys(run: Run, db: number): Promise<{ keys: number; 
     counts.equal += equal;
   });
   if (expiry === 'each' || !(await holdsExpiring(pair, db))) return counts;
-  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
+  await forEachConcurrently(scanKeys(pair.target, db), BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
     const suspects = await compareExpiries(pair, db, keys);
     counts.equal -= suspects.length;
@@ -233,42 +235,47 @@ async function holdsExpiring({ source, target }: Pair, db: number): Promise<bool
 
 type Keys = { readonly db: number; readonly keys: readonly Buffer[]; readonly how?: BatchOptions };
 
-/** Compares keys that the source may hold; returns how many were found equal at once. */
+/** Compares keys that either side may hold; returns how many were found equal at once. */
 async function compareKeys(run: Run, { db, keys, how }: Keys): Promise<number> {
   const { pair, tally } = run;
   const { typeCounts, suspects, skipped } = await compareBatch(pair, db, keys, how);
   let equal = 0;
-  tally.addScanned(db, 'source', keys.length);
+  tally.addScanned(db, 'target', keys.length);
   for (const [type, count] of typeCounts) {
     tally.addCompared(type, count);
     equal += count;
   }
   for (const { key, reason } of skipped) tally.addSkipped(db, key, reason);
   await addSuspects(run, db, suspects);
-  tell(run, 'scanning-source');
+  tell(run, 'scanning-target');
   return equal - suspects.length - skipped.length;
 }
 
-/** The other direction: keys of the target that the source lacks. Needs no memory of what the source had. */
-async function findExtraKeys(run: Run, db: number): Promise<void> {
+/** The other direction: keys of the source that the target lacks. Needs no memory of what the target had. */
+async function findMissingKeys(run: Run, db: number): Promise<void> {
   const { pair, tally } = run;
-  await forEachConcurrently(scanKeys(pair.target, db), BATCHES_AT_ONCE, async (keys) => {
+  await forEachConcurrently(scanKeys(pair.source, db), BATCHES_AT_ONCE, async (keys) => {
     run.options.signal.throwIfAborted();
-    const [existing] = await pair.source.ask(db, [['EXISTS', ...keys]]);
-    tally.addScanned(db, 'target', keys.length);
-    if (existing !== keys.length) {
-      const replies = await pair.source.ask(
-        db,
-        keys.map((key): Command => ['EXISTS', key]),
-      );
-      await addSuspects(
-        run,
-        db,
-        keys.filter((_, index) => replies[index] !== 1),
-      );
-    }
-    tell(run, 'scanning-target');
+    const [existing] = await pair.target.ask(db, [['EXISTS', ...keys]]);
+    tally.addScanned(db, 'source', keys.length);
+    if (existing !== keys.length) await addMissing(run, db, keys);
+    tell(run, 'scanning-source');
   });
+}
+
+async function addMissing(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {
+  const { source, target } = run.pair;
+  const found = await target.ask(
+    db,
+    keys.map((key): Command => ['EXISTS', key]),
+  );
+  const missing = keys.filter((_, index) => found[index] !== 1);
+  const types = await source.ask(
+    db,
+    missing.map((key): Command => ['TYPE', key]),
+  );
+  for (const type of types) if (type !== 'none') run.tally.addCompared(String(type), 1);
+  await addSuspects(run, db, missing);
 }
 
 async function addSuspects(run: Run, db: number, keys: readonly Buffer[]): Promise<void> {

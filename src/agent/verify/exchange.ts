@@ -80,14 +80,14 @@ export async function exchangeInTurn(
   return !b.isCut;
 }
 
-/** Sends a request to the source alone; else as {@link exchangeBoth}. */
-export async function exchangeAtSource<Result>(
-  { source }: Pair,
+/** Sends a request to the target alone; else as {@link exchangeBoth}. */
+export async function exchangeAtTarget<Result>(
+  { target }: Pair,
   { db, request }: { readonly db: number; readonly request: Request },
   use: (replies: ReplyCursor) => Result,
 ): Promise<Result> {
   const replies = spare.pop() ?? new ReplyBytes();
-  await source.exchange(db, request, replies);
+  await target.exchange(db, request, replies);
   request.release();
   const result = use(new ReplyCursor(replies));
   spare.push(replies);

@@ -42,11 +42,11 @@ async function readSide(session: Session): Promise<Moment | undefined> {
 }
 
 /**
- * Whether the target holds no key of the database besides `keys` that a scan of the source returned and that were all
+ * Whether the source holds no key of the database besides `keys` that a scan of the target returned and that were all
  * seen equal, by counting alone. That is proof only if neither side has changed since `before` the scan:
  *
- * The scan returns every key. So when it returned as many as the source holds, it returned none twice. Those are all at
- * the target, and when the target holds as many, it holds no other.
+ * The scan returns every key. So when it returned as many as the target holds, it returned none twice. Those are all at
+ * the source, and when the source holds as many, it holds no other.
  */
 export async function holdsNothingElse(
   pair: Pair,

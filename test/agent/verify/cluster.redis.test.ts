@@ -194,13 +194,15 @@ describe('a cluster whose slots move during the comparison', () => {
     await copyDatabase(source.client(), target.client());
     const [first, second] = target.primaries;
     if (first === undefined || second === undefined) throw new Error('the cluster has too few primaries');
+    // One that holds a key: a slot without any changes nothing that is compared.
+    const slot = await slotBelow(5000, target.client());
     let move: Promise<void> | undefined;
     const outcome = await verifyPair(
       { source, target },
       {
         report: ({ stage }) => {
-          if (stage !== 'scanning-source' || move !== undefined) return;
-          move = target.moveSlot(100, second);
+          if (stage !== 'scanning-target' || move !== undefined) return;
+          move = target.moveSlot(slot, second);
           // So few keys would be compared before the slot has moved.
           void source.client().call('CLIENT', 'PAUSE', 1500);
         },
@@ -223,7 +225,8 @@ describe('a cluster whose primary fails over during the comparison', () => {
       { source, target },
       {
         report: ({ stage }) => {
-          if (stage === 'scanning-target') failure ??= target.primaries[1]?.stop('SIGKILL');
+          if (stage === 'scanning-source' || stage === 'scanning-target')
+            failure ??= target.primaries[1]?.stop('SIGKILL');
         },
       },
     ).catch((error: unknown) => error);
@@ -232,3 +235,12 @@ describe('a cluster whose primary fails over during the comparison', () => {
     expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 3000 });
   });
 });
+
+/** The slot of one of the keys, on the first primary. */
+async function slotBelow(limit: number, client: Pick<Redis, 'call'>): Promise<number> {
+  for (let index = 0; index < 3000; index++) {
+    const slot = Number(await client.call('CLUSTER', 'KEYSLOT', `key:${index}`));
+    if (slot < limit) return slot;
+  }
+  throw new Error(`no key has a slot below ${limit}`);
+}

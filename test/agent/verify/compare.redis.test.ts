@@ -79,19 +79,19 @@ describe('a comparison', () => {
     expect(report.differences.total).toBe(5000);
   });
 
-  it('finds an extra key that came while the source was scanned, although the counts had been the same', async () => {
+  it('finds a key that came to the source while the target was scanned, although the counts had been the same', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     const names = Array.from({ length: 5000 }, (_, index) => [`key-${index}`, String(index)]).flat();
     for (const side of [pair.source, pair.target]) await side.client().mset(...names);
     let written: Promise<unknown> | undefined;
     const report = await verifyPair(pair, {
       report: () => {
-        written ??= pair.target.client().set('late', '1');
+        written ??= pair.source.client().set('late', '1');
       },
     });
     await written;
     expect(differenceLines(report)).toEqual([
-      '0 late string extra: nothing at the source, string at the target',
+      '0 late string missing: string at the source, nothing at the target',
     ]);
   });
 

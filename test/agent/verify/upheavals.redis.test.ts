@@ -28,7 +28,7 @@ function amidst(work: () => Promise<unknown>): Partial<VerifyOptions> & { done()
   let doing: Promise<unknown> | undefined;
   return {
     report: ({ stage }) => {
-      if (stage === 'scanning-source') doing ??= work();
+      if (stage === 'scanning-target') doing ??= work();
     },
     done: async () => doing ?? Promise.reject(new Error('it never came to it')),
   };
