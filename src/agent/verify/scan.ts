@@ -10,7 +10,7 @@ import { Request } from './request.ts';
 import type { Session } from './session.ts';
 
 /** How many keys a step of SCAN looks at: small enough not to hold up the server with it or what is then asked. */
-const SCAN_COUNT = 200;
+const SCAN_COUNT = 400;
 /** The same where they turn out to be small strings. */
 const STRINGS_SCAN_COUNT = 500;
 const SMALL_STRING_BYTES = 1024;
