@@ -6,8 +6,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts', 'test/**/*.scenario.ts'],
     setupFiles: ['test/setup.ts'],
-    // Real servers and child processes on small machines: two files at a time, generous limits, no retries.
-    maxWorkers: 2,
+    // Real servers and child processes on small machines, and much waiting for them: generous limits, no retries.
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // These packages import JSON and extensionless files in a way that Node alone refuses.
