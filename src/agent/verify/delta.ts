@@ -6,7 +6,8 @@ import { formatDuration } from '../../core/units.ts';
 import type { SiblingJobs } from '../job/context.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { type Base, type LiveGeneration, touchedFiles } from '../touched/generation.ts';
-import { compareAll, type VerifyOptions } from './compare.ts';
+import { compareAll } from './compare.ts';
+import type { VerifyOptions } from './run.ts';
 import { openSession, type Session } from './session.ts';
 import { assertComplete, TouchedKeysUnknown, touchedBatches } from './touched-batches.ts';
 

@@ -204,7 +204,7 @@ describe('a cluster whose slots move during the comparison', () => {
           if (stage !== 'scanning-target' || move !== undefined) return;
           move = target.moveSlot(slot, second);
           // So few keys would be compared before the slot has moved.
-          void source.client().call('CLIENT', 'PAUSE', 1500);
+          void source.client().call('CLIENT', 'PAUSE', 4000);
         },
       },
     ).catch((error: unknown) => error);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { VerifyOptions } from '../../../src/agent/verify/compare.ts';
+import type { VerifyOptions } from '../../../src/agent/verify/run.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import { startTcpProxy } from '../../faults/tcp-proxy.ts';
 import { type RunningServer, sourceServer, targetServer } from '../../servers/start.ts';
