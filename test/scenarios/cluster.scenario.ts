@@ -70,7 +70,7 @@ describe('a migration into a replication group with cluster mode enabled', TIMEO
     const verify = async (port: number) => {
       const sides = ['--source', `127.0.0.1:${stage.source.port}`, '--target', `127.0.0.1:${port}`];
       const state = ['--state-directory', stage.stateDirectory];
-      return promisify(execFile)(process.execPath, [AGENT, 'verify', ...sides, ...state]);
+      return promisify(execFile)(process.execPath, [AGENT, 'verify', '--json', ...sides, ...state]);
     };
     for (const { port } of cluster.primaries) {
       const { stdout } = await verify(port);

@@ -70,7 +70,7 @@ describe('complete-migration', () => {
     const verified = await stage.run('verify', { inputs: { 'key-display': 'shown' } });
     expect(verified).toMatchObject({ exitCode: 0, outputs: { differences: '0', skipped: '1' } });
     expect(verified.summary).toContain(
-      '**Equal.** 2 keys compared in both directions, 0 differences; ⚠️ 1 key skipped.',
+      '**Equal.** 2 keys compared (of all keys, in both directions), 0 differences; ⚠️ 1 key skipped',
     );
     expect(verified.summary).toContain('| keys | module vectorset | 1 | `db0 vectors` |');
     const refused = await expectRefusal(stage, 'data-skipped');
