@@ -276,7 +276,7 @@ function parseScore(text: string): number {
 }
 
 /** HPEXPIRETIME answers `[ms | -1 | -2]`, and nil or -2 without the key; HEXISTS stands in where no field expires. */
-export function readFieldExpiry(reply: Reply | undefined, capabilities: Capabilities): number {
+function readFieldExpiry(reply: Reply | undefined, capabilities: Capabilities): number {
   if (!capabilities.fieldExpiry) return reply === 1 ? -1 : -2;
   return readTime(Array.isArray(reply) ? reply[0] : undefined, capabilities);
 }

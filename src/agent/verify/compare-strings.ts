@@ -20,7 +20,7 @@ const PORTION_BYTES = 512 * 1024;
 const PORTION_KEYS_MIN = 16;
 /** For how many portions a long string among short ones keeps them from being asked for together. */
 const PORTIONS_ALONE = 64;
-/** Up to this size strings are asked of the target by one command. */
+/** Up to this size, on average, strings are asked for by one command. */
 const TOGETHER_BYTES_MAX = 1024;
 /** The pieces in which a long string is read. */
 const PIECE_BYTES = 512 * 1024;
@@ -88,7 +88,7 @@ async function comparePortion(
 }
 
 /**
- * Short strings are asked for together, by one MGET at each side, which takes half of what as many GETRANGE do. It
+ * Short strings are asked for together, by one MGET at each side, which has less to parse than as many GETRANGE. It
  * could bring strings of any size, so that the target is asked first, and the source only for those that are short
  * there: a source that holds more of one is different anyhow. Undefined when the target held one that is long.
  */

@@ -47,6 +47,37 @@ describe('replies as bytes', () => {
     }
   });
 
+  it('end at the same place when long ones are not kept, wherever the stream is cut', () => {
+    const long = Buffer.alloc(40, 'x');
+    for (const some of [
+      [long, 'OK'],
+      ['OK', [Buffer.from('short'), long, null], 7],
+      ['OK', long],
+    ]) {
+      const own = encodeReplies(some);
+      const stream = encodeReplies([...some, 'the next']);
+      for (let first = 0; first <= stream.length; first++) {
+        const second = Math.min(stream.length, first + 11);
+        const bytes = new ReplyBytes();
+        bytes.bulkBytesMax = 39;
+        bytes.expect(some.length);
+        let taken = 0;
+        for (const [from, to] of [
+          [0, first],
+          [first, second],
+          [second, stream.length],
+        ] as const) {
+          if (!bytes.isComplete) taken += bytes.take(stream.subarray(from, to), 0);
+        }
+        expect({ taken, isComplete: bytes.isComplete, isCut: bytes.isCut }).toEqual({
+          taken: own.length,
+          isComplete: true,
+          isCut: true,
+        });
+      }
+    }
+  });
+
   it('tell of an error that is about us and not about the key', () => {
     const bytes = new ReplyBytes();
     bytes.expect(2);

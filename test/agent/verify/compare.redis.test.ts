@@ -62,6 +62,48 @@ describe('a comparison', () => {
     }
   });
 
+  it('finds what differs among many short strings, however long it is at either side', async () => {
+    await using pair = await startPair(await sourceServer(), await targetServer());
+    const names = Array.from({ length: 20_000 }, (_, index) => [`key-${index}`, `value ${index}`]).flat();
+    const long = 'x'.repeat(100_000);
+    const equal = ['long', long, 'empty', '', 'reply', '$1\r\na'];
+    const [source, target] = [pair.source.client(), pair.target.client()];
+    for (const client of [source, target]) await client.mset(...names, ...equal);
+    await source.mset(
+      'long-at-source',
+      long,
+      'short',
+      'a',
+      'last',
+      `${long}a`,
+      'filled',
+      'x',
+      'only-source',
+      '1',
+    );
+    await target.mset('long-at-target', long, 'short', 'zz$1\r\na', 'last', `${long}b`, 'filled', '');
+    await source.mset('long-at-target', 'a');
+    await target.mset('long-at-source', 'a');
+    await source.rpush('list-at-source', 'a');
+    await target.set('list-at-source', 'a');
+    await target.set('only-target', '');
+    const report = await verifyPair(pair);
+    expect(
+      differenceLines(report)
+        .map((line) => line.split(' ')[1])
+        .sort(),
+    ).toEqual([
+      'filled',
+      'last',
+      'list-at-source',
+      'long-at-source',
+      'long-at-target',
+      'only-source',
+      'only-target',
+      'short',
+    ]);
+  });
+
   it('finds a key that got an expiry time while its value was compared', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     const names = Array.from({ length: 5000 }, (_, index) => [`key-${index}`, String(index)]).flat();
