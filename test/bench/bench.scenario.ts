@@ -23,8 +23,10 @@ describe('npm run bench', () => {
     expect(report.copy.map(({ set, contestant, difference }) => [set, contestant, difference])).toEqual([
       ['A', 'native', undefined],
       ['A', 'ours', undefined],
+      ['A', 'ours-untuned', undefined],
       ['C', 'native', undefined],
       ['C', 'ours', undefined],
+      ['C', 'ours-untuned', undefined],
     ]);
     expect(report.live.map(({ contestant }) => contestant)).toEqual(['none', 'native', 'raw', 'ours']);
     expect(report.catchUp.map(({ contestant }) => contestant)).toEqual(['native', 'raw', 'ours']);
@@ -35,6 +37,7 @@ describe('npm run bench', () => {
     for (const run of [...report.live, ...report.catchUp]) expect(run.difference).toBeUndefined();
     expect(report.verdicts.map(({ name }) => name)).toContain('copy A: time against native');
     expect(output).toMatch(/time ours \/ native +\d/);
+    expect(output).toMatch(/time ours-untuned \/ native +\d/);
   }, 180_000);
 
   it('says what it does not understand', async () => {

@@ -77,7 +77,13 @@ async function measureCopy(bench: Bench, set: PreparedSet): Promise<void> {
   const { collected } = bench;
   const { id } = set;
   const { itemName } = DATA_SETS[id];
-  const contestants = chooseContestants(bench, ['native', 'native-on-empty-db', 'ours', 'redis-shake']);
+  const contestants = chooseContestants(bench, [
+    'native',
+    'native-on-empty-db',
+    'ours',
+    'ours-untuned',
+    'redis-shake',
+  ]);
   await interleave(bench, { what: id, contestants }, async (boutOptions, place) => {
     const run = await runCopy(set, boutOptions);
     return {

@@ -2,7 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import { loadsRdbOf } from '../../src/agent/preflight/rdb-version.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
 import { findServer, sourceServer, targetServer } from '../servers/start.ts';
-import { ours } from './agent-contestant.ts';
+import { ours, oursUntuned } from './agent-contestant.ts';
 import type { Contestant } from './contestant.ts';
 import { native, nativeOnEmptyDb } from './native-contestant.ts';
 import { none } from './no-contestant.ts';
@@ -17,6 +17,7 @@ const DEFAULT_NAMES: readonly ContestantName[] = [
   'native',
   'raw',
   'ours',
+  'ours-untuned',
   'redis-shake',
   'redis-full-check',
 ];
@@ -34,7 +35,7 @@ export function chooseContestants(
   const { binaries, redisShake: program, contestants: wanted = DEFAULT_NAMES } = options;
   const natives = loadsRdbOf(binaries.source, binaries.target) ? [native, nativeOnEmptyDb] : [];
   const shakes = program === undefined ? [] : [redisShake(executable('REDIS_SHAKE', program))];
-  const all = [none, ...natives, raw, ours, ...shakes];
+  const all = [none, ...natives, raw, ours, oursUntuned, ...shakes];
   return names.flatMap((name) => all.filter((one) => one.name === name && wanted.includes(name)));
 }
 

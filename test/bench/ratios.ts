@@ -50,9 +50,9 @@ function ratiosOf<Run extends AnyRun>(runs: readonly Run[], { of, what, figureOf
           return value === undefined || value === 0 ? [] : [[run.round, value] as const];
         }),
     );
-  const ours = valuesOf('ours');
-  return (['native', 'native-on-empty-db', 'raw', 'redis-shake', 'redis-full-check'] as const).flatMap(
-    (against) => {
+  return OURS.flatMap((contestant) => {
+    const ours = valuesOf(contestant);
+    return OTHERS.flatMap((against) => {
       const others = valuesOf(against);
       if (ours.size === 0 || others.size === 0) return [];
       const byRound = [...ours].flatMap(([round, value]) => {
@@ -60,7 +60,10 @@ function ratiosOf<Run extends AnyRun>(runs: readonly Run[], { of, what, figureOf
         return other === undefined ? [] : [value / other];
       });
       const ofMedians = median([...ours.values()]) / median([...others.values()]);
-      return [{ of, what, contestant: 'ours', against, ofMedians, byRound }];
-    },
-  );
+      return [{ of, what, contestant, against, ofMedians, byRound }];
+    });
+  });
 }
+
+const OURS = ['ours', 'ours-untuned'] as const;
+const OTHERS = ['native', 'native-on-empty-db', 'raw', 'redis-shake', 'redis-full-check'] as const;

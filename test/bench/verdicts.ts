@@ -17,7 +17,10 @@ const PEAK_BYTES_MAX = 150_000_000;
 /** What the project promises, and whether these figures keep it. */
 export function judge(figures: Figures, ratios: readonly Ratio[]): Verdict[] {
   const ratio = (of: string, against: ContestantName) =>
-    ratios.find((one) => one.of === of && !one.what.endsWith('cpu') && one.against === against)?.ofMedians;
+    ratios.find(
+      (one) =>
+        one.contestant === 'ours' && one.of === of && !one.what.endsWith('cpu') && one.against === against,
+    )?.ofMedians;
   const measuredSets = new Set<string>(figures.copy.map(({ set }) => set));
   const verdicts: Verdict[] = [];
   for (const [set, limit] of Object.entries(COPY_SHARE_MAX)) {

@@ -5,7 +5,7 @@ import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { readSetting } from '../redis/server-setting.ts';
 import { readTunables, type SettingValues } from '../tune/settings.ts';
-import { readSourceLoad, type SourceLoad } from '../tune/source-load.ts';
+import { measureSourceLoad, type SourceLoad } from '../tune/source-load.ts';
 import {
   askPermission,
   type CommonFacts,
@@ -65,7 +65,7 @@ export async function gatherSourceFacts(
     fence: await probeFence(client),
     modules: await readModules(client),
     sample: await sampleTypes(access, common),
-    load: await readSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
+    load: await measureSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
     tunables: await readTunablesIfAllowed(client),
     tuning: await askPermission(client, 'CONFIG', 'SET', 'rdbcompression', 'no'),
     canaries: await askPermission(client, 'PUBLISH', '__valkey-migrate__', ''),

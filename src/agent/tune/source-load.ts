@@ -3,12 +3,10 @@ import type { Clock } from '../../core/clock.ts';
 import type { Client } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 
-/** Between the two looks at the write rate. */
-const RATE_SAMPLE_MS = 1000;
-
 /** What decides how a source is tuned. */
 export type SourceLoad = {
   readonly usedMemoryBytes: number;
+  /** Of the replication stream, or at most that much. */
   readonly writeBytesPerSecond: number;
   /** What the source may still take, by its maxmemory and its host; undefined where neither is known. */
   readonly freeMemoryBytes: number | undefined;
@@ -16,40 +14,42 @@ export type SourceLoad = {
   readonly latencyMs: number;
 };
 
-/** Reads the load of the source, over a second. @throws the codes of {@link Client.call}, or the signal's reason */
-export async function readSourceLoad(
-  client: Client,
-  { latencyMs, clock, signal }: { latencyMs: number; clock: Clock; signal: AbortSignal },
-): Promise<SourceLoad> {
+/** Reads the load of the source. @throws the codes of {@link Client.call} */
+export async function readSourceLoad(client: Client, latencyMs: number): Promise<SourceLoad> {
   const info = await readServerInfo(client);
   return {
     usedMemoryBytes: number(info, 'used_memory'),
-    writeBytesPerSecond: await measureWriteRate(client, info, { clock, signal }),
+    // What a source that is itself a replica takes from its master is counted apart (7.0).
+    writeBytesPerSecond:
+      (number(info, 'instantaneous_input_kbps') + number(info, 'instantaneous_input_repl_kbps')) * 1024,
     freeMemoryBytes: freeMemoryOf(info, client.access.host),
     latencyMs,
   };
 }
 
 /**
- * Bytes of the replication stream per second. Without a backlog the offset stands still, and what the clients send
- * in all stands for what they write.
+ * The same with the write rate measured, over a second: the source's own figure, which costs no time, counts what
+ * clients send to read as well. Without a backlog the offset stands still, and that figure has to do.
+ *
+ * @throws as {@link readSourceLoad}, or the signal's reason
  */
-async function measureWriteRate(
+export async function measureSourceLoad(
   client: Client,
-  before: ServerInfo,
-  { clock, signal }: { clock: Clock; signal: AbortSignal },
-): Promise<number> {
-  if (before.fields.get('repl_backlog_active') !== '1') {
-    return number(before, 'instantaneous_input_kbps') * 1024;
-  }
+  { latencyMs, clock, signal }: { latencyMs: number; clock: Clock; signal: AbortSignal },
+): Promise<SourceLoad> {
+  const load = await readSourceLoad(client, latencyMs);
   const first = await readServerInfo(client);
+  if (first.fields.get('repl_backlog_active') !== '1') return load;
   const startedAtMs = clock.nowMs();
   await clock.sleep(RATE_SAMPLE_MS, signal);
   const second = await readServerInfo(client);
   const seconds = Math.max(1, clock.nowMs() - startedAtMs) / 1000;
   const written = number(second, 'master_repl_offset') - number(first, 'master_repl_offset');
-  return Math.max(0, written) / seconds;
+  return { ...load, writeBytesPerSecond: Math.max(0, written) / seconds };
 }
+
+/** Between the two looks at the write rate. */
+const RATE_SAMPLE_MS = 1000;
 
 /**
  * The least of what its maxmemory, its host and, where that is our own host, the system leave free.

@@ -1,5 +1,4 @@
 import { type Endpoint, formatAddress } from '../../contract/endpoint.ts';
-import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import { measureLatency } from '../preflight/latency.ts';
 import type { Access } from '../redis/access.ts';
@@ -19,16 +18,14 @@ export type TuningOptions = RestoreContext & {
   readonly source: Endpoint;
   readonly access: Access;
   readonly sourceBytesPerSecondMax: number | undefined;
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
   readonly log: (message: string) => void;
   /** Adds a line to what the status shows. */
   readonly note: (text: string) => void;
 };
 
 /**
- * The settings of the source that a sync changes for its own time. Its steps throw nothing but the signal's
- * reason: a sync that may not tune its source goes on without, and says so.
+ * The settings of the source that a sync changes for its own time. Its steps throw nothing: a sync
+ * that may not tune its source goes on without, and says so.
  */
 export type Tuning = {
   /** Before the source is asked for a copy: sets everything. */
@@ -91,7 +88,7 @@ async function changeSettings(
   options: TuningOptions,
   spans: readonly PlannedSetting['span'][],
 ): Promise<string | undefined> {
-  const { directory, source, clock, signal, sourceBytesPerSecondMax } = options;
+  const { directory, source, sourceBytesPerSecondMax } = options;
   const record: TuningRecord = readTuningRecord(directory) ?? { source, settings: [] };
   if (formatAddress(record.source) !== client.access.address) {
     const { address } = client.access;
@@ -107,7 +104,8 @@ async function changeSettings(
     changed.push(`${name} ${set}`);
   }
   const { medianMs: latencyMs } = await measureLatency(client, PINGS);
-  const load = await readSourceLoad(client, { latencyMs, clock, signal });
+  // Not measured: that takes a second, in which a small copy would be over.
+  const load = await readSourceLoad(client, latencyMs);
   const values = await readTunables(client);
   const { settings } = planTuning({ values, load, sourceBytesPerSecondMax });
   const isRecorded = ({ name }: PlannedSetting) => record.settings.some((one) => one.name === name);

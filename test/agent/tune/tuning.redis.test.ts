@@ -252,7 +252,6 @@ function tuningOf(source: RunningServer, directory: string): { tuning: Tuning; n
     sourceBytesPerSecondMax: undefined,
     directory,
     clock: systemClock,
-    signal: new AbortController().signal,
     resolveSecret: async () => new Secret(''),
     log: () => {},
     note: (text) => notes.push(text),
