@@ -2,6 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 
+/** A sync that is live; `verify` compares everything, after which the sync keeps account of the keys that change. */
+export type Live = {
+  readonly source: Redis;
+  readonly targetPid: number;
+  readonly verify: () => Promise<void>;
+};
+
 /** Data that could make an agent grow. */
 export type MemoryCase = {
   readonly name: string;
@@ -10,7 +17,7 @@ export type MemoryCase = {
   /** What the source holds when the sync starts. */
   readonly fill: (source: Redis) => Promise<void>;
   /** What happens when the sync is live. */
-  readonly stream?: (live: { readonly source: Redis; readonly targetPid: number }) => Promise<void>;
+  readonly stream?: (live: Live) => Promise<void>;
 };
 
 const MIB = 1024 * 1024;
@@ -67,6 +74,22 @@ export function memoryCases(share: number): readonly MemoryCase[] {
       config: UNLIMITED,
       fill: async () => {},
       stream: ({ source, targetPid }) => writeWhileFrozen(source, { targetPid, frozenMs: part(20_000) }),
+    },
+    {
+      name: '3,000,000 keys that are written after a verification, while the target stands still',
+      config: UNLIMITED,
+      fill: async (source) => {
+        await source.set('first', 'value');
+      },
+      stream: async ({ source, targetPid, verify }) => {
+        await verify();
+        process.kill(targetPid, 'SIGSTOP');
+        try {
+          await fillByScript(source, part(3_000_000), "redis.call('SET', 'key:' .. i % 2000003 .. ':touched', i)");
+        } finally {
+          process.kill(targetPid, 'SIGCONT');
+        }
+      },
     },
   ];
 }

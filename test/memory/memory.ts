@@ -13,7 +13,7 @@ export async function measureMemory(
         const isWithin = peakBytes <= PEAK_BYTES_MAX && difference === undefined;
         failures += isWithin ? 0 : 1;
         const verdict = isWithin ? '' : `: MORE THAN ALLOWED, OR DIFFERENT: ${difference ?? 'equal'}`;
-        return `${Math.round(peakBytes / 1024 ** 2)} MiB in ${(durationMs / 1000).toFixed(1)} s${verdict}`;
+        return `${Math.round(peakBytes / 1e6)} MB in ${(durationMs / 1000).toFixed(1)} s${verdict}`;
       },
       (error: unknown) => {
         failures += 1;

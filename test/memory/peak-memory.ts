@@ -6,7 +6,7 @@ import { type RunningServer, sourceServer, startServer, targetServer } from '../
 import type { MemoryCase } from './memory-cases.ts';
 
 /** What an agent may have resident at most, whatever the data. */
-export const PEAK_BYTES_MAX = 150 * 1024 * 1024;
+export const PEAK_BYTES_MAX = 150_000_000;
 
 /** What a case took; `difference`: what the target holds otherwise than the source. */
 export type PeakMemory = {
@@ -15,6 +15,7 @@ export type PeakMemory = {
   readonly difference: string | undefined;
 };
 
+const COMPARED = { maxDifferences: 0, ttlToleranceMs: 1000, keyDisplay: 'hashed' } as const;
 const POLL_MS = 100;
 const LIMIT_MS = 300_000;
 
@@ -39,7 +40,8 @@ export async function measurePeakMemory({ config, fill, stream }: MemoryCase): P
   await using agent = await openHostAgent(ends.source, ends.target);
   await agent.start({ kind: 'sync', ...ends, flushTarget: false });
   await agent.until('sync', ({ progress }) => progress.stage === 'live', LIMIT_MS);
-  await stream?.({ source: source.client(), targetPid: target.pid });
+  const verify = () => agent.run({ kind: 'verify', ...ends, ...COMPARED });
+  await stream?.({ source: source.client(), targetPid: target.pid, verify });
   await caughtUp(source, target);
   const { pid } = agent.store.readProcess('sync')?.identity ?? { pid: 0 };
   const peakBytes = (await readPeakBytes(pid)) ?? Number.NaN;

@@ -6,8 +6,8 @@ const BUCKET_SLOTS = 2 * BUCKET_KEYS;
 /** A key whose bucket is full is looked for in the next ones. */
 const PROBED_SLOTS = 4 * BUCKET_SLOTS;
 const BUCKETS_MIN = 2 ** 10;
-/** 16 MiB. */
-const BUCKETS_MAX = 2 ** 18;
+/** 8 MiB. */
+const BUCKETS_MAX = 2 ** 17;
 /** In few steps: what it outgrows is given back late. */
 const GROWTH = 4;
 /** From this share on it grows. */
