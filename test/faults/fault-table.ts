@@ -60,6 +60,7 @@ async function failOverTarget({ target, random }: FaultWorld): Promise<void> {
 
 /** The standby stands still while the target goes on, so that it has not all of it when it takes over. */
 async function failOverLaggingTarget({ target, random }: FaultWorld): Promise<void> {
+  await target.standbyFollows();
   const { pid } = target.standby;
   process.kill(pid, 'SIGSTOP');
   await sleep(random.below(LAG_MS_MAX));
@@ -84,6 +85,7 @@ async function failOverSource({ source, load, random }: FaultWorld): Promise<voi
 
 /** What the source has lost by itself, the target must lose too. */
 async function failOverLaggingSource({ source, load, random }: FaultWorld): Promise<void> {
+  await source.standbyFollows();
   const { pid } = source.standby;
   process.kill(pid, 'SIGSTOP');
   await sleep(random.below(LAG_MS_MAX));

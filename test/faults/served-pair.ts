@@ -9,6 +9,8 @@ export type ServedPair = AsyncDisposable & {
   /** The one that takes writes. */
   readonly primary: RunningServer;
   readonly standby: RunningServer;
+  /** Resolves when the standby follows the primary: before, it has nothing of what was written since it took its place. */
+  standbyFollows(): Promise<void>;
   /** Resolves when the standby has all that the primary has; nothing may be written meanwhile. */
   standbyCaughtUp(): Promise<void>;
   /** Has the primary write what it holds to its disk. */
@@ -43,6 +45,7 @@ export async function startServedPair(
     get standby() {
       return servers[1];
     },
+    standbyFollows: () => until(async () => !(await offsetOf(servers[1])).startsWith(DOWN)),
     standbyCaughtUp: () => until(async () => (await offsetOf(servers[1])) === (await offsetOf(servers[0]))),
     save: () => save(servers[0]),
     restart: async (signal) => {
@@ -62,11 +65,13 @@ export async function startServedPair(
   };
 }
 
+const DOWN = 'down';
+
 /** The replid and offset of a server; of a replica whose link is down, nothing that equals any other. */
 async function offsetOf(server: RunningServer): Promise<string> {
   const info = await server.client().info('replication');
   const field = (name: string) => new RegExp(`^${name}:(.*)\r$`, 'm').exec(info)?.[1];
-  if (field('role') === 'slave' && field('master_link_status') !== 'up') return `down ${server.port}`;
+  if (field('role') === 'slave' && field('master_link_status') !== 'up') return `${DOWN} ${server.port}`;
   return `${field('master_replid')} ${field('master_repl_offset')}`;
 }
 
