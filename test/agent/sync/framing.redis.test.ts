@@ -35,13 +35,13 @@ describe('the RDB of a source', () => {
     await expectCopied(run);
   });
 
-  it.each([
-    { name: 'a mark that is cut', transfer: (rdb: Buffer) => [MARK_FRAME, rdb, MARK.subarray(0, 39), PING] },
-    { name: 'another mark', transfer: (rdb: Buffer) => [MARK_FRAME, rdb, Buffer.alloc(40, 'x')] },
-    { name: 'no mark', transfer: (rdb: Buffer) => [MARK_FRAME, rdb, PING, PING, PING] },
-    { name: 'a length that is too short', transfer: (rdb: Buffer) => [frame(rdb.length - 1), rdb, PING] },
-    { name: 'a length that is too long', transfer: (rdb: Buffer) => [frame(rdb.length + 1), rdb, PING] },
-    { name: 'a length that is none', transfer: (rdb: Buffer) => [Buffer.from('$-1\r\n'), rdb] },
+  it.each<{ name: string; transfer: (rdb: Buffer) => readonly Buffer[] }>([
+    { name: 'a mark that is cut', transfer: (rdb) => [MARK_FRAME, rdb, MARK.subarray(0, 39), PING] },
+    { name: 'another mark', transfer: (rdb) => [MARK_FRAME, rdb, Buffer.alloc(40, 'x')] },
+    { name: 'no mark', transfer: (rdb) => [MARK_FRAME, rdb, PING, PING, PING] },
+    { name: 'a length that is too short', transfer: (rdb) => [frame(rdb.length - 1), rdb, PING] },
+    { name: 'a length that is too long', transfer: (rdb) => [frame(rdb.length + 1), rdb, PING] },
+    { name: 'a length that is none', transfer: (rdb) => [Buffer.from('$-1\r\n'), rdb] },
   ])('is not taken with $name', async ({ transfer }) => {
     const rdb = rdbOf(MARKED);
     await using run = await startRun(() => transfer(rdb));
@@ -89,7 +89,7 @@ function fastClock(): Clock {
 
 /** `REDIS0011 SELECTDB 0 (STRING key value)* EOF checksum`, the checksum 0 for none. */
 function rdbOf(strings: readonly (readonly [string, string])[]): Buffer {
-  const parts = [Buffer.from('REDIS0011'), Buffer.of(0xfe, 0)];
+  const parts: Buffer[] = [Buffer.from('REDIS0011'), Buffer.of(0xfe, 0)];
   for (const [key, value] of strings) parts.push(Buffer.of(0), rdbString(key), rdbString(value));
   return Buffer.concat([...parts, Buffer.of(0xff), Buffer.alloc(8)]);
 }
