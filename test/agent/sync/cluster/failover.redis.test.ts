@@ -30,6 +30,7 @@ it('loses and doubles nothing when replicas take over while the primary is alive
     await writers.rounds(ROUNDS_BETWEEN);
   }
   await expectNothingLost({ source, writers, cluster, sync, primaries });
+  expect(sync.log.join()).toMatch(/resumed at offset \d+ of \w+, [1-9]\d* behind the first primary/);
 });
 
 it.each([
@@ -55,6 +56,7 @@ it.each([
   await writers.rounds(ROUNDS_BETWEEN);
   const primaries = [replica, ...cluster.primaries.slice(1)];
   await expectNothingLost({ source, writers, cluster, sync, primaries });
+  expect(sync.log.join('\n')).toMatch(/reconnecting after target-.*copied \d+ keys/s);
 });
 
 /** The replica hears nothing more of its primary, misses what the sync writes to it, and then takes its slots. */
