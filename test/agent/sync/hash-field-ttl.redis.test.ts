@@ -1,18 +1,18 @@
 import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
+import { runVerifyAndRepair } from '../../../src/agent/repair/job.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { listServers } from '../../servers/catalogue.ts';
 import { chooseServer, type ServerBinary } from '../../servers/server-binary.ts';
 import { findServer, type RunningServer, startServer } from '../../servers/start.ts';
+import { endpointOf, jobContext } from '../cutover/job-context.ts';
 import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
 import { startSync } from './sync-run.ts';
 
 const installed = await listServers();
 const valkey8 = await findServer({ kind: 'valkey', version: '8' });
-const newest = [
-  await findServer({ kind: 'redis', version: '8.0' }),
-  await findServer({ kind: 'valkey', version: '9' }),
-];
+const valkey9 = await findServer({ kind: 'valkey', version: '9' });
+const newest = [await findServer({ kind: 'redis', version: '8.0' }), valkey9];
 /** Redis 7.4 is in no distribution: it is tested where somebody has it. */
 const redis74 = chooseServer(installed, { kind: 'redis', version: '7.4' });
 const SOURCES = redis74 === undefined ? newest : [redis74, ...newest];
@@ -77,6 +77,56 @@ describe('hash fields that expire', () => {
   });
 });
 
+describe('a COPY at a Valkey 9 of a hash with a field that has expired and is not deleted yet', () => {
+  it('brings that field along where fields do not expire, which a verification tells and a repair mends', async () => {
+    await using pair = await startPair({ source: valkey9, target: valkey8 });
+    const client = pair.source.client();
+    await using sync = await startSync({ ...pair, hashFieldTtl: 'keep-values' });
+    await sync.until(({ stage }) => stage === 'live');
+    await copyBehindExpiry(client);
+    await sync.caughtUp();
+    const found = await compare(pair, 'keep-values');
+    expect(differenceLines(found)).toEqual(['0 copied hash value: field f: only at the target']);
+    await sync.stop();
+    const repaired = await runVerifyAndRepair(
+      {
+        kind: 'verify',
+        source: endpointOf(pair.source),
+        target: endpointOf(pair.target),
+        maxDifferences: 0,
+        ttlToleranceMs: 100,
+        keyDisplay: 'shown',
+        hashFieldTtl: 'keep-values',
+        repair: 'differences',
+      },
+      jobContext({ directory: pair.target.directory }),
+    );
+    expect(repaired.differences.total).toBe(0);
+    expect(await pair.target.client().hgetall('copied')).toEqual({ g: 'lasting' });
+  });
+
+  it('is the same on both sides where fields do expire', async () => {
+    await using pair = await startPair({ source: valkey9, target: valkey9 });
+    const client = pair.source.client();
+    await using sync = await startSync(pair);
+    await sync.until(({ stage }) => stage === 'live');
+    await copyBehindExpiry(client);
+    await sync.caughtUp();
+    expect(differenceLines(await compare(pair, 'refuse'))).toEqual([]);
+  });
+});
+
+/** A Valkey 9 leaves out of a COPY what has expired, and tells nobody: the replica has it still. */
+async function copyBehindExpiry(client: Redis): Promise<void> {
+  await client.call('DEBUG', 'SET-ACTIVE-EXPIRE', '0');
+  await client.hset('hash', { f: 'brief', g: 'lasting' });
+  await client.call('HPEXPIRE', 'hash', 30, 'FIELDS', 1, 'f');
+  while ((await client.hexists('hash', 'f')) === 1) await client.ping();
+  await client.copy('hash', 'copied');
+  await client.call('DEBUG', 'SET-ACTIVE-EXPIRE', '1');
+  while ((await client.hlen('hash')) > 1) await client.ping();
+}
+
 const HOUR_MS = 3_600_000;
 /** Makes a hash of more than the 2 MiB that are waited for. */
 const HUGE_FIELDS = 4000;
@@ -129,7 +179,7 @@ function compare(pair: { source: RunningServer; target: RunningServer }, hashFie
 async function startPair(servers: { source: ServerBinary; target: ServerBinary }) {
   const source = await startServer({
     server: servers.source,
-    config: { 'repl-diskless-sync-delay': '0' },
+    config: { 'repl-diskless-sync-delay': '0', 'enable-debug-command': 'yes' },
   });
   const target = await startServer({ server: servers.target });
   return {

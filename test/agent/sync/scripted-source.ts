@@ -13,12 +13,22 @@ export type ScriptedSource = AsyncDisposable & {
 const REPLID = 'a'.repeat(40);
 const START_OFFSET = 1000;
 
-/** Serves the RDB to whoever asks for a full resync, then what is sent; everything else is denied. */
-export async function startScriptedSource(rdb: Buffer): Promise<ScriptedSource> {
+/**
+ * Serves the RDB to whoever asks for a full resync, then what is sent; everything else is denied.
+ *
+ * `transfer` says instead what follows `+FULLRESYNC` at the attempt of that number, the first being 1: pieces that arrive
+ * one by one.
+ */
+export async function startScriptedSource(
+  rdb: Buffer,
+  { transfer = () => [lengthFrame(rdb), rdb] }: { transfer?: (attempt: number) => readonly Buffer[] } = {},
+): Promise<ScriptedSource> {
+  let attempt = 0;
   const sockets = new Set<net.Socket>();
   const replicas = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     sockets.add(socket);
+    socket.setNoDelay(true);
     const reader = new CommandReader({
       hold: () => {
         throw new Error('a scripted source is asked for nothing large');
@@ -38,9 +48,10 @@ export async function startScriptedSource(rdb: Buffer): Promise<ScriptedSource> 
         if (reader.argumentCount === 0) continue;
         const name = reader.text(0).toUpperCase();
         if (name === 'PSYNC') {
-          socket.write(`+FULLRESYNC ${REPLID} ${START_OFFSET}\r\n$${rdb.length}\r\n`);
-          socket.write(rdb);
+          attempt += 1;
           replicas.add(socket);
+          const start = Buffer.from(`+FULLRESYNC ${REPLID} ${START_OFFSET}\r\n`);
+          void writePieces(socket, [start, ...transfer(attempt)]);
         } else if (name === 'PING') socket.write('+PONG\r\n');
         else if (name !== 'REPLCONF') socket.write(`-NOPERM no permission to run ${name}\r\n`);
         else if (!/^ack$/i.test(reader.text(1))) socket.write('+OK\r\n');
@@ -61,4 +72,16 @@ export async function startScriptedSource(rdb: Buffer): Promise<ScriptedSource> 
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function lengthFrame(rdb: Buffer): Buffer {
+  return Buffer.from(`$${rdb.length}\r\n`);
+}
+
+/** Leaves the other side time to take each piece before the next one is there. */
+async function writePieces(socket: net.Socket, pieces: readonly Buffer[]): Promise<void> {
+  for (const piece of pieces) {
+    socket.write(piece);
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
 }

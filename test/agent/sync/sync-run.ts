@@ -6,7 +6,7 @@ import { runSync } from '../../../src/agent/sync/job.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
-import { systemClock } from '../../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
 
@@ -35,6 +35,8 @@ export type SyncRunOptions = {
   readonly migrationId?: string;
   readonly repository?: string;
   readonly hostId?: string;
+  /** The clock of the machine by default. */
+  readonly clock?: Clock;
   /** Connects both sides by TLS on these ports, trusting this file. */
   readonly tls?: { readonly caFile: string; readonly sourcePort: number; readonly targetPort: number };
   readonly sourceUser?: User;
@@ -70,7 +72,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     repository: options.repository ?? 'acme/shop',
     hostId: options.hostId ?? 'host-1',
     directory,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     signal: stopping.signal,
     siblings: { state: async () => undefined, report: async () => undefined, stop: async () => {} },
     resolveSecret: async (reference) => {
