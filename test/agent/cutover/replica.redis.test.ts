@@ -81,7 +81,14 @@ describe('a cutover on the replica route', () => {
     expect(await pair.target.client().dbsize()).toBe(3 + writer.acknowledged);
     expect(await pair.target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
     expect(report.targetOffset).toBeGreaterThanOrEqual(report.sourceOffset);
-    expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over', 'settling']);
+    expect(context.stages).toEqual([
+      'preparing',
+      'fencing',
+      'draining',
+      'proving',
+      'handing-over',
+      'settling',
+    ]);
     // Once more: it is done, and says the same.
     expect(await runCutover(cutoverRequest(pair, 'replica'), context)).toEqual(report);
   });

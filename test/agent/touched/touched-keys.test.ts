@@ -27,7 +27,7 @@ function open(options: Partial<TouchedKeysOptions> = {}): TouchedKeys {
 async function begin(touched: TouchedKeys, id = ID): Promise<void> {
   const files = touchedFiles(directory);
   const done = new AbortController();
-  files.want(id);
+  files.want({ generation: id });
   const answering = touched.answer({ clock: systemClock, signal: done.signal });
   const isThere = () => {
     const generation = files.readGeneration();
