@@ -21,8 +21,6 @@ export async function handOver(
   proved: CutoverReport,
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
-  // On the native route the target stays a replica until the action promotes it: until then this step is the last.
-  if (request.route === 'native') return proved;
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
   await context.siblings.stop('sync');
   await using primaries = await openPrimaries(target);

@@ -1,6 +1,7 @@
 import type { CutoverReport } from '../../contract/reports.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import { retry } from '../../core/retry.ts';
+import { formatDuration } from '../../core/units.ts';
 import type { Job } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
@@ -9,7 +10,7 @@ import { FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
-import { forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
+import { decideHandOver, decideLift, forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
 
 /** Pauses between the attempts to lift a fence: the source must not stay fenced for one broken connection. */
@@ -25,7 +26,8 @@ const LIFT_DELAYS_MS = [200, 1000, 3000];
  * fence-denied, write-pause-exceeded, and the codes of connections to both sides
  */
 export const runCutover: Job<'cutover'> = async (request, context) => {
-  const { directory } = context;
+  const { directory, siblings } = context;
+  await siblings.stop('keeper');
   const earlier = readCutoverStep(directory, request);
   const cutover: Cutover = {
     request,
@@ -35,7 +37,9 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
   };
   if (earlier !== undefined && 'report' in earlier) {
     if (await isFenced(cutover)) {
-      const report = earlier.step === 'completed' ? earlier.report : await handOver(cutover, earlier.report);
+      if (earlier.step !== 'completed') await siblings.start({ kind: 'keeper', cutover: request });
+      const isDone = earlier.step === 'completed' || request.route === 'native';
+      const report = isDone ? earlier.report : await handOver(cutover, earlier.report);
       await restoreSettings(cutover);
       return report;
     }
@@ -43,8 +47,10 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
   }
   await startOver(cutover);
   using expiring = await prepareProof(cutover);
+  await siblings.start({ kind: 'keeper', cutover: request });
   const report = await proveBehindFence(cutover);
-  writeCutoverStep(directory, request, { step: 'handing-over', report });
+  // On the native route the action decides, right before it asks for the promotion.
+  if (request.route === 'native') return report;
   const handedOver = await handOver(cutover, report, expiring);
   await restoreSettings(cutover);
   return handedOver;
@@ -85,10 +91,24 @@ async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
     await using sourceClient = await openClient(cutover.source);
     await setFence(sourceClient, context);
     context.log(`Writes at the source ${cutover.source.address} are fenced: ${FENCE_NAME}.`);
-    return await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
+    const report = await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
+    decide(cutover, report);
+    return report;
   } catch (error) {
     await liftAfter(cutover, error);
     throw error;
+  }
+}
+
+/** From here on the cutover only goes forward. @throws write-pause-exceeded when the keeper was faster */
+function decide({ request, context }: Cutover, report: CutoverReport): void {
+  if (request.route === 'native') {
+    writeCutoverStep(context.directory, request, { step: 'proved', report });
+  } else if (!decideHandOver(context.directory, request, report)) {
+    throw new MigrationError(
+      'write-pause-exceeded',
+      `The fence was being lifted when the proof was complete, after ${formatDuration(report.writePauseMs)}.`,
+    );
   }
 }
 
@@ -96,6 +116,7 @@ async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
 async function liftAfter({ context, source }: Cutover, failure: unknown): Promise<void> {
   const { clock, directory } = context;
   const lift = async () => {
+    decideLift(directory, clock.nowMs());
     await using client = await openClient(source);
     if (await liftFence(client, directory)) context.log('Lifted the fence: the cutover did not succeed.');
     forgetCutover(directory);

@@ -235,6 +235,7 @@ describe('a rollback', () => {
     const report = await runRollback(rollbackRequest(pair, flushTarget), contextOf(pair));
     expect(report.steps).toEqual([
       { step: 'stop cutover', outcome: 'was not running' },
+      { step: 'stop keeper', outcome: 'was not running' },
       { step: 'stop verify', outcome: 'was not running' },
       { step: 'stop sync', outcome: 'stopped' },
       { step: 'stop preflight', outcome: 'was not running' },
