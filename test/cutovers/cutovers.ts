@@ -23,6 +23,7 @@ export type CutoverResults = {
   readonly writes: number;
 };
 
+const PAUSE_P95_MAX_MS = 2_000;
 /** How long the writers go on after the cutover says that it is done. */
 const AFTERWARDS_MS = 300;
 const BATCH_KEYS = 1000;
@@ -54,6 +55,19 @@ export async function runCutovers(
     await target.client().flushall();
   }
   return { pausesMs: pausesMs.sort((a, b) => a - b), writes };
+}
+
+/** The long form: the write pause must be short at 1 million keys and 20,000 writes a second. Throws when it is not. */
+export async function proveCutovers(
+  { cutovers, keys }: Pick<CutoverSeries, 'cutovers' | 'keys'>,
+  print: (line: string) => void,
+): Promise<void> {
+  const series = { cutovers, keys, writers: 20, writesPerSecond: 20_000 };
+  const { pausesMs, writes } = await runCutovers(series, print);
+  const [median, p95] = [percentile(pausesMs, 0.5), percentile(pausesMs, 0.95)];
+  print(`${cutovers} cutovers, ${writes} acknowledged writes, none missing, none too late`);
+  print(`write pause: median ${median} ms, p95 ${p95} ms, longest ${pausesMs.at(-1)} ms`);
+  if (p95 > PAUSE_P95_MAX_MS) throw new Error(`the write pause is ${p95} ms at p95`);
 }
 
 type Cutover = {
@@ -178,6 +192,6 @@ function endpointOf({ host, port }: RunningServer) {
 }
 
 /** The value below which a share of the sorted values lies. */
-export function percentile(sorted: readonly number[], share: number): number {
+function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }
