@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { proveCutovers } from '../test/cutovers/cutovers.ts';
 import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
 import { measureManyDifferences } from '../test/many-differences/many-differences.ts';
@@ -12,6 +13,7 @@ const USAGE = `Usage: npm run prove -- WHAT
   fuzz   [--inputs 100000] [--seed N]       damaged input for every reader
   matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
   faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
+  cutovers [--cutovers 100] [--keys 1000000]    one after the other under 20 writers, 20,000 writes/s
   memory [--only NAME]                      what the agent has resident with the largest values
   differences [--differences 1000000]       a verification that finds so many, and its report
   verify [--servers PATH,...] [--only NAME] [--verifications 50] what verification finds, and what it must not`;
@@ -25,6 +27,8 @@ const { positionals, values } = parseArgs({
     faults: { type: 'string', default: '200' },
     differences: { type: 'string', default: '1000000' },
     only: { type: 'string', default: '' },
+    cutovers: { type: 'string', default: '100' },
+    keys: { type: 'string', default: '1000000' },
     verifications: { type: 'string', default: '50' },
   },
 });
@@ -41,6 +45,9 @@ try {
       break;
     case 'faults':
       await runFaultSeries({ faults: Number(values.faults), seed, only: values.only }, print);
+      break;
+    case 'cutovers':
+      await proveCutovers({ cutovers: Number(values.cutovers), keys: Number(values.keys) }, print);
       break;
     case 'memory':
       await measureMemory({ only: values.only }, print);

@@ -62,6 +62,10 @@ export async function openHostAgent(source: Endpoint, target: Endpoint): Promise
         await ask(directory, { command: 'stop', ...MIGRATION, kind: 'sync' });
         await until('sync', ({ status }) => status !== 'running', STOP_LIMIT_MS);
       }
+      // It ends by itself, a moment after its cutover.
+      if (store.readState('keeper') !== undefined) {
+        await until('keeper', ({ status }) => status !== 'running', STOP_LIMIT_MS);
+      }
       await rm(directory, { recursive: true, force: true });
     },
   };

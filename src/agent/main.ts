@@ -129,7 +129,11 @@ async function runDetachedJob({
   kind,
   migrationDirectory,
 }: Extract<Invocation, { verb: 'job' }>): Promise<number> {
-  await runPreparedJob(kind, { ...shell, store: openMigrationStore(migrationDirectory) });
+  await runPreparedJob(kind, {
+    ...shell,
+    store: openMigrationStore(migrationDirectory),
+    launcher: { agentPath: fileURLToPath(import.meta.url), supervisor: availableSupervisor() },
+  });
   return 0;
 }
 

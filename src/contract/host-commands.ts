@@ -59,6 +59,8 @@ export const hostCommandSchema = z.discriminatedUnion('command', [
     jobId: z.string(),
     offset: z.int().min(0),
   }),
+  /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
+  z.strictObject({ command: z.literal('hand-over'), ...ofMigration }),
   /** Marks the migration complete: the target has taken over. */
   z.strictObject({ command: z.literal('complete'), ...ofMigration }),
   /** Forgets a migration that was rolled back; refused while a job runs. */
@@ -95,6 +97,8 @@ export const hostReplySchemas = {
     /** The slice of the gzipped report from `offset` on. */
     dataBase64: z.string(),
   }),
+  /** False when the fence is being lifted, or nothing is proved. */
+  'hand-over': z.strictObject({ decided: z.boolean() }),
   complete: z.strictObject({ migration: migrationRecordSchema }),
   forget: z.strictObject({ forgotten: z.boolean() }),
   remove: z.strictObject({

@@ -131,6 +131,15 @@ export const cutoverRequestSchema = z.strictObject({
   maxWritePauseMs: z.int().positive(),
 });
 
+/**
+ * Watches over a cutover from before its fence on: lifts the fence when the cutover cannot do so itself, and goes on with
+ * a hand-over that was decided.
+ */
+export const keeperRequestSchema = z.strictObject({
+  kind: z.literal('keeper'),
+  cutover: cutoverRequestSchema,
+});
+
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 export const unfenceRequestSchema = z.strictObject({ kind: z.literal('unfence'), source: endpointSchema });
 
@@ -150,6 +159,7 @@ export const jobRequestSchema = z.discriminatedUnion('kind', [
   linkRequestSchema,
   verifyRequestSchema,
   cutoverRequestSchema,
+  keeperRequestSchema,
   unfenceRequestSchema,
   rollbackRequestSchema,
 ]);
@@ -168,6 +178,7 @@ export const jobKindSchema = z.enum([
   'link',
   'verify',
   'cutover',
+  'keeper',
   'unfence',
   'rollback',
 ]);

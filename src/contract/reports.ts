@@ -233,6 +233,14 @@ export const cutoverReportSchema = z.strictObject({
 /** See {@link cutoverReportSchema}. */
 export type CutoverReport = z.infer<typeof cutoverReportSchema>;
 
+/** What became of a cutover under watch: it ended by itself, or was ended in its place. */
+export const keeperReportSchema = z.strictObject({
+  kind: z.literal('keeper'),
+  outcome: z.enum(['ended', 'lifted', 'handed-over']),
+});
+/** See {@link keeperReportSchema}. */
+export type KeeperReport = z.infer<typeof keeperReportSchema>;
+
 /** Whether there was a fence to lift. */
 export const unfenceReportSchema = z.strictObject({ kind: z.literal('unfence'), lifted: z.boolean() });
 
@@ -252,6 +260,7 @@ export const jobReportSchema = z.discriminatedUnion('kind', [
   linkReportSchema,
   verifyReportSchema,
   cutoverReportSchema,
+  keeperReportSchema,
   unfenceReportSchema,
   rollbackReportSchema,
 ]);

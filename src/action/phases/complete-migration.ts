@@ -68,31 +68,59 @@ async function cutOver(setting: Setting): Promise<void> {
   const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
   // Run again after its proof, the job answers with that proof as long as the fence has stood since.
   // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
-  const outcome = await runHostJob(
-    { inputs: { ...inputs, onCancel: 'stop' }, world, host },
-    {
-      kind: 'cutover',
-      source,
-      target: endpoint,
-      route,
-      maxDifferences,
-      ttlToleranceMs,
-      keyDisplay,
-      hashFieldTtl,
-      allowSkipped,
-      maxVerificationAgeMs,
-      maxWritePauseMs,
-    },
-  );
-  found.part({ report: outcome.report });
-  if (outcome.error !== undefined) {
-    // Killed, it could not lift its fence itself.
-    if (outcome.error.code === 'job-dead') await unfence(setting);
-    throw outcome.error;
+  const run = () =>
+    runHostJob(
+      { inputs: { ...inputs, onCancel: 'stop' }, world, host },
+      {
+        kind: 'cutover',
+        source,
+        target: endpoint,
+        route,
+        maxDifferences,
+        ttlToleranceMs,
+        keyDisplay,
+        hashFieldTtl,
+        allowSkipped,
+        maxVerificationAgeMs,
+        maxWritePauseMs,
+      },
+    );
+  let outcome = await run();
+  // Killed behind its decision, it was brought to its end without it: run again, it tells of that.
+  if (outcome.error?.code === 'job-dead' && (await keeperOutcome(setting)) === 'handed-over') {
+    outcome = await run();
   }
+  found.part({ report: outcome.report });
+  if (outcome.error !== undefined) throw outcome.error;
   found.outputs(cutoverOutputs(outcome.report));
   if (route === 'native') await promote(setting, target.id);
 }
+
+/**
+ * Waits for what the keeper on the host makes of a cutover that was killed; without one the fence is lifted from here.
+ */
+async function keeperOutcome(setting: Setting): Promise<'handed-over' | 'not-handed-over'> {
+  const { inputs, world, found, host } = setting;
+  const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  const untilMs = world.clock.nowMs() + KEEPER_WAIT_MS;
+  while (world.clock.nowMs() < untilMs) {
+    const { jobs } = await host.call({ command: 'status', ...identity });
+    const keeper = jobs.find(({ kind }) => kind === 'keeper');
+    if (keeper?.status === 'succeeded' && keeper.hasReport) {
+      const report = await fetchReport(host, { ...identity, kind: 'keeper', jobId: keeper.jobId });
+      if (report.outcome === 'lifted')
+        found.warn('The fence at the source was lifted for the cutover that was gone.');
+      return report.outcome === 'handed-over' ? 'handed-over' : 'not-handed-over';
+    }
+    if (keeper?.status !== 'running') break;
+    await world.clock.sleep(KEEPER_POLL_MS, world.signal);
+  }
+  await unfence(setting);
+  return 'not-handed-over';
+}
+
+const KEEPER_WAIT_MS = 60_000;
+const KEEPER_POLL_MS = 1000;
 
 /** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
 async function promote(setting: Setting, id: string): Promise<void> {
@@ -110,6 +138,7 @@ async function promote(setting: Setting, id: string): Promise<void> {
   try {
     const watch = await watchCompletion(world.elasticache, id);
     world.signal.throwIfAborted();
+    await decideHandOver(setting);
     progress = 'requested';
     await requestCompletion(world.elasticache, { id, force: false });
     progress = 'accepted';
@@ -123,6 +152,17 @@ async function promote(setting: Setting, id: string): Promise<void> {
       );
     throw error;
   }
+}
+
+/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
+async function decideHandOver({ inputs, world, host }: Setting): Promise<void> {
+  const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  const { decided } = await host.call({ command: 'hand-over', ...identity });
+  if (decided) return;
+  throw new MigrationError(
+    'write-pause-exceeded',
+    'The proof was not followed by the promotion in time, and the fence at the source was lifted.',
+  );
 }
 
 type Promotion = 'not-requested' | 'requested' | 'accepted';

@@ -4,8 +4,8 @@ import { padExpiry, unpadExpiry } from '../redis/expiry-pad.ts';
 import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { findExpiring } from './expiring-databases.ts';
 import { type ExpiringKey, exchange, rewriteExpiries } from './rewrite-expiries.ts';
-import { findExpiring } from './settle.ts';
 
 /** How many times are asked for between two looks at the clock of the source: so few take less than a millisecond. */
 const KEYS_BETWEEN_CLOCKS = 16;

@@ -108,6 +108,11 @@ export async function isFenceStanding(client: Client, directory: string): Promis
   return (await readSetting(client, REPLICAS)) === FENCE_REPLICAS;
 }
 
+/** Since when a fence is recorded that has not been lifted; undefined for none. */
+export function fenceRecordedAtMs(directory: string): number | undefined {
+  return readRecord(directory)?.recordedAtMs;
+}
+
 /** Whether a fence is recorded that has not been lifted. */
 export function isFenceRecorded(directory: string): boolean {
   return readRecord(directory) !== undefined;

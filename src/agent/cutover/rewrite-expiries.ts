@@ -1,12 +1,17 @@
+import { isPadded, unpadExpiry } from '../redis/expiry-pad.ts';
 import type { Command, RawConnection } from '../redis/raw-connection.ts';
+import { ReplyBytes, ReplyCursor } from '../redis/reply-bytes.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { toServerError } from '../redis/server-error.ts';
+import { commandAround, Request } from '../verify/request.ts';
 
 /** A key with the time at which it expires, in milliseconds since the epoch. */
 export type ExpiringKey = { readonly key: Buffer; readonly atMs: number };
 
 /** Says which of the keys are to expire at another time, and when. */
-export type Rewrite = (keys: readonly ExpiringKey[]) => Promise<readonly ExpiringKey[]>;
+export type Rewrite = (
+  keys: readonly ExpiringKey[],
+) => Promise<readonly ExpiringKey[]> | readonly ExpiringKey[];
 
 /** How many keys a step of SCAN looks at, by how many bytes of names the last one has brought. */
 const SCAN_COUNT_FIRST = 100;
@@ -26,17 +31,7 @@ const MANY_BYTES = 512 * 1024;
 export async function rewriteExpiries(connection: RawConnection, rewrite: Rewrite): Promise<number> {
   let rewritten = 0;
   const rewriteStep = async (keys: readonly Buffer[]) => {
-    const replies = await exchange(
-      connection,
-      keys.map((key): Command => ['PEXPIRETIME', key]),
-    );
-    const expiring = keys.map((key, index) => ({ key, atMs: Number(replies[index]) }));
-    const writes = await rewrite(expiring.filter(({ atMs }) => atMs >= 0));
-    await exchange(
-      connection,
-      writes.map(({ key, atMs }): Command => ['PEXPIREAT', key, atMs]),
-    );
-    rewritten += writes.length;
+    rewritten += await rewriteExpiriesOf(connection, keys, rewrite);
   };
   const scan = async ({ cursor, count }: Pick<Step, 'cursor' | 'count'>) => {
     const [reply] = await exchange(connection, [['SCAN', cursor, 'COUNT', count]]);
@@ -51,6 +46,59 @@ export async function rewriteExpiries(connection: RawConnection, rewrite: Rewrit
     [step] = await Promise.all([scan(step), rewriteStep(step.keys)]);
   }
 }
+
+/** The same for these keys only; those that never expire, or are not there, are passed over. */
+export async function rewriteExpiriesOf(
+  connection: RawConnection,
+  keys: readonly Buffer[],
+  rewrite: Rewrite,
+): Promise<number> {
+  const request = new Request();
+  for (const key of keys) request.add(ASK_TIME, key);
+  const replies = await exchangeRequest(connection, request, 'PEXPIRETIME');
+  const expiring: ExpiringKey[] = [];
+  for (const key of keys) {
+    replies.next();
+    const atMs = replies.integer();
+    if (atMs >= 0) expiring.push({ key, atMs });
+  }
+  const writes = await rewrite(expiring);
+  await writeExpiries(connection, writes);
+  return writes.length;
+}
+
+/** Gives keys their times; those that are not there are passed over. Throws as {@link rewriteExpiries}. */
+export async function writeExpiries(connection: RawConnection, keys: readonly ExpiringKey[]): Promise<void> {
+  const request = new Request();
+  for (const { key, atMs } of keys) {
+    const time = String(atMs);
+    request.add({ head: SET_TIME.head, tail: Buffer.from(`$${time.length}\r\n${time}\r\n`, 'latin1') }, key);
+  }
+  await exchangeRequest(connection, request, 'PEXPIREAT');
+}
+
+const ASK_TIME = commandAround(['PEXPIRETIME']);
+const SET_TIME = commandAround(['PEXPIREAT'], [0]);
+
+/** None of the commands may fail because of the data. The request is used up. */
+async function exchangeRequest(
+  connection: RawConnection,
+  request: Request,
+  what: string,
+): Promise<ReplyCursor> {
+  const replies = new ReplyBytes();
+  replies.expect(request.count);
+  await connection.exchange(request.bytes, replies);
+  request.release();
+  if (replies.refusal !== undefined) {
+    throw toServerError(connection.access, `running ${what}`, replies.refusal);
+  }
+  return new ReplyCursor(replies);
+}
+
+/** Restores the exact times of those that have a pad. */
+export const takePadOff: Rewrite = (keys) =>
+  keys.filter(({ atMs }) => isPadded(atMs)).map(({ key, atMs }) => ({ key, atMs: unpadExpiry(atMs) }));
 
 /** What a step of a scan found, and how the next one is asked for; its cursor is 0 when there is none. */
 type Step = {

@@ -13,6 +13,7 @@ import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
+import { removeNotes } from './expiring-keys.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
@@ -47,7 +48,7 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
     context.log(`${step}: ${outcome}`);
   };
   // The cutover before the sync: it would take the end of the sync for a failure of its own.
-  for (const kind of ['cutover', 'verify', 'sync', 'preflight', 'backup', 'link'] as const) {
+  for (const kind of ['cutover', 'keeper', 'verify', 'sync', 'preflight', 'backup', 'link'] as const) {
     await take(`stop ${kind}`, () => stopJob(kind, context));
   }
   await take('lift fence', () => releaseSource(request, context));
@@ -84,6 +85,7 @@ async function restoreSettings({ source }: Request, context: JobContext): Promis
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {
   // A sync that was killed leaves on disk what the target had not committed.
   removeSpool(path.join(context.directory, SPOOL_FOLDER));
+  removeNotes(context.directory);
   const access = await resolveAccess('target', request.target, context.resolveSecret);
   await using target = await openPrimaries(access);
   const release = request.route === 'native' ? releaseNativeTarget : releaseClaimedTarget;
@@ -118,7 +120,8 @@ async function releaseNativeTarget(
   context: JobContext,
 ): Promise<string> {
   if (!request.flushTarget) return 'the keys that were copied are left';
-  if (readCutoverStep(context.directory, request)?.step === 'handing-over') {
+  const step = readCutoverStep(context.directory, request);
+  if (step !== undefined && 'report' in step) {
     return 'left as it is: the cutover was proved, so the target may already be in use';
   }
   const info = await readServerInfo(target.home);

@@ -18,55 +18,83 @@ const HASHES_AT_ONCE = 32;
  */
 export async function settleFields(connection: RawConnection): Promise<number> {
   let settled = 0;
-  let cursor = '0';
-  do {
-    const [reply] = await exchange(connection, [['SCAN', cursor, 'COUNT', SCAN_COUNT, 'TYPE', 'hash']]);
-    const page = readPage(reply);
-    for (let from = 0; from < page.names.length; from += HASHES_AT_ONCE) {
-      settled += await settleHashes(connection, page.names.slice(from, from + HASHES_AT_ONCE));
-    }
-    cursor = page.cursor;
-  } while (cursor !== '0');
+  for await (const keys of scanHashes(connection)) settled += await settleHashes(connection, keys);
   return settled;
 }
 
-async function settleHashes(connection: RawConnection, keys: readonly Buffer[]): Promise<number> {
+/** The same for these hashes only; none of the keys may be of another type. */
+export async function settleHashes(connection: RawConnection, keys: readonly Buffer[]): Promise<number> {
   let settled = 0;
-  let open = keys.map((key) => ({ key, cursor: '0' }));
-  while (open.length > 0) {
-    const replies = await exchange(
+  for await (const found of paddedFields(connection, keys)) {
+    await exchange(
       connection,
-      open.map(({ key, cursor }): Command => ['HSCAN', key, cursor, 'COUNT', FIELD_COUNT, 'NOVALUES']),
+      found.map(({ key, atMs, fields }): Command => {
+        settled += fields.length;
+        return ['HPEXPIREAT', key, unpadExpiry(atMs), 'FIELDS', fields.length, ...fields];
+      }),
     );
-    const pages = open.map(({ key }, index) => ({ key, ...readPage(replies[index]) }));
-    settled += await settlePages(
-      connection,
-      pages.filter(({ names }) => names.length > 0),
-    );
-    open = pages.filter(({ cursor }) => cursor !== '0');
   }
   return settled;
 }
 
-type FieldPage = { readonly key: Buffer; readonly names: readonly Buffer[] };
+/** The hashes of the connection's database that have fields with a padded time. Throws as {@link settleFields}. */
+export async function* findHashes(connection: RawConnection): AsyncGenerator<readonly Buffer[]> {
+  for await (const keys of scanHashes(connection)) {
+    const names = new Map<string, Buffer>();
+    for await (const found of paddedFields(connection, keys)) {
+      for (const { key } of found) names.set(key.toString('latin1'), key);
+    }
+    if (names.size > 0) yield [...names.values()];
+  }
+}
 
-async function settlePages(connection: RawConnection, pages: readonly FieldPage[]): Promise<number> {
+async function* scanHashes(connection: RawConnection): AsyncGenerator<readonly Buffer[]> {
+  let cursor = '0';
+  do {
+    const [reply] = await exchange(connection, [['SCAN', cursor, 'COUNT', SCAN_COUNT, 'TYPE', 'hash']]);
+    const page = readPage(reply);
+    yield page.names;
+    cursor = page.cursor;
+  } while (cursor !== '0');
+}
+
+/** Fields of one hash with one padded time. */
+type PaddedFields = { readonly key: Buffer; readonly atMs: number; readonly fields: readonly Buffer[] };
+
+async function* paddedFields(
+  connection: RawConnection,
+  keys: readonly Buffer[],
+): AsyncGenerator<readonly PaddedFields[]> {
+  for (let from = 0; from < keys.length; from += HASHES_AT_ONCE) {
+    let open = keys.slice(from, from + HASHES_AT_ONCE).map((key) => ({ key, cursor: '0' }));
+    while (open.length > 0) {
+      const replies = await exchange(
+        connection,
+        open.map(({ key, cursor }): Command => ['HSCAN', key, cursor, 'COUNT', FIELD_COUNT, 'NOVALUES']),
+      );
+      const pages = open.map(({ key }, index) => ({ key, ...readPage(replies[index]) }));
+      yield await readPadded(
+        connection,
+        pages.filter(({ names }) => names.length > 0),
+      );
+      open = pages.filter(({ cursor }) => cursor !== '0');
+    }
+  }
+}
+
+async function readPadded(
+  connection: RawConnection,
+  pages: readonly { readonly key: Buffer; readonly names: readonly Buffer[] }[],
+): Promise<readonly PaddedFields[]> {
   const replies = await exchange(
     connection,
     pages.map(({ key, names }): Command => ['HPEXPIRETIME', key, 'FIELDS', names.length, ...names]),
   );
-  const writes: Command[] = [];
-  let settled = 0;
-  pages.forEach(({ key, names }, index) => {
+  return pages.flatMap(({ key, names }, index) => {
     const reply = replies[index];
     const times = Array.isArray(reply) ? reply.map(Number) : [];
-    for (const [atMs, fields] of groupPadded(names, times)) {
-      writes.push(['HPEXPIREAT', key, unpadExpiry(atMs), 'FIELDS', fields.length, ...fields]);
-      settled += fields.length;
-    }
+    return Array.from(groupPadded(names, times), ([atMs, fields]) => ({ key, atMs, fields }));
   });
-  await exchange(connection, writes);
-  return settled;
 }
 
 /** The fields with a padded time, by that time. */

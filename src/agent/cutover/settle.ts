@@ -6,11 +6,12 @@ import type { Access } from '../redis/access.ts';
 import { type Claim, encodeClaim } from '../redis/checkpoint.ts';
 import type { Primaries } from '../redis/cluster/primaries.ts';
 import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
-import { isPadded, unpadExpiry } from '../redis/expiry-pad.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { endEarlierWriters } from '../redis/writers.ts';
-import { rewriteExpiries } from './rewrite-expiries.ts';
+import { findExpiring } from './expiring-databases.ts';
+import { rewriteExpiries, takePadOff } from './rewrite-expiries.ts';
 import { settleFields } from './settle-fields.ts';
+import { type Noted, type Settled, settleNoted } from './settle-noted.ts';
 
 /**
  * Restores the exact expiry time of every key and hash field of a target whose sync has ended for good.
@@ -20,22 +21,27 @@ import { settleFields } from './settle-fields.ts';
  * that has passed takes its key along, which the source no longer shows either. Padded times are known by their value,
  * so this may be interrupted anywhere and done again.
  *
+ * With `noted` only the keys that can have a padded time are gone over, as long as that is known.
+ *
  * @throws target-unreachable, target-not-ready, target-read-only, target-permission-denied, target-slots-moved, or the
  *   signal's reason
  */
-export async function settleTarget(target: Primaries, claim: Claim, context: JobContext): Promise<void> {
+export async function settleTarget(
+  target: Primaries,
+  claim: Claim,
+  context: JobContext,
+  noted?: Noted,
+): Promise<void> {
   const { clock, signal } = context;
   context.report({ ...NO_PROGRESS, stage: 'settling' });
   for (const primary of target.all) await endEarlierWriters(primary, claim.migrationId);
   const { migrationId, repository, hostId } = claim;
   const settling = encodeClaim({ migrationId, repository, hostId, state: 'settling' });
   await target.home.call('SET', RESERVED_KEY, settling, 'XX');
+  const fast = noted === undefined ? undefined : await settleNoted(target.access, noted, context);
   // Another process hashes keys with another seed, so a pass that lost its server, or a slot, begins again.
-  const settled = await retry(() => settleOnce(target.access, signal), {
-    policy: LOST_POLICY,
-    clock,
-    signal,
-  });
+  const settleAll = () => settleOnce(target.access, signal);
+  const settled = fast ?? (await retry(settleAll, { policy: LOST_POLICY, clock, signal }));
   context.log(
     `restored the expiry times of ${formatCount(settled.keys)} keys and ${formatCount(settled.fields)} hash fields`,
   );
@@ -47,50 +53,12 @@ const LOST_POLICY: RetryPolicy = {
     isMigrationError(error) && /^target-(unreachable|not-ready|read-only|slots-moved)$/.test(error.code),
 };
 
-async function settleOnce(access: Access, signal: AbortSignal): Promise<{ keys: number; fields: number }> {
+async function settleOnce(access: Access, signal: AbortSignal): Promise<Settled> {
   const settled = { keys: 0, fields: 0 };
   for (const { db, hasKeys, hasFields } of await findExpiring(access, signal)) {
     await using connection = await openRoutedConnection(access, { db, signal });
-    if (hasKeys) {
-      settled.keys += await rewriteExpiries(connection, async (keys) =>
-        keys.filter(({ atMs }) => isPadded(atMs)).map(({ key, atMs }) => ({ key, atMs: unpadExpiry(atMs) })),
-      );
-    }
+    if (hasKeys) settled.keys += await rewriteExpiries(connection, takePadOff);
     if (hasFields) settled.fields += await settleFields(connection);
   }
   return settled;
 }
-
-/** A database, and what of it expires. */
-export type ExpiringDatabase = {
-  readonly db: number;
-  readonly hasKeys: boolean;
-  readonly hasFields: boolean;
-};
-
-/** The databases in which something expires, on any primary. */
-export async function findExpiring(
-  access: Access,
-  signal: AbortSignal,
-): Promise<readonly ExpiringDatabase[]> {
-  await using connection = await openRoutedConnection(access, { signal });
-  const [fieldTime] = await connection.send([['HPEXPIRETIME', RESERVED_KEY, 'FIELDS', 1, 'field']]);
-  // An unknown command, or WRONGTYPE: the key is a string.
-  const knowsFieldTtls = !/unknown command/i.test(String(fieldTime));
-  const infos = await Promise.all(
-    connection.primaries.map(async (primary) => (await primary.send([['INFO', 'keyspace']]))[0]),
-  );
-  const found = new Map<number, ExpiringDatabase>();
-  for (const [, name, expires, rest = ''] of infos.join('\n').matchAll(KEYSPACE_LINE)) {
-    const db = Number(name);
-    found.set(db, {
-      db,
-      hasKeys: expires !== '0' || found.get(db)?.hasKeys === true,
-      hasFields:
-        (knowsFieldTtls && !/,keys_with_volatile_items=0\b/.test(rest)) || found.get(db)?.hasFields === true,
-    });
-  }
-  return [...found.values()].filter(({ hasKeys, hasFields }) => hasKeys || hasFields);
-}
-
-const KEYSPACE_LINE = /^db(\d+):keys=\d+,expires=(\d+)(.*)$/gm;

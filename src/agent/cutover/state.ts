@@ -1,66 +1,126 @@
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { formatAddress } from '../../contract/endpoint.ts';
 import type { JobRequestOf } from '../../contract/jobs.ts';
-import { cutoverReportSchema } from '../../contract/reports.ts';
-import { readJsonIfThere, writeFileAtomically } from '../job/files.ts';
+import { type CutoverReport, cutoverReportSchema } from '../../contract/reports.ts';
+import { readJsonIfThere, removeIfThere, writeFileAtomically, writeFileOnce } from '../job/files.ts';
+
+/*
+ * Where a cutover is, in two files of the migration's folder:
+ *
+ *   cutover.json             the step, by the cutover
+ *   cutover-decision.json    what it comes to, by whoever is first: the cutover or the action decide to hand over, the
+ *                            cutover or its keeper decide to lift the fence
+ *
+ * The decision is made once and never changed; only who begins anew, when nobody of the cutover before is left, removes
+ * it. Without it, or when it says `lift`, the source is to take writes again, and the sync goes on. When it says
+ * `hand-over` the cutover only goes forward, whoever does it.
+ */
 
 const stepSchema = z.discriminatedUnion('step', [
-  /** The source may be fenced; nothing is decided. A new run lifts the fence and starts over. */
+  /** The source may be fenced; nothing is proved. */
   z.strictObject({ step: z.enum(['fencing', 'draining', 'proving']) }),
-  /** Proved equal behind the fence: from here on the cutover only goes forward. */
-  z.strictObject({ step: z.literal('handing-over'), report: cutoverReportSchema }),
+  /** Proved equal behind the fence; on the native route it is the action that decides. */
+  z.strictObject({ step: z.literal('proved'), report: cutoverReportSchema }),
   /** The target has taken over (replica route; on the native route the promotion is the action's). */
   z.strictObject({ step: z.literal('completed'), report: cutoverReportSchema }),
 ]);
-/** Where a cutover is. */
-export type CutoverStep = z.infer<typeof stepSchema>;
+type KeptStep = z.infer<typeof stepSchema>;
+/** Where a cutover is; `handing-over`: that is decided. */
+export type CutoverStep = KeptStep | { readonly step: 'handing-over'; readonly report: CutoverReport };
 
-const stateSchema = z.strictObject({
-  route: z.string(),
-  sourceAddress: z.string(),
-  targetAddress: z.string(),
-  current: stepSchema,
-});
+const identitySchema = { route: z.string(), sourceAddress: z.string(), targetAddress: z.string() };
+const stateSchema = z.strictObject({ ...identitySchema, current: stepSchema });
+const decisionSchema = z.discriminatedUnion('decision', [
+  z.strictObject({ decision: z.literal('lift'), decidedAtMs: z.number() }),
+  z.strictObject({ decision: z.literal('hand-over'), ...identitySchema, report: cutoverReportSchema }),
+]);
+/** What a cutover comes to. */
+export type CutoverDecision = z.infer<typeof decisionSchema>;
 
 type CutoverRequest = Pick<JobRequestOf<'cutover'>, 'route' | 'source' | 'target'>;
 
 /** Reads where an earlier run of this cutover was; undefined for none, or one of other servers. */
 export function readCutoverStep(directory: string, request: CutoverRequest): CutoverStep | undefined {
-  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
-  if (state === undefined) return undefined;
-  const { current, ...identity } = state;
-  return JSON.stringify(identity) === JSON.stringify(identityOf(request)) ? current : undefined;
+  const step = readStep(directory);
+  return step !== undefined && isSame(step, identityOf(request)) ? step.current : undefined;
+}
+
+/** What is decided; undefined as long as nothing is. */
+export function readDecision(directory: string): CutoverDecision | undefined {
+  return decisionSchema.safeParse(readJsonIfThere(decisionPath(directory))).data;
 }
 
 /** Whether a cutover, of whatever servers, has been proved and not been forgotten since. */
 export function isCutoverProved(directory: string): boolean {
-  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
-  return state?.current.step === 'handing-over' || state?.current.step === 'completed';
+  const step = readStep(directory)?.current;
+  return step !== undefined && 'report' in step;
 }
 
-/** Whether the replica route has handed over, or was about to: then the sync may be gone, and only the fence protects. */
-export function isHandedOverToReplica(directory: string): boolean {
-  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
-  return state?.route === 'replica' && isCutoverProved(directory);
+/** Whether the target was handed over by other means than a promotion, or is about to be: then only the fence protects. */
+export function isHandedOverByUs(directory: string): boolean {
+  const step = readStep(directory);
+  return step !== undefined && step.route !== 'native' && isCutoverProved(directory);
 }
 
 /** Keeps where the cutover is, so that a run after a crash knows. */
-export function writeCutoverStep(directory: string, request: CutoverRequest, current: CutoverStep): void {
-  const state: z.infer<typeof stateSchema> = { ...identityOf(request), current };
-  writeFileAtomically(statePath(directory), `${JSON.stringify(state)}\n`);
+export function writeCutoverStep(directory: string, request: CutoverRequest, current: KeptStep): void {
+  writeFileAtomically(statePath(directory), `${JSON.stringify({ ...identityOf(request), current })}\n`);
+}
+
+/** Decides that the target takes over; false when the fence is being lifted instead. */
+export function decideHandOver(directory: string, request: CutoverRequest, report: CutoverReport): boolean {
+  return decide(directory, { decision: 'hand-over', ...identityOf(request), report }) === 'hand-over';
+}
+
+/** The same for what is proved and waits for the decision; false when nothing is. */
+export function decideProved(directory: string): boolean {
+  const step = readStep(directory);
+  if (step?.current.step !== 'proved') return readDecision(directory)?.decision === 'hand-over';
+  const { current, ...identity } = step;
+  return decide(directory, { decision: 'hand-over', ...identity, report: current.report }) === 'hand-over';
+}
+
+/** Decides that the fence is lifted; false when the target takes over instead. */
+export function decideLift(directory: string, nowMs: number): boolean {
+  return decide(directory, { decision: 'lift', decidedAtMs: nowMs }) === 'lift';
 }
 
 /** Forgets the cutover: the next run starts over. */
 export function forgetCutover(directory: string): void {
-  rmSync(statePath(directory), { force: true });
+  removeIfThere(statePath(directory));
+  removeIfThere(decisionPath(directory));
+}
+
+/** Returns what is decided, now or before. */
+function decide(directory: string, decision: CutoverDecision): CutoverDecision['decision'] | undefined {
+  const isOurs = writeFileOnce(decisionPath(directory), `${JSON.stringify(decision)}\n`);
+  return isOurs ? decision.decision : readDecision(directory)?.decision;
+}
+
+type Identity = Omit<z.infer<typeof stateSchema>, 'current'>;
+
+function readStep(directory: string): (Identity & { readonly current: CutoverStep }) | undefined {
+  const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
+  if (state?.current.step === 'completed') return state;
+  const decided = readDecision(directory);
+  if (decided?.decision !== 'hand-over') return state;
+  const { decision: _, report, ...identity } = decided;
+  return { ...identity, current: { step: 'handing-over', report } };
+}
+
+function isSame(a: Identity, b: Identity): boolean {
+  return a.route === b.route && a.sourceAddress === b.sourceAddress && a.targetAddress === b.targetAddress;
 }
 
 function statePath(directory: string): string {
   return join(directory, 'cutover.json');
 }
 
-function identityOf({ route, source, target }: CutoverRequest) {
+function decisionPath(directory: string): string {
+  return join(directory, 'cutover-decision.json');
+}
+
+function identityOf({ route, source, target }: CutoverRequest): Identity {
   return { route, sourceAddress: formatAddress(source), targetAddress: formatAddress(target) };
 }

@@ -3,7 +3,7 @@ import type { Job } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
 import { liftFence } from './fence.ts';
-import { forgetCutover, isHandedOverToReplica } from './state.ts';
+import { forgetCutover, isHandedOverByUs } from './state.ts';
 
 /**
  * Lets the source take writes again after a cutover that died, or a promotion that ElastiCache refused: the target
@@ -12,7 +12,7 @@ import { forgetCutover, isHandedOverToReplica } from './state.ts';
  * @throws migration-conflict where the target was handed over already; the codes of {@link liftFence} and of the connection
  */
 export const runUnfence: Job<'unfence'> = async (request, context) => {
-  if (isHandedOverToReplica(context.directory)) {
+  if (isHandedOverByUs(context.directory)) {
     throw new MigrationError(
       'migration-conflict',
       'The cutover is proved and handing over: the fence must stay.',
@@ -21,6 +21,7 @@ export const runUnfence: Job<'unfence'> = async (request, context) => {
       },
     );
   }
+  await context.siblings.stop('keeper');
   const access = await resolveAccess('source', request.source, context.resolveSecret);
   await using client = await openClient(access);
   const lifted = await liftFence(client, context.directory);

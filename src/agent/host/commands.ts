@@ -15,7 +15,7 @@ import type { Clock } from '../../core/clock.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { isFenceRecorded } from '../cutover/fence.ts';
-import { isCutoverProved } from '../cutover/state.ts';
+import { decideProved, isCutoverProved } from '../cutover/state.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
@@ -69,6 +69,8 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     }
     case 'report':
       return reportPage(command, store);
+    case 'hand-over':
+      return { decided: decideProved(store.directory) };
     case 'complete': {
       const record = requireMigration(store);
       if (record.completedAtMs === undefined) refuseUnproved(store);

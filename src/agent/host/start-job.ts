@@ -1,18 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
 import type { JobKind, JobRequest } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { forgetCutover, isCutoverProved } from '../cutover/state.ts';
-import { newJobState } from '../job/context.ts';
 import { hostId } from '../job/host-id.ts';
-import { START_WAIT_MS } from '../job/run.ts';
-import { siblingJobs } from '../job/siblings.ts';
-import { spawnJob } from '../job/spawn.ts';
+import { launchJob, START_WAIT_MS } from '../job/launch.ts';
+import { stopJob } from '../job/siblings.ts';
 import type { MigrationStore } from '../job/store.ts';
 import type { HostRuntime } from './commands.ts';
-
-const START_POLL_MS = 20;
 
 /** What a verification or a cutover said is void once the data is copied anew or the fence was lifted. */
 const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
@@ -42,28 +37,16 @@ export async function startJob(
   for (const voided of VOIDED_BY[job.kind] ?? []) await endJob(store, voided, runtime);
   if (job.kind === 'sync') forgetCutover(store.directory);
 
-  const startedAtMs = runtime.clock.nowMs();
-  const jobId = `${new Date(startedAtMs).toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`;
-  const initial = newJobState(job.kind, { jobId, startedAtMs });
-  store.prepareJob(
-    { jobId, migrationId, repository, hostId: hostId(runtime.stateDirectory), startedAtMs, request: job },
-    initial,
-  );
-  await spawnJob(
-    { migrationId, kind: job.kind, jobId, migrationDirectory: store.directory, agentPath: runtime.agentPath },
-    runtime.supervisor,
-  );
-  const deadlineMs = startedAtMs + START_WAIT_MS;
-  while (store.readProcess(job.kind)?.jobId !== jobId) {
-    if (runtime.clock.nowMs() > deadlineMs) {
-      throw new MigrationError('job-dead', `The ${job.kind} job gave no sign of life within 15 seconds.`);
-    }
-    await runtime.clock.sleep(START_POLL_MS, runtime.signal);
-  }
-  return { state: store.readState(job.kind) ?? initial, adopted: false };
+  const state = await launchJob({
+    ...runtime,
+    store,
+    job: { migrationId, repository, hostId: hostId(runtime.stateDirectory), request: job },
+    launcher: runtime,
+  });
+  return { state, adopted: false };
 }
 
-const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'rollback'];
+const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'keeper', 'rollback'];
 
 /**
  * A running job is adopted when it does what is asked for; a sync and a rollback do so whatever the other inputs say,
@@ -90,7 +73,10 @@ function refuseOtherCutover(): never {
 
 /** A job that still runs would write its outcome after it has become void. */
 async function endJob(store: MigrationStore, kind: JobKind, { clock, signal }: HostRuntime): Promise<void> {
-  await siblingJobs(store, clock, AbortSignal.any([signal, AbortSignal.timeout(START_WAIT_MS)])).stop(kind);
+  await stopJob(
+    { store, clock, signal: AbortSignal.any([signal, AbortSignal.timeout(START_WAIT_MS)]) },
+    kind,
+  );
   store.dropJob(kind);
 }
 

@@ -1,6 +1,6 @@
 import type { SecretReference } from '../../contract/endpoint.ts';
 import type { JobState, Progress } from '../../contract/job-state.ts';
-import type { JobKind, JobRequestOf } from '../../contract/jobs.ts';
+import type { JobKind, JobRequest, JobRequestOf } from '../../contract/jobs.ts';
 import type { JobReport, JobReportOf } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Secret } from '../../core/secret.ts';
@@ -35,6 +35,10 @@ export type SiblingJobs = {
   report<Kind extends JobKind>(kind: Kind): Promise<JobReportOf<Kind> | undefined>;
   /** Asks a running job to stop and waits until it has ended; nothing to do where none runs. */
   stop(kind: JobKind): Promise<void>;
+  /** Ends a job at once, wherever it is (SIGKILL), and waits until it is gone; nothing to do where none runs. */
+  kill(kind: JobKind): Promise<void>;
+  /** Starts a job in a process of its own and waits for its first sign of life. @throws job-dead when there is none */
+  start(request: JobRequest): Promise<void>;
 };
 
 /** A job: does its work and returns the report, which is kept on the host until the next job of its kind. */

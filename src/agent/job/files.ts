@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -75,17 +76,48 @@ export async function writeFileInBackground(path: string, content: string): Prom
 export function writeFileDurably(path: string, content: string | Uint8Array): void {
   writeFileAtomically(path, content);
   try {
-    const folder = openSync(dirname(path), 'r');
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+    syncFolder(dirname(path));
   } catch (error) {
     throw new MigrationError('host-state-unwritable', `Cannot sync ${dirname(path)}: ${errorText(error)}`, {
       cause: error,
     });
   }
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/**
+ * Writes a file that nobody else has written: of several processes that try one succeeds, and its content is there whole
+ * or not at all. Returns whether it was this one.
+ *
+ * @throws host-state-unwritable
+ */
+export function writeFileOnce(path: string, content: string): boolean {
+  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileAtomically(own, content);
+  try {
+    linkSync(own, path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    throw new MigrationError('host-state-unwritable', `Cannot make ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  } finally {
+    rmSync(own, { force: true });
+  }
+  try {
+    syncFolder(dirname(path));
+  } catch {
+    // It is there for everybody who looks; only a power cut could take it away again.
+  }
+  return true;
 }
 
 /** Removes a file or a folder with all that is in it, if it is there. @throws host-state-unwritable */

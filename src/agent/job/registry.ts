@@ -3,6 +3,7 @@ import type { JobReport } from '../../contract/reports.ts';
 import { assertNever } from '../../core/assert.ts';
 import { runBackup } from '../backup/job.ts';
 import { runCutover } from '../cutover/job.ts';
+import { runKeeper } from '../cutover/keeper.ts';
 import { runRollback } from '../cutover/rollback.ts';
 import { runUnfence } from '../cutover/unfence.ts';
 import { runLink } from '../link/job.ts';
@@ -29,6 +30,8 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
         : runVerifyAndRepair({ ...request, repair: request.repair }, context);
     case 'cutover':
       return runCutover(request, context);
+    case 'keeper':
+      return runKeeper(request, context);
     case 'unfence':
       return runUnfence(request, context);
     case 'rollback':

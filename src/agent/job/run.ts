@@ -8,6 +8,7 @@ import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { type JobContext, newJobState } from './context.ts';
+import { type Launcher, START_WAIT_MS } from './launch.ts';
 import { ownIdentity } from './process-identity.ts';
 import { siblingJobs } from './siblings.ts';
 import type { MigrationStore } from './store.ts';
@@ -19,15 +20,14 @@ const FIRST_SAMPLE_INTERVAL_MS = 100;
 /** A log beyond this size is not written any further: the state says what matters. */
 const LOG_BYTES_MAX = 5_000_000;
 
-/** A job that gives no sign of life for so long is taken for dead by its starter. */
-export const START_WAIT_MS = 15_000;
-
 /** What the process of a job needs from its `main`. */
 export type JobRuntime = {
   readonly store: MigrationStore;
   readonly clock: Clock;
   /** Aborted when the process is asked to end. */
   readonly signal: AbortSignal;
+  /** How a job starts another one; without it, it cannot. */
+  readonly launcher?: Launcher;
   readonly run: (request: JobRequest, context: JobContext) => Promise<JobReport>;
   readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
 };
@@ -60,7 +60,7 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
       directory: store.directory,
       clock,
       signal,
-      siblings: siblingJobs(store, clock, signal),
+      siblings: siblingJobs({ store, clock, signal, launcher: runtime.launcher }, file),
       resolveSecret: runtime.resolveSecret,
       report: tracker.update,
       leaveReport: store.writeReport,

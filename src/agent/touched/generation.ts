@@ -29,7 +29,9 @@ import { readJsonIfThere, writeFileAtomically } from '../job/files.ts';
  *    not known, a copy over the target), and whatever may have taken records away (a file that could not be written, a
  *    restart of the host, a sync elsewhere that went on meanwhile, more keys than the bounds allow), ends the
  *    generation: generation.json says so before the checkpoint of the command is sent.
- * 4. A delta verification notes where the source is, waits until the target has committed that, reads generation.json
+ * 4. A generation that follows another begins where that one ends, whose keys stay: when these were compared without a
+ *    difference, what is not in the new one is equal, and base.json goes on with it.
+ * 5. A delta verification notes where the source is, waits until the target has committed that, reads generation.json
  *    and then the keys; at the end it looks whether the generation is still the same.
  */
 
@@ -42,7 +44,11 @@ export const TOUCHED_BYTES_MAX = 256 * 1024 * 1024;
 export const TOUCHED_KEYS_MAX = 2 ** 24;
 
 const generationIdSchema = z.string().regex(/^[0-9a-f]{16}$/);
-const wantedSchema = z.strictObject({ generation: generationIdSchema });
+const wantedSchema = z.strictObject({
+  generation: generationIdSchema,
+  /** The generation that it is to follow without a gap. */
+  follows: generationIdSchema.optional(),
+});
 const generationSchema = z.union([
   z.strictObject({
     generation: generationIdSchema,
@@ -51,6 +57,8 @@ const generationSchema = z.union([
     offset: z.number(),
     /** Of the host: what was not written through may be gone after a restart. */
     bootId: z.string().optional(),
+    /** The generation whose keys are complete up to where this one began, and stay until the next one begins. */
+    follows: generationIdSchema.optional(),
   }),
   z.strictObject({ lost: z.string() }),
 ]);
@@ -86,8 +94,8 @@ export function touchedFiles(directory: string) {
     wantedPath: wanted,
     trackedPath: path.join(folder, 'tracked'),
     keysPath: (id: string, segment: number) => path.join(folder, `${keysPrefix(id)}${segment}`),
-    want: (id: string) =>
-      writeFileAtomically(wanted, JSON.stringify({ generation: id }), { isSynced: false }),
+    want: (content: z.infer<typeof wantedSchema>) =>
+      writeFileAtomically(wanted, JSON.stringify(content), { isSynced: false }),
     readWanted: () => read(wantedSchema, wanted),
     unwant: () => rmSync(wanted, { force: true }),
     /** The verification waits for it, and a sync that goes on after a crash relies on it. */

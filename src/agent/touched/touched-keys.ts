@@ -119,7 +119,7 @@ export class TouchedKeys implements Disposable {
       // A disk without room can still forget a file, and none says the same.
       this.#files.removeGeneration();
     }
-    this.#removeKeys(undefined);
+    this.#removeKeys([]);
   }
 
   /** Writes what was touched of the stream up to an offset: to be called before its checkpoint is sent. */
@@ -147,25 +147,41 @@ export class TouchedKeys implements Disposable {
     this.#end();
   }
 
-  /** Begins the generation that is wanted. Nothing of the one before is needed any more. */
+  /** Begins the generation that is wanted. Of the one before, only one that is followed is still needed. */
   #begin(): void {
     const wanted = this.#files.readWanted();
     this.#files.unwant();
     const place = this.#place?.();
     if (wanted === undefined || place === undefined) return;
-    this.#end();
     const { generation } = wanted;
+    const follows = this.#close(wanted.follows);
     const { replid, offset } = place;
     const bootId = this.#bootId;
-    this.#generation = { generation, replid, offset, ...(bootId === undefined ? {} : { bootId }) };
+    this.#generation = {
+      generation,
+      replid,
+      offset,
+      ...(bootId === undefined ? {} : { bootId }),
+      ...(follows === undefined ? {} : { follows }),
+    };
     this.#attempt(() => {
       this.#open(generation, 0);
       this.#writeTracked(offset);
       if (this.#generation !== undefined) this.#files.writeGeneration(this.#generation);
       this.isTracking = true;
-      this.#removeKeys(generation);
+      this.#removeKeys(follows === undefined ? [generation] : [generation, follows]);
       this.#log(`keeps track of touched keys from offset ${offset} on`);
     });
+  }
+
+  /** Ends the generation under way; returns its id when it is the one to be followed, and complete. */
+  #close(followed: string | undefined): string | undefined {
+    if (followed !== undefined && this.#generation?.generation === followed) {
+      this.#attempt(() => this.#writeBuffer());
+    }
+    const closed = this.#generation?.generation;
+    this.#end();
+    return closed !== undefined && closed === followed ? closed : undefined;
   }
 
   #goOn({ generation }: LiveGeneration): void {
@@ -231,10 +247,10 @@ export class TouchedKeys implements Disposable {
     return listKeysFiles(this.#files.folder).filter((name) => name.startsWith(keysPrefix(generation)));
   }
 
-  /** Removes the files of keys of all generations but one. */
-  #removeKeys(kept: string | undefined): void {
+  /** Removes the files of keys of all generations but these. */
+  #removeKeys(kept: readonly string[]): void {
     for (const name of listKeysFiles(this.#files.folder)) {
-      if (kept !== undefined && name.startsWith(keysPrefix(kept))) continue;
+      if (kept.some((id) => name.startsWith(keysPrefix(id)))) continue;
       rmSync(path.join(this.#files.folder, name), { force: true });
     }
   }

@@ -67,6 +67,37 @@ export async function compareDelta(
   }
 }
 
+/**
+ * As {@link compareDelta}, and when nothing differs the sync keeps track anew: the next delta goes on from here.
+ *
+ * @throws the codes of {@link compareAll}
+ */
+export async function advanceBase(
+  options: DeltaOptions,
+): Promise<VerifyReport | { readonly reason: string }> {
+  const { directory } = options;
+  try {
+    const base = await findBase(options);
+    const generation = await beginGeneration(options, base.generation);
+    if (generation?.follows !== base.generation) {
+      throw new TouchedKeysUnknown('the sync did not go on from the generation before');
+    }
+    const keys = { id: generation.generation, keysOf: base.generation };
+    const report = await compareAll({
+      ...options,
+      touched: (mark) => touchedBatches(directory, { ...keys, mark }),
+    });
+    const skipped = mergeSkipped(base.skipped, report.skipped);
+    if (report.differences.total === 0) {
+      touchedFiles(directory).writeBase({ ...base, generation: generation.generation, skipped });
+    }
+    return { ...report, base: base.verification, skipped };
+  } catch (error) {
+    if (error instanceof TouchedKeysUnknown) return { reason: error.message };
+    throw error;
+  }
+}
+
 /** Compares all keys; from when it began the sync keeps track, so that a delta can go on from it. */
 async function compareFully(options: ScopedOptions): Promise<VerifyReport> {
   const files = touchedFiles(options.directory);
@@ -81,14 +112,13 @@ async function compareFully(options: ScopedOptions): Promise<VerifyReport> {
 }
 
 /** Asks the sync for a new generation; undefined when it does not answer. */
-async function beginGeneration({
-  directory,
-  clock,
-  signal,
-}: ScopedOptions): Promise<LiveGeneration | undefined> {
+async function beginGeneration(
+  { directory, clock, signal }: ScopedOptions,
+  follows?: string,
+): Promise<LiveGeneration | undefined> {
   const files = touchedFiles(directory);
   const id = randomBytes(8).toString('hex');
-  files.want(id);
+  files.want({ generation: id, ...(follows === undefined ? {} : { follows }) });
   try {
     const untilMs = clock.nowMs() + GENERATION_WAIT_MAX_MS;
     while (clock.nowMs() < untilMs) {

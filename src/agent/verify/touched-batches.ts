@@ -21,13 +21,14 @@ const BATCH_BYTES = 256 * 1024;
 const DATABASES_MAX = 64;
 
 /**
- * The keys that were touched in a generation up to the mark, which the target has committed, each about once.
+ * The keys that were touched in a generation up to the mark, which the target has committed, each about once. With
+ * `keysOf`: those of the generation that it follows.
  *
  * @throws {@link TouchedKeysUnknown} when the generation has been lost, or is lost before its keys are read
  */
 export async function* touchedBatches(
   directory: string,
-  { id, mark }: { id: string; mark: Mark | undefined },
+  { id, keysOf = id, mark }: { id: string; keysOf?: string; mark: Mark | undefined },
 ): AsyncGenerator<TouchedBatch> {
   const files = touchedFiles(directory);
   assertComplete(directory, id);
@@ -36,7 +37,7 @@ export async function* touchedBatches(
     throw new TouchedKeysUnknown(`the sync kept no track of touched keys up to offset ${mark.offset}`);
   }
   const filling = new Map<number, { keys: Buffer[]; bytes: number }>();
-  for (const { db, key } of distinctKeys(files.folder, id)) {
+  for (const { db, key } of distinctKeys(files.folder, keysOf)) {
     const batch = filling.get(db) ?? { keys: [], bytes: 0 };
     filling.set(db, batch);
     batch.keys.push(Buffer.from(key));
@@ -48,6 +49,19 @@ export async function* touchedBatches(
   }
   for (const [db, { keys }] of filling) yield { db, keys };
   assertComplete(directory, id);
+}
+
+/** How many keys have been touched in the generation under way, counted up to a bound; 0 where there is none. */
+export function countTouched(directory: string, most: number): number {
+  const files = touchedFiles(directory);
+  const generation = files.readGeneration();
+  if (generation === undefined || 'lost' in generation) return 0;
+  let count = 0;
+  for (const _ of distinctKeys(files.folder, generation.generation)) {
+    count += 1;
+    if (count >= most) break;
+  }
+  return count;
 }
 
 /** The generation under way. @throws {@link TouchedKeysUnknown} when it is not this one */

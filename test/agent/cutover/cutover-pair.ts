@@ -1,6 +1,6 @@
 import type { SiblingJobs } from '../../../src/agent/job/context.ts';
 import type { JobState } from '../../../src/contract/job-state.ts';
-import type { JobKind, JobRequestOf } from '../../../src/contract/jobs.ts';
+import type { JobKind, JobRequest, JobRequestOf } from '../../../src/contract/jobs.ts';
 import type { JobReportOf, VerifyReport } from '../../../src/contract/reports.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import type { RunningServer } from '../../servers/start.ts';
@@ -63,7 +63,9 @@ export function syncState(status: JobState['status'], stage: string): JobState {
 export type HeldSiblings = SiblingJobs & {
   verification: VerifyReport | undefined;
   readonly states: Map<JobKind, JobState>;
+  /** But for keepers. */
   readonly stopped: JobKind[];
+  readonly started: JobRequest[];
   /** Runs when a job is asked to stop. */
   onStop: (kind: JobKind) => Promise<void>;
 };
@@ -72,10 +74,12 @@ export type HeldSiblings = SiblingJobs & {
 export function heldSiblings(verification: VerifyReport | undefined, sync?: JobState): HeldSiblings {
   const states = new Map<JobKind, JobState>(sync === undefined ? [] : [['sync', sync]]);
   const stopped: JobKind[] = [];
+  const started: JobRequest[] = [];
   const held: HeldSiblings = {
     verification,
     states,
     stopped,
+    started,
     onStop: async () => {},
     state: async (kind) => states.get(kind),
     report: async <Kind extends JobKind>(kind: Kind) => {
@@ -83,10 +87,19 @@ export function heldSiblings(verification: VerifyReport | undefined, sync?: JobS
       return report !== undefined && isOf(report, kind) ? report : undefined;
     },
     stop: async (kind) => {
+      // No keeper runs here.
+      if (kind === 'keeper') return;
       stopped.push(kind);
       await held.onStop(kind);
       const state = states.get(kind);
       if (state !== undefined) states.set(kind, { ...state, status: 'stopped' });
+    },
+    kill: async (kind) => {
+      const state = states.get(kind);
+      if (state !== undefined) states.set(kind, { ...state, status: 'dead' });
+    },
+    start: async (request) => {
+      started.push(request);
     },
   };
   return held;

@@ -13,6 +13,8 @@ export const NO_SIBLINGS: SiblingJobs = {
   state: async () => undefined,
   report: async () => undefined,
   stop: async () => {},
+  kill: async () => {},
+  start: async () => {},
 };
 
 /** What a test may look at after a job. */

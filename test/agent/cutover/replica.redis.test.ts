@@ -81,7 +81,14 @@ describe('a cutover on the replica route', () => {
     expect(await pair.target.client().dbsize()).toBe(3 + writer.acknowledged);
     expect(await pair.target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
     expect(report.targetOffset).toBeGreaterThanOrEqual(report.sourceOffset);
-    expect(context.stages).toEqual(['fencing', 'draining', 'proving', 'handing-over', 'settling']);
+    expect(context.stages).toEqual([
+      'preparing',
+      'fencing',
+      'draining',
+      'proving',
+      'handing-over',
+      'settling',
+    ]);
     // Once more: it is done, and says the same.
     expect(await runCutover(cutoverRequest(pair, 'replica'), context)).toEqual(report);
   });
@@ -101,6 +108,40 @@ describe('a cutover on the replica route', () => {
       base: { verificationId: pair.siblings.verification?.verificationId, keysCompared: 3 },
     });
     expect(verification.fullReason).toBeUndefined();
+  });
+
+  it('compares before the fence what has changed since, when it is much, and ends with exact expiry times', async () => {
+    await using pair = await startLivePair();
+    const [source, target] = [pair.source.client(), pair.target.client()];
+    const write = async (names: readonly string[], seconds: number) => {
+      const pipeline = source.pipeline();
+      for (const name of names) pipeline.set(name, 'x', 'EX', seconds);
+      await pipeline.exec();
+    };
+    const names = Array.from({ length: 25_000 }, (_, index) => `key:${index}`);
+    await write(names.slice(0, 1_000), 5_000);
+    const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
+    pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
+    await write(names.slice(500), 6_000);
+    // Right after the keys were noted, one gets another time and one loses it.
+    const start = pair.siblings.start;
+    pair.siblings.start = async (request) => {
+      await source.expire('key:0', 7_000);
+      await source.persist('key:1');
+      await source.del('key:2');
+      await start(request);
+    };
+    const { verification } = await runCutover(cutoverRequest(pair, 'replica'), context);
+    expect(context.lines).toContain('Compared 24,500 keys that have changed.');
+    expect(verification).toMatchObject({ scope: 'delta', passed: true });
+    expect(verification.keysCompared).toBeLessThan(100);
+    const read = async (client: typeof source) => {
+      const pipeline = client.pipeline();
+      for (const name of names) pipeline.pexpiretime(name);
+      return (await pipeline.exec())?.map(([, atMs]) => atMs);
+    };
+    expect(await read(target)).toEqual(await read(source));
+    expect(context.lines).toContain('restored the expiry times of 24,998 keys and 0 hash fields');
   });
 
   it('finds what differs in a key that has changed, and lifts the fence', async () => {
@@ -228,6 +269,7 @@ describe('a rollback', () => {
     const report = await runRollback(rollbackRequest(pair, flushTarget), contextOf(pair));
     expect(report.steps).toEqual([
       { step: 'stop cutover', outcome: 'was not running' },
+      { step: 'stop keeper', outcome: 'was not running' },
       { step: 'stop verify', outcome: 'was not running' },
       { step: 'stop sync', outcome: 'stopped' },
       { step: 'stop preflight', outcome: 'was not running' },

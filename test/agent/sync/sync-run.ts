@@ -9,6 +9,7 @@ import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
+import { NO_SIBLINGS } from '../cutover/job-context.ts';
 
 /** What a sync and its observer need of a server. */
 export type ServerPlace = Pick<RunningServer, 'host' | 'port' | 'client'>;
@@ -74,7 +75,7 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     directory,
     clock: options.clock ?? systemClock,
     signal: stopping.signal,
-    siblings: { state: async () => undefined, report: async () => undefined, stop: async () => {} },
+    siblings: NO_SIBLINGS,
     resolveSecret: async (reference) => {
       const isTarget = 'name' in reference && reference.name === 'TARGET_PASSWORD';
       return new Secret((isTarget ? options.targetUser : options.sourceUser)?.password ?? '');

@@ -1,8 +1,9 @@
-import { appendFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { touchedFiles } from '../../../src/agent/touched/generation.ts';
+import { readRecords } from '../../../src/agent/touched/key-records.ts';
 import { TouchedKeys, type TouchedKeysOptions } from '../../../src/agent/touched/touched-keys.ts';
 import { touchedBatches } from '../../../src/agent/verify/touched-batches.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -24,10 +25,10 @@ function open(options: Partial<TouchedKeysOptions> = {}): TouchedKeys {
 }
 
 /** Has the tracker begin a generation, as a verification would. */
-async function begin(touched: TouchedKeys, id = ID): Promise<void> {
+async function begin(touched: TouchedKeys, id = ID, follows?: string): Promise<void> {
   const files = touchedFiles(directory);
   const done = new AbortController();
-  files.want(id);
+  files.want({ generation: id, ...(follows === undefined ? {} : { follows }) });
   const answering = touched.answer({ clock: systemClock, signal: done.signal });
   const isThere = () => {
     const generation = files.readGeneration();
@@ -127,6 +128,24 @@ test('a process that goes on after a crash adds to what is there, also behind a 
   touch(next, 'never written');
   next.flush(offset);
   expect(await read()).toEqual(['0 committed', '0 never written']);
+});
+
+test('a generation that follows another keeps the keys of that until the next begins, and has none of them', async () => {
+  using touched = open();
+  using _ = attach(touched);
+  await begin(touched);
+  touch(touched, 'before');
+  await begin(touched, NEXT_ID, ID);
+  touch(touched, 'after');
+  touched.flush(offset);
+  const files = touchedFiles(directory);
+  const namesIn = (id: string) => Array.from(readRecords(files.keysPath(id, 0)), ({ key }) => String(key));
+  expect(files.readGeneration()).toMatchObject({ generation: NEXT_ID, follows: ID });
+  expect(namesIn(ID)).toEqual(['before']);
+  expect(namesIn(NEXT_ID)).toEqual(['after']);
+  await begin(touched, '0'.repeat(16), ID);
+  expect(files.readGeneration()).not.toHaveProperty('follows');
+  expect(existsSync(files.keysPath(NEXT_ID, 0))).toBe(false);
 });
 
 test('a checkpoint beyond what was tracked means that somebody else went on meanwhile', async () => {

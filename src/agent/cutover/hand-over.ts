@@ -1,0 +1,57 @@
+import type { CutoverReport } from '../../contract/reports.ts';
+import { errorText } from '../../core/errors.ts';
+import { NO_PROGRESS } from '../job/context.ts';
+import { readClaim, removeClaim } from '../redis/checkpoint.ts';
+import { removeCheckpoints } from '../redis/cluster/checkpoints.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { describeRestored, restoreSource } from '../tune/restore.ts';
+import type { Cutover } from './cutover.ts';
+import type { ExpiringKeys } from './expiring-keys.ts';
+import { settleTarget } from './settle.ts';
+import { writeCutoverStep } from './state.ts';
+
+/**
+ * Ends the sync, restores exact expiry times and takes our keys out of the target. Every part may be repeated.
+ *
+ * The times come after the proof, which compares them with their pad: until here a cutover that fails leaves a target
+ * that a sync can go on with, and on which no key expires by itself while the sync lags.
+ */
+export async function handOver(
+  { request, context, target }: Cutover,
+  proved: CutoverReport,
+  expiring?: ExpiringKeys,
+): Promise<CutoverReport> {
+  context.report({ ...NO_PROGRESS, stage: 'handing-over' });
+  await context.siblings.stop('sync');
+  await using primaries = await openPrimaries(target);
+  const beganAtMs = context.clock.nowMs();
+  const claim = await readClaim(primaries.home);
+  const drained = { replid: proved.sourceReplid, offset: proved.sourceOffset };
+  const noted = expiring === undefined ? undefined : { expiring, drained };
+  if (claim !== undefined) await settleTarget(primaries, claim, context, noted);
+  // The claim last: as long as it is there a run that died here is gone on with.
+  await removeCheckpoints(target, context.signal);
+  await removeClaim(primaries.home);
+  const settledAtMs = context.clock.nowMs();
+  const report = {
+    ...proved,
+    settleDurationMs: proved.settleDurationMs + settledAtMs - beganAtMs,
+    writePauseMs: settledAtMs - proved.fencedAtMs,
+  };
+  writeCutoverStep(context.directory, request, { step: 'completed', report });
+  context.log(`The target ${target.address} has taken over.`);
+  return report;
+}
+
+/**
+ * Restores what a sync that died could not: one that was stopped has done it itself. The target has taken over by now,
+ * so a source that is gone does not make the cutover fail; `status` shows what is left, and cleanup tries again.
+ */
+export async function restoreSettings({ request, context }: Cutover): Promise<void> {
+  try {
+    const restored = await restoreSource({ ...context, source: request.source });
+    if (restored !== undefined) context.log(`source settings ${describeRestored(restored)}`);
+  } catch (error) {
+    context.log(errorText(error));
+  }
+}

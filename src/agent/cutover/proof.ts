@@ -1,0 +1,173 @@
+import type { Progress } from '../../contract/job-state.ts';
+import type { CutoverReport, VerifyReport } from '../../contract/reports.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { formatCount } from '../../core/units.ts';
+import { NO_PROGRESS } from '../job/context.ts';
+import { openClient } from '../redis/client.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { compareAll } from '../verify/compare.ts';
+import { advanceBase, compareDelta, type DeltaOptions, type ScopedOptions } from '../verify/delta.ts';
+import { countTouched } from '../verify/touched-batches.ts';
+import { correctExpiries } from './correct-expiries.ts';
+import { type Cutover, enter } from './cutover.ts';
+import { drain } from './drain.ts';
+import { ExpiringKeys } from './expiring-keys.ts';
+import { assertFenceHeld, FENCE_NAME } from './fence.ts';
+import { assertNothingSkipped } from './preconditions.ts';
+import type { WritePauseMeasures } from './write-pause.ts';
+
+/**
+ * Waits until the target has all that the fenced source has, and proves the two sides equal.
+ *
+ * @throws sync-not-running, sync-lost, verification-different, data-skipped, fence-denied, the codes of connections to
+ *   both sides, or the signal's reason
+ */
+export async function drainAndProve(
+  cutover: Cutover,
+  measures: WritePauseMeasures,
+  signal: AbortSignal,
+): Promise<CutoverReport> {
+  const { request, context, source, target } = cutover;
+  enter(cutover, 'draining');
+  await using sourceClient = await openClient(source);
+  await using primaries = await openPrimaries(target);
+  const drained = await drain(request.route, {
+    source: sourceClient,
+    target: primaries.home,
+    siblings: context.siblings,
+    clock: context.clock,
+    signal,
+    reportLag: (lagBytes) => {
+      measures.lagBytes = lagBytes;
+      context.report({ ...NO_PROGRESS, stage: 'draining', lagBytes });
+    },
+  });
+  const drainedAtMs = context.clock.nowMs();
+  measures.drainedAtMs = drainedAtMs;
+  let correctedAtMs = drainedAtMs;
+  if (request.route === 'replica') {
+    await correctExpiries({ source, target, signal });
+    correctedAtMs = context.clock.nowMs();
+  }
+  enter(cutover, 'proving');
+  const verification = await prove(cutover, signal);
+  signal.throwIfAborted();
+  const provedAtMs = context.clock.nowMs();
+  const report: CutoverReport = {
+    kind: 'cutover',
+    route: request.route,
+    fencedAtMs: measures.fencedAtMs,
+    fence: FENCE_NAME,
+    sourceReplid: drained.source.replid,
+    sourceOffset: drained.source.offset,
+    targetOffset: drained.targetOffset,
+    drainDurationMs: drainedAtMs - measures.fencedAtMs,
+    proofDurationMs: provedAtMs - correctedAtMs,
+    settleDurationMs: correctedAtMs - drainedAtMs,
+    writePauseMs: provedAtMs - measures.fencedAtMs,
+    verification,
+  };
+  if (!verification.passed) {
+    context.leaveReport(report);
+    throw differenceFound('Behind the fence', verification);
+  }
+  try {
+    assertNothingSkipped(verification.skipped, request, 'Behind the fence the verification');
+  } catch (error) {
+    context.leaveReport(report);
+    throw error;
+  }
+  await assertFenceHeld(sourceClient);
+  return report;
+}
+
+/**
+ * Compares what has changed since the last full verification, when that is all known and recent, else everything.
+ *
+ * Before Redis 7.0 the full verification could not compare expiry times exactly, so they all are compared here. What
+ * somebody else has written to the target shows, behind the fence, in the numbers of keys.
+ */
+async function prove(cutover: Cutover, signal: AbortSignal): Promise<VerifyReport> {
+  const { request, context } = cutover;
+  const options = compareOptions(cutover, { signal, stage: 'proving' });
+  if (request.route !== 'replica') return compareAll(options);
+  const { maxVerificationAgeMs: maxBaseAgeMs } = request;
+  const found = await compareDelta({ ...options, maxBaseAgeMs, isProof: true });
+  if ('kind' in found) return found;
+  context.log(`The proof compares all keys: ${found.reason}.`);
+  return { ...(await compareAll(options)), fullReason: found.reason };
+}
+
+/** Keys that have changed meanwhile, of which so many are compared and settled in a moment. */
+const FEW_KEYS = 20_000;
+/** A source that changes keys faster than they are compared is waited for no longer. */
+const ROUNDS_MAX = 5;
+
+/**
+ * Does before the fence, while the source is written to, what would otherwise be done behind it: compares what has
+ * changed since the last full verification, until that is little, and notes what expires.
+ *
+ * Undefined where there is nothing to note, or it cannot be relied on.
+ *
+ * @throws verification-different, the codes of connections to both sides, or the signal's reason
+ */
+export async function prepareProof(cutover: Cutover): Promise<ExpiringKeys | undefined> {
+  const { request, context, target } = cutover;
+  if (request.route !== 'replica') return undefined;
+  context.report({ ...NO_PROGRESS, stage: 'preparing' });
+  await compareTouched(cutover, undefined);
+  const expiring = await ExpiringKeys.note({ target, ...context });
+  if ('reason' in expiring) {
+    context.log(`Expiry times are restored by going over all keys: ${expiring.reason}.`);
+    return undefined;
+  }
+  try {
+    await compareTouched(cutover, expiring);
+    return expiring;
+  } catch (error) {
+    expiring[Symbol.dispose]();
+    throw error;
+  }
+}
+
+async function compareTouched(cutover: Cutover, expiring: ExpiringKeys | undefined): Promise<void> {
+  const { request, context } = cutover;
+  const options: DeltaOptions = {
+    ...compareOptions(cutover, { signal: context.signal, stage: 'preparing' }),
+    maxBaseAgeMs: request.maxVerificationAgeMs,
+  };
+  for (let round = 1; round <= ROUNDS_MAX; round++) {
+    if (countTouched(context.directory, FEW_KEYS) < FEW_KEYS) return;
+    const found = await advanceBase(options);
+    if ('reason' in found) return context.log(`All keys are compared behind the fence: ${found.reason}.`);
+    if (!found.passed) throw differenceFound('Before the fence', found);
+    context.log(`Compared ${formatCount(found.keysCompared)} keys that have changed.`);
+    expiring?.follow();
+  }
+}
+
+function compareOptions(
+  { request, context, source, target }: Cutover,
+  { signal, stage }: { signal: AbortSignal; stage: string },
+): ScopedOptions {
+  return {
+    ...request,
+    source,
+    target,
+    areExpiriesCorrected: stage === 'proving',
+    migrationId: context.migrationId,
+    clock: context.clock,
+    signal,
+    directory: context.directory,
+    siblings: context.siblings,
+    report: (progress: Progress) => context.report({ ...progress, stage }),
+  };
+}
+
+function differenceFound(where: string, { differences, maxDifferences }: VerifyReport): MigrationError {
+  const kinds = differences.byKind.map(({ kind, count }) => `${kind} ${count}`).join(', ');
+  return new MigrationError(
+    'verification-different',
+    `${where} ${differences.total} differences were found (${kinds}), more than ${maxDifferences}; the source takes writes.`,
+  );
+}
