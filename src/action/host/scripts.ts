@@ -67,6 +67,10 @@ for candidate in node node-24 node-22 node-20 nodejs; do
   fi
 done`;
 
+/** Keeps where it was found, for the calls: each would have to start every candidate to look again. */
+const KEEP_NODE = `
+if [ -n "$node" ]; then printf %s "$node" > "$state_directory/agent/node"; else rm -f -- "$state_directory/agent/node"; fi`;
+
 /** Prints the Node.js that was found as `key=value` lines. */
 const PRINT_NODE = `
 printf 'node_version=%s\\n' "$node_version"
@@ -91,6 +95,8 @@ fi
 printf 'state=%s\\n' "$state"
 printf 'reason_base64=%s\\n' "$(printf %s "$reason" | head -c 500 | base64 | tr -d '\\n')"
 ${FIND_NODE}
+if [ "$state" = ok ]; then${KEEP_NODE}
+fi
 ${PRINT_NODE}
 agent="$state_directory/agent/$agent_sha256/index.mjs"
 agent_found=no
@@ -104,7 +110,7 @@ printf 'agent_found=%s\\n' "$agent_found"
  * Amazon Linux 2023 has nodejs24, nodejs22 and nodejs20 side by side, RHEL has module streams, Debian and Ubuntu
  * have one package. What the package manager says goes to stderr.
  */
-const INSTALL_NODE = `
+const INSTALL_NODE = `${READ_STATE_DIRECTORY}
 installed=no
 if [ "$(id -u)" -ne 0 ]; then
   echo 'Installing needs root.' >&2
@@ -124,6 +130,7 @@ else
   echo 'There is no dnf, yum or apt-get.' >&2
 fi
 ${FIND_NODE}
+${KEEP_NODE}
 ${PRINT_NODE}
 printf 'installed=%s\\n' "$installed"
 `;
@@ -164,14 +171,14 @@ fi
 /**
  * Hands one request to the agent on stdin; its answer is the output.
  *
- * What runs is chosen here and not by the caller: Node.js from the PATH, and an agent with the checksum that it was
- * shipped by. Through a document of one's own these calls are all that a role can do on the host.
+ * What runs is chosen here and not by the caller: the Node.js that was found on the PATH, and an agent with the
+ * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host.
  */
 const CALL_AGENT = `${READ_STATE_DIRECTORY}
-${FIND_NODE}
+node="$(cat -- "$state_directory/agent/node" 2>/dev/null)" || node=''
 agent="$state_directory/agent/$agent_sha256/index.mjs"
-if [ -z "$node" ]; then
-  echo 'There is no Node.js of version 20 or later.' >&2
+if [ ! -x "$node" ]; then
+  echo 'There is no Node.js of version 20 or later any more.' >&2
   exit 1
 fi
 if [ ! -f "$agent" ] || [ "$(sha256sum < "$agent" | cut -d ' ' -f 1)" != "$agent_sha256" ]; then
