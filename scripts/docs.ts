@@ -3,6 +3,8 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ERROR_CODES } from '../src/core/error-codes.ts';
+import { permissionSections, permissionsByPhase } from './identity/permissions-page.ts';
+import { hostTemplate, identityTemplate } from './identity/templates.ts';
 import { ROOT } from './tool.ts';
 
 // npm run docs: writes what the documentation takes from the sources. The tests in test/docs say when it is stale.
@@ -24,6 +26,9 @@ export function generatedFiles(): readonly { readonly file: string; readonly ren
   return [
     { file: 'docs/errors.md', render: errorsPage },
     { file: 'README.md', render: readme },
+    { file: 'docs/permissions.md', render: permissionsPage },
+    { file: 'templates/identity.yaml', render: identityTemplate },
+    { file: 'templates/host.yaml', render: hostTemplate },
   ];
 }
 
@@ -54,9 +59,23 @@ function readme(): string {
     `\`${name}\``,
     description,
   ]);
-  const text = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
-  const withInputs = between(text, 'inputs', table(['input', 'what it says', 'default'], inputs));
-  return between(withInputs, 'outputs', table(['output', 'what it says'], outputs));
+  return withSections('README.md', {
+    permissions: permissionsByPhase(table),
+    inputs: table(['input', 'what it says', 'default'], inputs),
+    outputs: table(['output', 'what it says'], outputs),
+  });
+}
+
+function permissionsPage(): string {
+  return withSections('docs/permissions.md', permissionSections(table));
+}
+
+/** The page with its generated sections as they must be. */
+function withSections(file: string, sections: Readonly<Record<string, string>>): string {
+  return Object.entries(sections).reduce(
+    (text, [name, content]) => between(text, { file, name, content }),
+    readFileSync(path.join(ROOT, file), 'utf8'),
+  );
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -66,11 +85,14 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 /** Replaces what stands between the two markers of the name; both must be there, once. */
-function between(text: string, name: string, content: string): string {
+function between(
+  text: string,
+  { file, name, content }: { file: string; name: string; content: string },
+): string {
   const [start, end] = [`<!-- ${name}:start -->`, `<!-- ${name}:end -->`];
   const parts = text.split(start);
   const [before, after] = [parts[0], parts[1]?.split(end)[1]];
   if (parts.length !== 2 || before === undefined || after === undefined)
-    throw new Error(`README.md must have ${start} and ${end} once each`);
+    throw new Error(`${file} must have ${start} and ${end} once each`);
   return `${before}${start}\n\n${content}\n\n${end}${after}`;
 }

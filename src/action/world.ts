@@ -58,8 +58,8 @@ function openHost(
   ssm: Parameters<typeof openSsmHost>[0]['ssm'],
 ): Promise<Host> {
   if (host.kind === 'local') return openLocalHost({ ...options, stateDirectory });
-  const { instanceId, installNode } = host;
-  return openSsmHost({ ...options, ssm, instanceId, installNode, stateDirectory });
+  const { kind: _ssm, ...instance } = host;
+  return openSsmHost({ ...options, ssm, ...instance, stateDirectory });
 }
 
 /** The variables that the inputs name as places of secrets: only these reach a local agent. */

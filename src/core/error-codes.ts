@@ -127,6 +127,12 @@ export const ERROR_CODES = {
     remedy: 'Choose a Linux instance that reaches both the source and the target.',
     retryable: false,
   },
+  'ssm-document-unsuitable': {
+    when: 'The document of `ssm-document` is not there, or refuses what the action sends it.',
+    remedy:
+      'Deploy templates/identity.yaml of this release, with the SHA-256 of its agent and the `state-directory` of the workflow.',
+    retryable: false,
+  },
   'command-undeliverable': {
     when: 'Systems Manager could not deliver a command to the instance.',
     remedy: 'Check the SSM agent of the instance, then run the phase again.',

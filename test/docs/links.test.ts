@@ -6,6 +6,7 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 const PAGES = [
   ...readdirSync(ROOT).filter((name) => name.endsWith('.md')),
   ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
+  'examples/rehearsal/README.md',
 ];
 
 test.each(PAGES)('every relative link of %s leads to a file, and to a heading where it names one', (page) => {
@@ -14,7 +15,7 @@ test.each(PAGES)('every relative link of %s leads to a file, and to a heading wh
 
 test.each(PAGES)('every path of the repository that %s names in code is there', (page) => {
   const text = readFileSync(path.join(ROOT, page), 'utf8');
-  const paths = [...text.matchAll(/`((?:src|test|scripts|docs|\.github|\.ci)\/[\w./-]+)`/g)].map(
+  const paths = [...text.matchAll(/`((?:src|test|scripts|docs|templates|examples|\.github|\.ci)\/[\w./-]+)`/g)].map(
     ([, file]) => file ?? '',
   );
   expect(paths.filter((file) => !existsSync(path.join(ROOT, file)))).toEqual([]);

@@ -8,6 +8,7 @@ import type { ServerBinary } from '../servers/server-binary.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
 import type { SimulatedInstance } from '../simulator/instance.ts';
 import type { ReplicationGroupOptions, SimulatedReplicationGroup } from '../simulator/replication-group.ts';
+import type { Caller } from '../simulator/service.ts';
 import { type Simulator, startSimulator } from '../simulator/start.ts';
 
 /** What a scenario changes of the usual stage. */
@@ -15,6 +16,8 @@ export type StageOptions = {
   readonly source?: ServerBinary;
   readonly sourceConfig?: Readonly<Record<string, string | readonly string[]>>;
   readonly target?: ServerBinary;
+  /** What the policies of the host's role say; without it everything is allowed. */
+  readonly hostAllows?: Caller['allows'];
   readonly group?: Partial<Omit<ReplicationGroupOptions, 'replicationGroupId' | 'server'>>;
 };
 
@@ -33,6 +36,9 @@ export type Stage = AsyncDisposable & {
 export type PhaseChanges = {
   readonly inputs?: Readonly<Record<string, string | undefined>>;
 } & Partial<Omit<ActionRun, 'inputs'>>;
+
+/** The role of the instance profile: what the agent calls, it calls as this one. */
+export const HOST_ROLE = 'redis-host';
 
 /** PATH of an instance that has the Node of these tests. */
 export const INSTANCE_PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
@@ -54,7 +60,9 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     server: options.target ?? (await targetServer()),
     ...options.group,
   });
-  const instance = await simulator.addInstance({ env: { ...simulator.env, PATH: INSTANCE_PATH } });
+  const instance = await simulator.addInstance({
+    env: { ...simulator.addRole(HOST_ROLE, options.hostAllows), PATH: INSTANCE_PATH },
+  });
   const stateDirectory = join(instance.directory, 'valkey-migrate');
   const usual = {
     'replication-group-id': 'sessions',

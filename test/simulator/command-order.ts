@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import * as ssm from '@aws-sdk/client-ssm';
+import type { CommandDocument } from './command-document.ts';
 import { modelledFault, validationFault } from './fault.ts';
 import type { CommandOrder } from './run-command.ts';
 import type { Checked } from './service.ts';
 
-/** The one document that the simulator runs. */
-export const DOCUMENT = 'AWS-RunShellScript';
+/** The document that every account has. */
+const SHELL_DOCUMENT = 'AWS-RunShellScript';
 /** Parameters and document together may have 97 KB; the document of AWS-RunShellScript takes about 1.5 KB. */
 const MAX_PARAMETER_BYTES = 97 * 1024 - 1500;
 const DEFAULT_EXECUTION_SECONDS = 3600;
@@ -15,9 +16,11 @@ const DEFAULT_EXECUTION_SECONDS = 3600;
  *
  * @throws AwsFault with the code that AWS answers
  */
-export function readOrder(input: Checked<ssm.SendCommandRequest>): CommandOrder {
+export function readOrder(
+  input: Checked<ssm.SendCommandRequest>,
+  documents: ReadonlyMap<string, CommandDocument>,
+): CommandOrder {
   checkInstanceIds(input.InstanceIds ?? []);
-  if (input.DocumentName !== DOCUMENT) throw modelledFault('json', ssm.InvalidDocument$, '');
   const comment = input.Comment ?? '';
   if (comment.length > 100) {
     throw validationFault({
@@ -35,18 +38,38 @@ export function readOrder(input: Checked<ssm.SendCommandRequest>): CommandOrder 
       'The total size of your parameter(s) and document exceeds the 97KB limit.',
     );
   }
-  checkParameterNames(parameters);
-  const executionSeconds = Number(parameters.executionTimeout?.[0] ?? DEFAULT_EXECUTION_SECONDS);
+  const { script, timeoutSeconds } = renderScript(input.DocumentName, { parameters, documents });
+  const executionSeconds = Number(timeoutSeconds);
   const isInRange = executionSeconds >= 5 && executionSeconds <= 172_800;
   return {
     commandId: randomUUID(),
+    documentName: input.DocumentName,
     comment,
     parameters,
-    script: `${(parameters.commands ?? []).join('\n')}\n`,
+    script,
     workingDirectory: parameters.workingDirectory?.[0],
     deliverySeconds: input.TimeoutSeconds ?? 3600,
     // The agent falls back to the default where the value is out of its range.
     executionSeconds: isInRange ? executionSeconds : DEFAULT_EXECUTION_SECONDS,
+  };
+}
+
+function renderScript(
+  name: string,
+  {
+    parameters,
+    documents,
+  }: { parameters: Record<string, string[]>; documents: ReadonlyMap<string, CommandDocument> },
+): { script: string; timeoutSeconds: string } {
+  if (name !== SHELL_DOCUMENT) {
+    const document = documents.get(name);
+    if (document === undefined) throw modelledFault('json', ssm.InvalidDocument$, '');
+    return document.render(parameters);
+  }
+  checkParameterNames(parameters);
+  return {
+    script: `${(parameters.commands ?? []).join('\n')}\n`,
+    timeoutSeconds: parameters.executionTimeout?.[0] ?? String(DEFAULT_EXECUTION_SECONDS),
   };
 }
 

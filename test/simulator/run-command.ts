@@ -6,6 +6,7 @@ import type { Timing } from './timing.ts';
 /** A command as SendCommand took it. */
 export type CommandOrder = {
   commandId: string;
+  documentName: string;
   comment: string;
   parameters: Record<string, string[]>;
   script: string;

@@ -209,6 +209,7 @@ it('records each call with its input in the shape of the SDK', async () => {
     {
       service: 'elasticache',
       operation: 'DescribeReplicationGroups',
+      caller: 'arn:aws:sts::111122223333:assumed-role/valkey-migrate/simulator',
       input: { ReplicationGroupId: 'none' },
       outcome: 'ReplicationGroupNotFoundFault',
     },

@@ -10,6 +10,8 @@ import { readJsonInput, readQueryInput, WireMismatch, writeJsonAnswer, writeXmlA
 export type RecordedCall = {
   readonly service: string;
   readonly operation: string;
+  /** ARN of the identity that called. */
+  readonly caller: string;
   /** The input in the SDK's shape. */
   readonly input: Readonly<Record<string, unknown>>;
   /** `ok`, the error code on the wire, or `dropped`; `running` until the answer is written. */
@@ -62,7 +64,9 @@ async function answer(
     const scope = readCredentialScope(request, body);
     service = options.services.find((candidate) => candidate.name === scope.service);
     if (service === undefined) {
-      throw new WireMismatch(`The simulator serves elasticache, ssm and sts, not ${scope.service}`);
+      throw new WireMismatch(
+        `The simulator serves elasticache, secretsmanager, ssm and sts, not ${scope.service}`,
+      );
     }
     if (scope.region !== undefined && scope.region !== options.region) {
       throw new WireMismatch(`The request is for ${scope.region}, the simulator plays ${options.region}`);
@@ -96,11 +100,16 @@ async function perform(options: ServerOptions, call: Call, requestId: string): P
   const recorded = {
     service: service.name,
     operation: name,
+    caller: caller.arn,
     input: { ...Object(input) },
     outcome: 'running',
   };
   options.calls.push(recorded);
   try {
+    if (caller.allows?.(recorded) === false) {
+      const code = service.protocol === 'json' ? 'AccessDeniedException' : 'AccessDenied';
+      throw injectedFault(service, { operation: name, code, caller });
+    }
     const rule = options.faults.takeCallFault(name);
     if (rule !== undefined && 'error' in rule) {
       throw injectedFault(service, { operation: name, code: rule.error, message: rule.message, caller });
@@ -196,14 +205,14 @@ function readCredentialScope(request: IncomingMessage, body: string): Scope {
 function identify(identities: Identities, service: Service, accessKeyId: string | undefined): Caller {
   if (accessKeyId === undefined) return { arn: 'anonymous' };
   const identity = identities.get(accessKeyId);
-  if (identity !== undefined) return { arn: identity.arn };
+  if (identity !== undefined) return identity;
   throw generalFault(service.protocol === 'json' ? 'UnrecognizedClientException' : 'InvalidClientTokenId');
 }
 
 function operationName(service: Service, request: IncomingMessage, body: string): string {
   if (service.protocol === 'query') return new URLSearchParams(body).get('Action') ?? '';
   const target = request.headers['x-amz-target'];
-  return typeof target === 'string' ? target.replace(/^AmazonSSM\./, '') : '';
+  return typeof target === 'string' ? target.replace(/^(AmazonSSM|secretsmanager)\./, '') : '';
 }
 
 function send(

@@ -11,12 +11,20 @@ export type ServedOperation = {
 };
 
 /** Who calls, as far as the simulator can tell from the request. */
-export type Caller = { arn: string };
+export type Caller = {
+  arn: string;
+  /** What the policies of the caller say; without it everything is allowed. */
+  allows?: (call: {
+    service: string;
+    operation: string;
+    input: Readonly<Record<string, unknown>>;
+  }) => boolean;
+};
 
 /** One AWS service: how it speaks and what it serves. */
 export type Service = {
   /** The name in the SigV4 credential scope and in IAM actions. */
-  readonly name: 'elasticache' | 'ssm' | 'sts';
+  readonly name: 'elasticache' | 'secretsmanager' | 'ssm' | 'sts';
   readonly protocol: Protocol;
   readonly xmlNamespace: string;
   readonly operations: ReadonlyMap<string, ServedOperation>;

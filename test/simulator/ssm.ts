@@ -1,5 +1,6 @@
 import * as ssm from '@aws-sdk/client-ssm';
-import { checkInstanceIds, checkRange, DOCUMENT, readOrder } from './command-order.ts';
+import type { CommandDocument } from './command-document.ts';
+import { checkInstanceIds, checkRange, readOrder } from './command-order.ts';
 import { modelledFault } from './fault.ts';
 import type { FaultSource } from './fault-rules.ts';
 import type { SimulatedInstance } from './instance.ts';
@@ -15,6 +16,7 @@ export type SsmState = {
   readonly signal: AbortSignal;
   readonly instances: Map<string, SimulatedInstance>;
   readonly invocations: Map<string, Invocation>;
+  readonly documents: Map<string, CommandDocument>;
   readonly parameters: Map<string, { value: string; type: ssm.ParameterType; at: Date }>;
 };
 
@@ -124,7 +126,7 @@ function information(instance: SimulatedInstance): ssm.InstanceInformation {
 
 /** SendCommand; the limits that the schemas do not carry are checked by hand. */
 function sendCommand(state: SsmState, input: Checked<ssm.SendCommandRequest>): ssm.SendCommandResult {
-  const order = readOrder(input);
+  const order = readOrder(input, state.documents);
   const instances = (input.InstanceIds ?? []).map((id) => managedInstance(state, id));
   for (const instance of instances) {
     const invocation = deliverCommand({
@@ -141,7 +143,7 @@ function sendCommand(state: SsmState, input: Checked<ssm.SendCommandRequest>): s
   return {
     Command: {
       CommandId: order.commandId,
-      DocumentName: DOCUMENT,
+      DocumentName: order.documentName,
       DocumentVersion: '$DEFAULT',
       Comment: order.comment,
       ExpiresAfter: new Date(requestedAt.getTime() + totalMs),
@@ -198,7 +200,7 @@ function getInvocation(
     CommandId: input.CommandId,
     InstanceId: input.InstanceId,
     Comment: invocation.order.comment,
-    DocumentName: DOCUMENT,
+    DocumentName: invocation.order.documentName,
     DocumentVersion: '$DEFAULT',
     PluginName: PLUGIN,
     ResponseCode: endedAt ? invocation.responseCode : -1,
@@ -250,7 +252,7 @@ function listed(invocation: Invocation, withDetails: boolean): ssm.CommandInvoca
     InstanceId: instance.instanceId,
     InstanceName: '',
     Comment: order.comment,
-    DocumentName: DOCUMENT,
+    DocumentName: order.documentName,
     DocumentVersion: '$DEFAULT',
     RequestedDateTime: invocation.requestedAt,
     Status: status,

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { ParameterType } from '@aws-sdk/client-ssm';
+import { readDocument } from './command-document.ts';
 import { elasticacheService } from './elasticache.ts';
 import type { ElastiCacheState } from './elasticache-state.ts';
 import { createFaults, type Faults } from './fault-rules.ts';
@@ -9,8 +11,9 @@ import {
   type ReplicationGroupOptions,
   type SimulatedReplicationGroup,
 } from './replication-group.ts';
+import { type SecretsState, secretsService } from './secrets.ts';
 import { injectedFault, listen, type RecordedCall } from './server.ts';
-import { ACCOUNT_ID, type Service } from './service.ts';
+import { ACCOUNT_ID, type Caller, type Service } from './service.ts';
 import { type SsmState, ssmService } from './ssm.ts';
 import { type Identities, stsService } from './sts.ts';
 import { DEFAULT_TIMING, type Timing } from './timing.ts';
@@ -31,6 +34,16 @@ export type Simulator = AsyncDisposable & {
   addInstance(options?: InstanceOptions): Promise<SimulatedInstance>;
   addReplicationGroup(options: ReplicationGroupOptions): Promise<SimulatedReplicationGroup>;
   putParameter(name: string, value: string, type?: ParameterType): void;
+  /** Stores a secret of Secrets Manager. */
+  putSecret(name: string, value: string): void;
+  /**
+   * Makes a command document.
+   *
+   * @throws Error for content that Systems Manager would not take
+   */
+  putDocument(name: string, content: unknown): void;
+  /** Makes a role with a session of its own and returns what a process needs to call as it. */
+  addRole(name: string, allows?: Caller['allows']): Record<string, string>;
   /**
    * What neither AWS nor a correct client would do: requests and answers that do not fit their schemas, operations
    * that are not served. Taking them clears the list; the dispose throws when some were not taken.
@@ -64,7 +77,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   });
   const cache = elasticacheState({ timing, signal: end.signal, background, complaints });
   const ssm = ssmState({ region, timing, faults, signal: end.signal });
-  services.push(elasticacheService(cache), ssmService(ssm), stsService(identities));
+  const secrets: SecretsState = { region, values: new Map() };
+  services.push(elasticacheService(cache), ssmService(ssm), secretsService(secrets), stsService(identities));
   const { url, server } = await listen({ region, services, identities, faults, calls, complaints });
 
   return {
@@ -88,6 +102,18 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       return group;
     },
     putParameter: (name, value, type = 'String') => ssm.parameters.set(name, { value, type, at: new Date() }),
+    putSecret: (name, value) => secrets.values.set(name, value),
+    putDocument: (name, content) => ssm.documents.set(name, readDocument(content)),
+    addRole: (name, allows) => {
+      const accessKeyId = `ASIA${randomBytes(8).toString('hex').toUpperCase()}`;
+      const arn = `arn:aws:sts::${ACCOUNT_ID}:assumed-role/${name}/simulator`;
+      identities.set(accessKeyId, {
+        arn,
+        userId: `AROA:${name}`,
+        ...(allows === undefined ? {} : { allows }),
+      });
+      return { ...processEnvironment(url, region), AWS_ACCESS_KEY_ID: accessKeyId };
+    },
     takeComplaints: () => complaints.splice(0),
     [Symbol.asyncDispose]: async () => {
       // What breaks because the simulator ends is nobody's mistake: only what was there before counts.
@@ -122,7 +148,13 @@ function closeServer(server: Server): Promise<void> {
 }
 
 function ssmState(parts: Pick<SsmState, 'region' | 'timing' | 'faults' | 'signal'>): SsmState {
-  return { ...parts, instances: new Map(), invocations: new Map(), parameters: new Map() };
+  return {
+    ...parts,
+    instances: new Map(),
+    invocations: new Map(),
+    documents: new Map(),
+    parameters: new Map(),
+  };
 }
 
 function elasticacheState(parts: {

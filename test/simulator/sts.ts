@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import * as sts from '@aws-sdk/nested-clients/sts';
 import type { StaticOperationSchema } from '@smithy/types';
 import { AwsFault, modelledFault } from './fault.ts';
-import { ACCOUNT_ID, type Checked, errorSchemas, type Service, serve } from './service.ts';
+import { ACCOUNT_ID, type Caller, type Checked, errorSchemas, type Service, serve } from './service.ts';
 
 /** Access keys that the simulator accepts, each with the identity behind it. */
-export type Identities = Map<string, { arn: string; userId: string }>;
+export type Identities = Map<string, Caller & { userId: string }>;
 
 const NAMESPACE = 'com.amazonaws.sts';
 const DEFAULT_SESSION_SECONDS = 3600;

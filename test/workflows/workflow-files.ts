@@ -36,7 +36,12 @@ const jobSchema = z.object({
 /** A job, as far as the tests look at it. */
 export type Job = z.infer<typeof jobSchema>;
 
-const inputSchema = z.object({ type: z.string(), description: z.string(), default: scalar.optional() });
+const inputSchema = z.object({
+  type: z.string(),
+  description: z.string(),
+  default: scalar.optional(),
+  required: z.boolean().optional(),
+});
 const inputsSchema = z.object({ inputs: z.record(z.string(), inputSchema).default({}) });
 
 const workflowSchema = z.object({

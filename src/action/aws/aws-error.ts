@@ -80,6 +80,8 @@ const FAULTS: Readonly<Record<string, ErrorCode>> = {
   InvalidInstanceId: 'instance-not-managed',
   InvalidInstanceInformationFilterValue: 'instance-not-managed',
   UnsupportedPlatformType: 'instance-platform-unsupported',
+  InvalidDocument: 'ssm-document-unsuitable',
+  InvalidParameters: 'ssm-document-unsuitable',
 };
 
 /** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */

@@ -13,7 +13,10 @@ export type ScriptValue = { readonly base64: string } | { readonly token: string
  * Builds a script. No value is ever part of a shell line: the body is constant, and the values stand before it as
  * `name='value'`, in alphabets that hold no quote and no character that a shell or an SSM document interprets.
  */
-export function buildScript(body: string, values: Readonly<Record<string, ScriptValue>>): Script {
+export function buildScript(
+  body: string,
+  values: Readonly<Record<string, ScriptValue>> | ScriptValues,
+): Script {
   const assignments = Object.entries(values).map(([name, value]) => {
     assert(/^[a-z][a-z0-9_]*$/.test(name), `script value ${name} has a name that is no shell name`);
     return `${name}='${checkedText(name, value)}'`;
@@ -64,9 +67,12 @@ for candidate in node node-24 node-22 node-20 nodejs; do
   fi
 done`;
 
-/** Prints the Node.js that was found as \`key=value\` lines; the path in base64, because a path may hold anything. */
+/** Keeps where it was found, for the calls: each would have to start every candidate to look again. */
+const KEEP_NODE = `
+if [ -n "$node" ]; then printf %s "$node" > "$state_directory/agent/node"; else rm -f -- "$state_directory/agent/node"; fi`;
+
+/** Prints the Node.js that was found as `key=value` lines. */
 const PRINT_NODE = `
-printf 'node_path_base64=%s\\n' "$(printf %s "$node" | base64 | tr -d '\\n')"
 printf 'node_version=%s\\n' "$node_version"
 printf 'found_versions=%s\\n' "\${found_versions:-}"`;
 
@@ -76,7 +82,7 @@ printf 'found_versions=%s\\n' "\${found_versions:-}"`;
  *
  * A directory that belongs to somebody else is refused: what lies in it is run, as root.
  */
-export const PROBE = `${READ_STATE_DIRECTORY}
+const PROBE = `${READ_STATE_DIRECTORY}
 state=ok
 if ! reason="$(mkdir -p -- "$state_directory/agent" 2>&1)"; then
   state=unwritable
@@ -89,6 +95,8 @@ fi
 printf 'state=%s\\n' "$state"
 printf 'reason_base64=%s\\n' "$(printf %s "$reason" | head -c 500 | base64 | tr -d '\\n')"
 ${FIND_NODE}
+if [ "$state" = ok ]; then${KEEP_NODE}
+fi
 ${PRINT_NODE}
 agent="$state_directory/agent/$agent_sha256/index.mjs"
 agent_found=no
@@ -102,7 +110,7 @@ printf 'agent_found=%s\\n' "$agent_found"
  * Amazon Linux 2023 has nodejs24, nodejs22 and nodejs20 side by side, RHEL has module streams, Debian and Ubuntu
  * have one package. What the package manager says goes to stderr.
  */
-export const INSTALL_NODE = `
+const INSTALL_NODE = `${READ_STATE_DIRECTORY}
 installed=no
 if [ "$(id -u)" -ne 0 ]; then
   echo 'Installing needs root.' >&2
@@ -122,6 +130,7 @@ else
   echo 'There is no dnf, yum or apt-get.' >&2
 fi
 ${FIND_NODE}
+${KEEP_NODE}
 ${PRINT_NODE}
 printf 'installed=%s\\n' "$installed"
 `;
@@ -132,7 +141,7 @@ printf 'installed=%s\\n' "$installed"
  * The parts of one shipment lie in a folder of their own, so that two runs that ship at the same time do not mix
  * theirs. Repeating a part, or the last one after everything is in place, does no harm.
  */
-export const STORE_PART = `${READ_STATE_DIRECTORY}
+const STORE_PART = `${READ_STATE_DIRECTORY}
 directory="$state_directory/agent/$agent_sha256"
 incoming="$state_directory/agent/.incoming-$shipment"
 matches() { [ -f "$1" ] && [ "$(sha256sum < "$1" | cut -d ' ' -f 1)" = "$agent_sha256" ]; }
@@ -159,13 +168,69 @@ else
 fi
 `;
 
-/** Hands one request to the agent on stdin; its answer is the output. */
-export const CALL_AGENT = `${READ_STATE_DIRECTORY}
-node="$(printf %s "$node_path_base64" | base64 -d)"
+/**
+ * Hands one request to the agent on stdin; its answer is the output.
+ *
+ * What runs is chosen here and not by the caller: the Node.js that was found on the PATH, and an agent with the
+ * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host.
+ */
+const CALL_AGENT = `${READ_STATE_DIRECTORY}
+node="$(cat -- "$state_directory/agent/node" 2>/dev/null)" || node=''
+agent="$state_directory/agent/$agent_sha256/index.mjs"
+if [ ! -x "$node" ]; then
+  echo 'There is no Node.js of version 20 or later any more.' >&2
+  exit 1
+fi
+if [ ! -f "$agent" ] || [ "$(sha256sum < "$agent" | cut -d ' ' -f 1)" != "$agent_sha256" ]; then
+  echo 'The agent is not there any more, or not as it was shipped.' >&2
+  exit 1
+fi
 cd -- "$state_directory"
 printf %s "$request_base64" | base64 -d |
-  "$node" "$state_directory/agent/$agent_sha256/index.mjs" host --state-directory-base64 "$state_directory_base64"
+  "$node" "$agent" host --state-directory-base64 "$state_directory_base64"
 `;
+
+/** Everything that is ever run on a host through Systems Manager, by name. */
+export const OPERATIONS = {
+  probe: PROBE,
+  'install-node': INSTALL_NODE,
+  'store-part': STORE_PART,
+  'call-agent': CALL_AGENT,
+} as const;
+/** See {@link OPERATIONS}. */
+export type Operation = keyof typeof OPERATIONS;
+
+/** The values that the operations take. */
+export const SCRIPT_VALUES = [
+  'state_directory_base64',
+  'agent_sha256',
+  'shipment',
+  'part_number',
+  'last_part_number',
+  'part_base64',
+  'request_base64',
+] as const;
+/** Values of one operation, by name. */
+export type ScriptValues = Readonly<Partial<Record<(typeof SCRIPT_VALUES)[number], ScriptValue>>>;
+
+/** The script of an operation, for AWS-RunShellScript. */
+export function operationScript(operation: Operation, values: ScriptValues): Script {
+  return buildScript(OPERATIONS[operation], values);
+}
+
+/** The same for a document that has the operations in it: their parameters, named as the values in camel case. */
+export function documentParameters(operation: Operation, values: ScriptValues): Record<string, string[]> {
+  const given = Object.entries(values).map(([name, value]) => [
+    documentParameterName(name),
+    [checkedText(name, value)],
+  ]);
+  return { operation: [operation], ...Object.fromEntries(given) };
+}
+
+/** `agent_sha256` in a script is `agentSha256` in a document. */
+export function documentParameterName(valueName: string): string {
+  return valueName.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
 
 /** Reads the `key=value` lines that a script printed. */
 export function readScriptOutput(stdout: string): ReadonlyMap<string, string> {

@@ -9,7 +9,7 @@ import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import { type AwsCall, awsErrorName, callAws, toAwsError } from '../aws/aws-error.ts';
 import { pollDelayMs } from '../aws/poll.ts';
-import type { Script } from './scripts.ts';
+import { documentParameters, type Operation, operationScript, type ScriptValues } from './scripts.ts';
 
 /** The way to one instance. */
 export type SsmDoor = {
@@ -18,12 +18,15 @@ export type SsmDoor = {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly pollDelaysMs: readonly number[];
+  /** A document of one's own that has the operations in it; without one AWS-RunShellScript takes them as scripts. */
+  readonly document?: string;
   log(message: string): void;
 };
 
 /** A command for the instance. */
 export type SsmOrder = {
-  readonly script: Script;
+  readonly operation: Operation;
+  readonly values: ScriptValues;
   /** What it is for, as the history of Systems Manager shows it. */
   readonly comment: string;
   readonly executionTimeoutSeconds: number;
@@ -32,6 +35,8 @@ export type SsmOrder = {
 /** Pauses between looks at a command: the first answers come within a second, and 1 s polling gets throttled. */
 export const COMMAND_POLL_DELAYS_MS: readonly number[] = [400, 800, 1600, 3200, 5000];
 
+/** Runs any script as root; part of every AWS account. */
+const SHELL_DOCUMENT = 'AWS-RunShellScript';
 /** How long a command may take to reach the instance; Systems Manager takes no less than 30. */
 const DELIVERY_TIMEOUT_SECONDS = 60;
 /** GetCommandInvocation is eventually consistent; a command that stays unknown for so long got lost. */
@@ -46,7 +51,7 @@ const SHOWN_CHARACTERS_MAX = 1000;
 const TRUNCATION_MARK = '---Output truncated---';
 
 /**
- * Runs a script on the instance with AWS-RunShellScript and returns its standard output.
+ * Runs an operation on the instance and returns its standard output.
  *
  * When the signal is aborted the command is cancelled, as far as Systems Manager can: that kills its process group,
  * and jobs that the agent detached live on.
@@ -55,7 +60,8 @@ const TRUNCATION_MARK = '---Output truncated---';
  *
  * @throws command-undeliverable, command-timeout, command-cancelled, command-failed (`retryable` when the script was
  * killed, as by a reboot), host-reply-malformed (output was cut), instance-not-managed, instance-platform-unsupported,
- * aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, and the signal's reason
+ * ssm-document-unsuitable, aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, and the
+ * signal's reason
  */
 export async function runCommand(door: SsmDoor, order: SsmOrder): Promise<string> {
   const commandId = await sendCommand(door, order);
@@ -68,12 +74,17 @@ export async function runCommand(door: SsmDoor, order: SsmOrder): Promise<string
 }
 
 async function sendCommand(door: SsmDoor, order: SsmOrder): Promise<string> {
+  const { operation, values } = order;
+  const parameters =
+    door.document === undefined
+      ? { commands: [operationScript(operation, values).text] }
+      : documentParameters(operation, values);
   const command = new SendCommandCommand({
-    DocumentName: 'AWS-RunShellScript',
+    DocumentName: door.document ?? SHELL_DOCUMENT,
     InstanceIds: [door.instanceId],
     Comment: order.comment.slice(0, COMMENT_CHARACTERS_MAX),
     TimeoutSeconds: DELIVERY_TIMEOUT_SECONDS,
-    Parameters: { commands: [order.script.text], executionTimeout: [String(order.executionTimeoutSeconds)] },
+    Parameters: { ...parameters, executionTimeout: [String(order.executionTimeoutSeconds)] },
   });
   const answer = await callAws(ssmCall(door, 'SendCommand'), () =>
     door.ssm.send(command, { abortSignal: door.signal }),

@@ -12,15 +12,7 @@ import { formatBytes } from '../../core/units.ts';
 import { callAws } from '../aws/aws-error.ts';
 import { type AgentBundle, readAgentBundle } from './agent-bundle.ts';
 import { decodeReply, encodeRequest, type Host, REQUEST_BASE64_MAX } from './host.ts';
-import {
-  base64Value,
-  buildScript,
-  CALL_AGENT,
-  INSTALL_NODE,
-  PROBE,
-  readScriptOutput,
-  STORE_PART,
-} from './scripts.ts';
+import { base64Value, readScriptOutput, type ScriptValues } from './scripts.ts';
 import { COMMAND_POLL_DELAYS_MS, runCommand, type SsmDoor, type SsmOrder, ssmCall } from './ssm-command.ts';
 import { requireStateDirectory } from './state-directory.ts';
 
@@ -32,6 +24,8 @@ export type SsmHostOptions = {
   readonly stateDirectory: string;
   /** Whether Node.js may be installed where it is missing. */
   readonly installNode: boolean;
+  /** The document that has the operations in it; without one AWS-RunShellScript gets them as scripts. */
+  readonly document?: string;
   /** The built agent on the runner. */
   readonly agentPath: string;
   readonly clock: Clock;
@@ -48,7 +42,11 @@ const SHORT_TIMEOUT_SECONDS = 120;
 const INSTALL_TIMEOUT_SECONDS = 900;
 
 /** An open way to the instance, before and after the agent is there. */
-type Way = SsmDoor & { readonly stateDirectory: string; readonly retryDelaysMs: readonly number[] };
+type Way = SsmDoor & {
+  readonly stateDirectory: string;
+  readonly agentSha256: string;
+  readonly retryDelaysMs: readonly number[];
+};
 
 /**
  * Opens the agent on an EC2 instance through Systems Manager: checks the instance, finds or installs Node.js, ships
@@ -68,15 +66,16 @@ export async function openSsmHost(options: SsmHostOptions): Promise<Host> {
     signal: options.signal,
     log: options.log,
     stateDirectory: options.stateDirectory,
+    agentSha256: bundle.sha256,
+    ...(options.document === undefined ? {} : { document: options.document }),
     pollDelaysMs: options.pollDelaysMs ?? COMMAND_POLL_DELAYS_MS,
     retryDelaysMs: options.retryDelaysMs ?? RETRY_DELAYS_MS,
   };
   const instance = await describeInstance(way);
-  const probe = await probeHost(way, bundle);
-  const nodePath =
-    probe.nodePath ?? (await installNode(way, { allowed: options.installNode, found: probe.foundVersions }));
+  const probe = await probeHost(way);
+  if (!probe.hasNode) await installNode(way, { allowed: options.installNode, found: probe.foundVersions });
   if (!probe.agentFound) await shipAgent(way, bundle);
-  const call = agentCall(way, { sha256: bundle.sha256, nodePath });
+  const call = agentCall(way);
   const hello = await call({ command: 'hello' });
   return {
     description: `${way.instanceId} (${hello.hostname}, Node.js ${hello.nodeVersion})`,
@@ -113,15 +112,16 @@ async function describeInstance(way: Way): Promise<InstanceInformation> {
   return instance;
 }
 
-type Probe = { nodePath: Buffer | undefined; foundVersions: string; agentFound: boolean };
+type Probe = { hasNode: boolean; foundVersions: string; agentFound: boolean };
 
-async function probeHost(way: Way, bundle: AgentBundle): Promise<Probe> {
-  const script = buildScript(PROBE, {
-    state_directory_base64: base64Value(way.stateDirectory),
-    agent_sha256: { token: bundle.sha256 },
-  });
+async function probeHost(way: Way): Promise<Probe> {
   const output = readScriptOutput(
-    await run(way, { script, comment: 'look at the host', executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS }),
+    await run(way, {
+      operation: 'probe',
+      values: placeValues(way),
+      comment: 'look at the host',
+      executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
+    }),
   );
   if (output.get('state') === 'unwritable') {
     const reason = Buffer.from(output.get('reason_base64') ?? '', 'base64').toString();
@@ -137,31 +137,36 @@ async function probeHost(way: Way, bundle: AgentBundle): Promise<Probe> {
   return { ...readNode(output), agentFound: agentFound === 'yes' };
 }
 
-function readNode(output: ReadonlyMap<string, string>): Pick<Probe, 'nodePath' | 'foundVersions'> {
-  const path = Buffer.from(output.get('node_path_base64') ?? '', 'base64');
+function readNode(output: ReadonlyMap<string, string>): Pick<Probe, 'hasNode' | 'foundVersions'> {
   return {
-    nodePath: path.length === 0 ? undefined : path,
+    hasNode: (output.get('node_version') ?? '') !== '',
     foundVersions: output.get('found_versions') ?? '',
   };
 }
 
-async function installNode(
-  way: Way,
-  { allowed, found }: { allowed: boolean; found: string },
-): Promise<Buffer> {
+/** What every operation is told: where things lie, and which agent they are about. */
+function placeValues({ stateDirectory, agentSha256 }: Way): ScriptValues {
+  return {
+    state_directory_base64: base64Value(stateDirectory),
+    agent_sha256: { token: agentSha256 },
+  };
+}
+
+async function installNode(way: Way, { allowed, found }: { allowed: boolean; found: string }): Promise<void> {
   if (!allowed) {
     const there = found === '' ? 'no Node.js' : `only Node.js ${found}`;
     throw new MigrationError('host-node-missing', `Instance ${way.instanceId} has ${there}.`);
   }
   way.log(`Installing Node.js on ${way.instanceId} with its package manager.`);
   const order = {
-    script: buildScript(INSTALL_NODE, {}),
+    operation: 'install-node',
+    values: placeValues(way),
     comment: 'install Node.js',
     executionTimeoutSeconds: INSTALL_TIMEOUT_SECONDS,
-  };
+  } as const;
   const output = readScriptOutput(await run(way, order));
-  const { nodePath, foundVersions } = readNode(output);
-  if (nodePath !== undefined) return nodePath;
+  const { hasNode, foundVersions } = readNode(output);
+  if (hasNode) return;
   const there = foundVersions === '' ? 'there is none' : `there is only ${foundVersions}`;
   throw new MigrationError(
     'host-node-install-failed',
@@ -179,17 +184,20 @@ async function shipAgent(way: Way, bundle: AgentBundle): Promise<void> {
   );
   let outcome = '';
   for (const [index, part] of bundle.partsBase64.entries()) {
-    const script = buildScript(STORE_PART, {
-      state_directory_base64: base64Value(way.stateDirectory),
-      agent_sha256: { token: bundle.sha256 },
+    const values: ScriptValues = {
+      ...placeValues(way),
       shipment: { token: shipment },
       part_number: { token: partNumber(index) },
       last_part_number: { token: last },
       part_base64: { base64: part },
-    });
-    outcome = (
-      await run(way, { script, comment: 'ship the agent', executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS })
-    ).trim();
+    };
+    const order = {
+      operation: 'store-part',
+      values,
+      comment: 'ship the agent',
+      executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
+    } as const;
+    outcome = (await run(way, order)).trim();
     if (outcome === 'stored') return;
   }
   throw new MigrationError(
@@ -203,24 +211,19 @@ function partNumber(index: number): string {
   return String(index).padStart(4, '0');
 }
 
-function agentCall(way: Way, { sha256, nodePath }: { sha256: string; nodePath: Buffer }): Host['call'] {
+function agentCall(way: Way): Host['call'] {
   return async (command, { signal = way.signal } = {}) => {
     const request = base64Value(encodeRequest(command));
     assert(
       'base64' in request && request.base64.length <= REQUEST_BASE64_MAX,
       `the request ${command.command} is too long`,
     );
-    const script = buildScript(CALL_AGENT, {
-      state_directory_base64: base64Value(way.stateDirectory),
-      agent_sha256: { token: sha256 },
-      node_path_base64: base64Value(nodePath),
-      request_base64: request,
-    });
     const order = {
-      script,
+      operation: 'call-agent',
+      values: { ...placeValues(way), request_base64: request },
       comment: `call ${command.command}`,
       executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
-    };
+    } as const;
     return decodeReply(command.command, await run({ ...way, signal }, order));
   };
 }

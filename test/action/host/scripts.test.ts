@@ -8,11 +8,9 @@ import { describe, expect, it } from 'vitest';
 import {
   base64Value,
   buildScript,
-  CALL_AGENT,
-  INSTALL_NODE,
-  PROBE,
+  documentParameters,
+  OPERATIONS,
   readScriptOutput,
-  STORE_PART,
 } from '../../../src/action/host/scripts.ts';
 
 const HOSTILE = [
@@ -58,7 +56,7 @@ describe('a script', () => {
     expect(() => buildScript('echo {{ssm:x}}', {})).toThrow('Systems Manager');
   });
 
-  it.each(Object.entries({ PROBE, INSTALL_NODE, STORE_PART, CALL_AGENT }))(
+  it.each(Object.entries(OPERATIONS))(
     '%s is a text that the shell understands and Systems Manager leaves alone',
     async (_name, body) => {
       const { text } = buildScript(body, {});
@@ -66,6 +64,16 @@ describe('a script', () => {
       expect(existsSync('pwned')).toBe(false);
     },
   );
+});
+
+it('gives a document the values that it gives a script, under the names of its parameters', () => {
+  const values = { agent_sha256: { token: 'ab12' }, request_base64: base64Value('{}') };
+  expect(documentParameters('call-agent', values)).toEqual({
+    operation: ['call-agent'],
+    agentSha256: ['ab12'],
+    requestBase64: ['e30='],
+  });
+  expect(() => documentParameters('probe', { shipment: { token: "'; id" } })).toThrow('is not a token');
 });
 
 it('reads key=value lines whose values hold equals signs', () => {
