@@ -1,9 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import type { JobContext } from '../../../src/agent/job/context.ts';
+import { type JobContext, newJobState } from '../../../src/agent/job/context.ts';
+import { waitForScan } from '../../../src/agent/scan/drain-request.ts';
+import { runScanSync } from '../../../src/agent/scan/job.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
-import type { Progress } from '../../../src/contract/job-state.ts';
+import type { JobState, Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -25,6 +27,8 @@ export type SyncRunOptions = {
   readonly source: ServerPlace;
   readonly target: TargetPlace;
   readonly flushTarget?: boolean;
+  /** Default `replica`. */
+  readonly route?: 'scan';
   readonly hashFieldTtl?: HashFieldTtl;
   readonly spoolBytesMax?: number;
   readonly tuneSource?: boolean;
@@ -89,9 +93,11 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     tls === undefined || tlsPort === undefined
       ? { host: server.host, port: server.port, tls: false }
       : { host: server.host, port: tlsPort, tls: true, caFile: tls.caFile };
-  const ended = runSync(
+  const run = options.route === 'scan' ? runScanSync : runSync;
+  const ended = run(
     {
       kind: 'sync',
+      ...(options.route === undefined ? {} : { route: options.route }),
       source: {
         ...endpoint(source, tls?.sourcePort),
         ...(options.sourceUser === undefined
@@ -123,7 +129,15 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       watchers.add(watcher);
       ended.then(() => reject(new Error('the sync has ended')), reject);
     });
+  const drained = async () => {
+    const running: JobState = { ...newJobState('sync', { jobId: 'sync', startedAtMs: 0 }), status: 'running' };
+    const failed = new AbortController();
+    ended.catch((error: unknown) => failed.abort(error));
+    const siblings = { state: async () => running };
+    await waitForScan({ directory, siblings, clock: systemClock, signal: failed.signal });
+  };
   const caughtUp = async () => {
+    if (options.route === 'scan') return drained();
     const client = source.client();
     const info = await client.info('replication');
     client.disconnect();
