@@ -22,6 +22,8 @@ export type PassOptions = {
  */
 export async function passOver(session: ScanSession, { mayHaveExtras }: PassOptions): Promise<void> {
   const { copier, dirty, meter, skips, sourceClient, primaries, attention } = session;
+  // Who waits until the target has everything must not take what follows for that.
+  meter.stage = 'copying';
   await copier.finish();
   dirty.clear();
   attention.closeGap();

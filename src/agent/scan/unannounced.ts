@@ -22,6 +22,7 @@ export class UnannouncedChanges {
    * @throws the codes of {@link RawConnection.send} and {@link EventStream.mark}
    */
   async look(): Promise<string | undefined> {
+    const eventsBefore = this.#events.count;
     const [stats, keyspace] = await this.#connection.send([
       ['INFO', 'commandstats'],
       ['INFO', 'keyspace'],
@@ -32,7 +33,8 @@ export class UnannouncedChanges {
     const look: Look = {
       calls: readCalls(stats),
       keys: readKeys(keyspace),
-      events: this.#events.count,
+      eventsBefore,
+      eventsAfter: this.#events.count,
     };
     this.#last = look;
     return last === undefined ? undefined : compare(last, look);
@@ -43,7 +45,9 @@ type Look = {
   /** How often each command of {@link UNTOLD} was called; empty where the source does not say. */
   readonly calls: ReadonlyMap<string, number>;
   readonly keys: ReadonlyMap<string, number>;
-  readonly events: number;
+  /** How many events had come at the latest when the source answered, and at the earliest. */
+  readonly eventsBefore: number;
+  readonly eventsAfter: number;
 };
 
 /** Commands that change the data without an event; those of functions change no key. */
@@ -68,7 +72,8 @@ function compare(last: Look, now: Look): string | undefined {
       return `${name.toUpperCase().replace('|', ' ')} was run at the source`;
     }
   }
-  const events = now.events - last.events;
+  // At least those that came between the two answers.
+  const events = now.eventsAfter - last.eventsBefore;
   for (const [db, before] of last.keys) {
     if (before - (now.keys.get(db) ?? 0) > events) return `database ${db} lost keys without an event`;
   }

@@ -130,7 +130,10 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       ended.then(() => reject(new Error('the sync has ended')), reject);
     });
   const drained = async () => {
-    const running: JobState = { ...newJobState('sync', { jobId: 'sync', startedAtMs: 0 }), status: 'running' };
+    const running: JobState = {
+      ...newJobState('sync', { jobId: 'sync', startedAtMs: 0 }),
+      status: 'running',
+    };
     const failed = new AbortController();
     ended.catch((error: unknown) => failed.abort(error));
     const siblings = { state: async () => running };
