@@ -70002,6 +70002,8 @@ var errors = __nccwpck_require__(7657);
 var external_node_os_ = __nccwpck_require__(8161);
 // EXTERNAL MODULE: ./lib/src/contract/endpoint.js
 var contract_endpoint = __nccwpck_require__(584);
+// EXTERNAL MODULE: ./lib/src/contract/finding.js
+var finding = __nccwpck_require__(7924);
 // EXTERNAL MODULE: ./lib/src/contract/host-commands.js + 1 modules
 var host_commands = __nccwpck_require__(5062);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
@@ -70109,22 +70111,25 @@ function readSyncInputs(read) {
         ...optional('targetCommandsPerSecondMax', isLimited ? readCount(read, 'max-target-ops', commands) : undefined),
     };
 }
-/** Refuses what only a sync knows, on a route that has none. @throws input-contradictory */
-function refuseSyncInputs(sync) {
-    for (const name of givenSyncInputs(sync)) {
-        throw contradictory(`\`${name}\` is given, but \`route\` is "native".`);
+/** Refuses what has no effect on the route. @throws input-contradictory */
+function refuseSyncInputs(sync, route) {
+    for (const name of unusedSyncInputs(sync, route)) {
+        throw contradictory(`\`${name}\` is given, but \`route\` is "${route}".`);
     }
 }
-/** The names of those that are given. */
-function givenSyncInputs(sync) {
+/** The names of those that are given and have no effect: `native` has no sync, and `scan` no use for other settings. */
+function unusedSyncInputs(sync, route) {
+    if (route === 'replica')
+        return [];
     return [
         ...(sync.tuneSource ? ['tune-source'] : []),
-        ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
-        ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
+        ...(sync.sourceBytesPerSecondMax === undefined || route === 'scan' ? [] : ['max-source-load']),
+        ...(sync.targetCommandsPerSecondMax === undefined || route === 'scan' ? [] : ['max-target-ops']),
     ];
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/inputs.js
+
 
 
 
@@ -70306,18 +70311,19 @@ function readSecret(read, name, region) {
     return reference;
 }
 function readCopy(read, common) {
-    const route = readChoice(read, 'route', ['auto', 'native', 'replica']);
+    const route = readChoice(read, 'route', ['auto', ...finding/* routeSchema */.l.options]);
     const nativeSourceAddress = readAddress(read, 'native-source-address');
     const allowNativeRdbVersion = readFlag(read, 'allow-native-rdb-version');
-    if (route === 'replica' && nativeSourceAddress !== undefined) {
-        throw contradictory('`native-source-address` is given, but `route` is "replica".');
+    const mayBeNative = route === 'auto' || route === 'native';
+    if (!mayBeNative && nativeSourceAddress !== undefined) {
+        throw contradictory(`\`native-source-address\` is given, but \`route\` is "${route}".`);
     }
-    if (route === 'replica' && allowNativeRdbVersion) {
-        throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
+    if (!mayBeNative && allowNativeRdbVersion) {
+        throw contradictory(`\`allow-native-rdb-version\` is true, but \`route\` is "${route}".`);
     }
     const sync = readSyncInputs(read);
-    if (route === 'native')
-        refuseSyncInputs(sync);
+    if (route !== 'auto')
+        refuseSyncInputs(sync, route);
     return {
         ...readServers(read, common),
         route,
@@ -70557,8 +70563,6 @@ var external_node_zlib_ = __nccwpck_require__(8522);
 var core_errors = __nccwpck_require__(7428);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
-// EXTERNAL MODULE: ./lib/src/contract/finding.js
-var finding = __nccwpck_require__(7924);
 ;// CONCATENATED MODULE: ./lib/src/contract/reports.js
 
 
@@ -76908,15 +76912,15 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const route = running ?? (await chooseRoute(setting));
     found.route(route);
     found.outputs({ route });
-    const unused = route === 'native' ? givenSyncInputs(inputs) : [];
+    const unused = unusedSyncInputs(inputs, route);
     if (unused.length > 0)
-        found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
+        found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
     const { adopted } = await openMigration(setting, route);
     try {
         if (route === 'native')
             await startNative(setting, running !== undefined);
         else
-            await startReplica(setting);
+            await startSync(setting, route);
     }
     catch (error) {
         if (setting.progress.isStartRequested || (running !== undefined && route === 'native')) {
@@ -76962,10 +76966,11 @@ function openMigration({ inputs, world, host, endpoints }, route) {
     const { migrationId } = inputs;
     return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
 }
-async function startReplica({ inputs, world, found, host, endpoints }) {
+async function startSync({ inputs, world, found, host, endpoints }, route) {
     const outcome = await runHostJobUntil({ inputs, world, host }, {
         kind: 'sync',
         ...endpoints,
+        route,
         flushTarget: inputs.flushTarget,
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
@@ -76974,7 +76979,9 @@ async function startReplica({ inputs, world, found, host, endpoints }) {
         keyDisplay: inputs.keyDisplay,
     }, { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) });
     found.part({ sync: outcome.state, report: outcome.report });
-    found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
+    const { lagBytes } = outcome.state.progress;
+    if (lagBytes !== undefined)
+        found.outputs({ 'lag-bytes': String(lagBytes) });
     if (outcome.error !== undefined)
         throw outcome.error;
 }
@@ -79718,7 +79725,7 @@ const findingSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
     remedy: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP(),
 });
 /** How the data gets to the target. */
-const routeSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['native', 'replica']);
+const routeSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['native', 'replica', 'scan']);
 /** Whether a route serves this pair of servers, and why or why not. */
 const routeVerdictSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
     route: routeSchema,
@@ -79789,6 +79796,8 @@ const progressSchema = schemas/* strictObject */.rej({
     lagBytes: schemas/* number */.aig().optional(),
     /** From sending a mark to the source until the target has committed everything before it. */
     lagMs: schemas/* number */.aig().optional(),
+    /** Keys that the source has changed and that are not written anew yet (route `scan`). */
+    dirtyKeys: schemas/* number */.aig().optional(),
     etaMs: schemas/* number */.aig().optional(),
     /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
     bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
@@ -79929,7 +79938,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -79959,7 +79968,7 @@ const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject 
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('preflight'),
     ...pair,
     /** The route that the user asked for. */
-    route: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['auto', 'native', 'replica']),
+    route: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['auto', ..._finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.options]),
     targetFacts: targetFactsSchema.optional(),
     /** Where ElastiCache would reach the source on the native route: the private address of the host. */
     nativeSourceHost: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
@@ -79983,10 +79992,14 @@ const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ 
 });
 /** How the report shows the names of keys. */
 const keyDisplaySchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['shown', 'hashed', 'hidden']);
-/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
+/** How a sync gets at the data: a full copy by PSYNC and the command stream, or SCAN and keyspace notifications. */
+const syncRouteSchema = _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.exclude(['native']);
+/** Copies, then follows the source, until it is stopped. */
 const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('sync'),
     ...pair,
+    /** Default `replica`. */
+    route: syncRouteSchema.optional(),
     flushTarget: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
     /** Default `refuse`. */
     hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
@@ -80559,6 +80572,11 @@ const ERROR_CODES = {
     'route-replica-denied': {
         when: 'The source refuses PSYNC to this user, or has it renamed away.',
         remedy: 'Allow the user `+psync +replconf +ping`.',
+        retryable: false,
+    },
+    'notifications-missing': {
+        when: 'The source does not send the keyspace notifications by which the route scan follows it.',
+        remedy: 'Set `notify-keyspace-events` at the source to `EA` at least: by CONFIG SET, in the console of the provider, or in the parameter group.',
         retryable: false,
     },
     'route-none': {

@@ -6,7 +6,7 @@ import type { SiblingJobs } from '../job/context.ts';
 import { readClaim } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
-import { waitForScan } from '../scan/drain-request.ts';
+import { waitForScan } from '../scan/caught-up.ts';
 
 const POLL_MS = 20;
 
@@ -18,8 +18,6 @@ export type DrainContext = {
   readonly source: Client;
   readonly target: Client;
   readonly siblings: Pick<SiblingJobs, 'state'>;
-  /** The folder of the migration. */
-  readonly directory: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** Told after every look: how far the target is behind. */

@@ -119,7 +119,6 @@ async function drainAndProve(
     source: sourceClient,
     target: primaries.home,
     siblings: context.siblings,
-    directory: context.directory,
     clock: context.clock,
     signal,
     reportLag: (lagBytes) => {

@@ -43,7 +43,7 @@ export function isCutoverProved(directory: string): boolean {
 /** Whether the replica route has handed over, or was about to: then the sync may be gone, and only the fence protects. */
 export function isHandedOverToReplica(directory: string): boolean {
   const state = stateSchema.safeParse(readJsonIfThere(statePath(directory))).data;
-  return state !== undefined && state.route !== 'native' && isCutoverProved(directory);
+  return state?.route === 'replica' && isCutoverProved(directory);
 }
 
 /** Keeps where the cutover is, so that a run after a crash knows. */

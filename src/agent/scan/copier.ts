@@ -23,8 +23,6 @@ export type CopierOptions = {
   readonly hasHashFieldTtls: boolean;
   readonly meter: ScanMeter;
   readonly signal: AbortSignal;
-  /** Called for keys that must be read again later, because a large value was under way. */
-  readonly onDirty: (db: number, key: Buffer) => void;
   /** Called whenever something has come to an end, for better or worse. */
   readonly onProgress: () => void;
 };
@@ -80,7 +78,8 @@ const PAYLOAD_REFUSED = /payload|data format/i;
  */
 export class Copier {
   readonly #options: CopierOptions;
-  readonly #large = new Set<string>();
+  /** Large values that are being written in pieces; each is settled when it is over. */
+  readonly #large = new Map<string, Promise<unknown>>();
   #stringBatches = 0;
   #underWay = 0;
   #failure: { readonly error: unknown } | undefined;
@@ -142,14 +141,12 @@ export class Copier {
   }
 
   async #run({ db, keys, expiry }: Batch): Promise<void> {
-    const free = keys.filter((key) => {
-      if (this.isFree(db, key)) return true;
-      this.#options.onDirty(db, key);
-      return false;
-    });
+    const free = keys.filter((key) => this.isFree(db, key));
     const isTrusted = this.#stringBatches >= STRING_BATCHES_TRUSTED;
     const rest = isTrusted ? await this.#copyStrings({ db, keys: free, expiry }) : free;
     if (rest.length > 0) await this.#copyValues({ db, keys: rest, expiry });
+    if (free.length === keys.length) return;
+    for (const key of keys) if (!free.includes(key)) await this.#copyLarge(db, key);
   }
 
   /** Returns the keys of which the beginning as a string does not tell all. */
@@ -180,19 +177,28 @@ export class Copier {
     for (const key of large) await this.#copyLarge(db, key);
   }
 
+  /** One after the other, where it is asked for twice. */
   async #copyLarge(db: number, key: Buffer): Promise<void> {
-    const { onDirty, meter } = this.#options;
     const id = idOf(db, key);
-    if (this.#large.has(id)) return onDirty(db, key);
-    this.#large.add(id);
+    for (let other = this.#large.get(id); other !== undefined; other = this.#large.get(id)) {
+      await other.catch(() => {
+        // Whoever began it says so.
+      });
+    }
+    const copying = this.#copyInPieces(db, key);
+    this.#large.set(id, copying);
     try {
-      const ending = await copyInPieces({ ...this.#options, db, key });
-      if (ending === 'copied') meter.copied(1);
-      else if (ending === 'without pieces') await this.#copyWhole(db, key);
-      else throw this.#toError(ending.refusal);
+      await copying;
     } finally {
       this.#large.delete(id);
     }
+  }
+
+  async #copyInPieces(db: number, key: Buffer): Promise<void> {
+    const ending = await copyInPieces({ ...this.#options, db, key });
+    if (ending === 'copied') this.#options.meter.copied(1);
+    else if (ending === 'without pieces') await this.#copyWhole(db, key);
+    else throw this.#toError(ending.refusal);
   }
 
   /** A type that cannot be written in pieces, whatever its size. */

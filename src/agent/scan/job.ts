@@ -8,7 +8,8 @@ import { isPassing, Patience } from '../sync/patience.ts';
 import { ScanMeter } from './scan-meter.ts';
 import { runScanSession, type ScanWorld } from './session.ts';
 
-const REPORT_MS = 250;
+/** A cutover waits for what is said here. */
+const REPORT_MS = 100;
 /** A client that flushes a database every hour is no reason to give up: a pass costs the source no fork. */
 const PASSES = {
   perDayMax: 1000,

@@ -8,7 +8,6 @@ import type { TargetFacts } from '../sync/servers.ts';
 import type { Skips } from '../sync/skips.ts';
 import type { Attention } from './attention.ts';
 import { Copier, type SourceCapabilities } from './copier.ts';
-import type { DirtyKeys } from './dirty-keys.ts';
 import { Line } from './line.ts';
 import type { ScanWorld } from './session.ts';
 import { payloadMaker } from './source-payload.ts';
@@ -17,7 +16,6 @@ import { payloadMaker } from './source-payload.ts';
 export type CopierParts = {
   readonly facts: TargetFacts;
   readonly skips: Skips;
-  readonly dirty: DirtyKeys;
   readonly attention: Attention;
   readonly signal: AbortSignal;
 };
@@ -31,7 +29,7 @@ export async function openCopier(
   world: ScanWorld,
   parts: CopierParts,
 ): Promise<AsyncDisposable & { readonly copier: Copier }> {
-  const { signal, facts, skips, dirty, attention } = parts;
+  const { signal, facts, skips, attention } = parts;
   const opened: AsyncDisposable[] = [];
   try {
     const source = await openRawConnection(world.source, { signal });
@@ -51,7 +49,6 @@ export async function openCopier(
       hasHashFieldTtls,
       meter: world.meter,
       signal,
-      onDirty: (db, key) => dirty.add(db, key, 0, key.length),
       onProgress: () => attention.wake(),
     });
     return { copier, [Symbol.asyncDispose]: () => closeEvery(opened) };

@@ -108,7 +108,7 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   const skips = new Skips({ directory, keyDisplay, counts: [] });
   meter.skips = skips;
   meter.dirty = dirty;
-  await using copying = await openCopier(world, { facts, skips, dirty, attention, signal });
+  await using copying = await openCopier(world, { facts, skips, attention, signal });
   const { copier } = copying;
   const underWay = new Set<TakenKeys>();
   const session = { ...world, ...opened, events, attention, dirty, copier, underWay, skips };

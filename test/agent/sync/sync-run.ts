@@ -1,11 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { type JobContext, newJobState } from '../../../src/agent/job/context.ts';
-import { waitForScan } from '../../../src/agent/scan/drain-request.ts';
+import type { JobContext } from '../../../src/agent/job/context.ts';
 import { runScanSync } from '../../../src/agent/scan/job.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
-import type { JobState, Progress } from '../../../src/contract/job-state.ts';
+import type { Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -129,18 +128,12 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       watchers.add(watcher);
       ended.then(() => reject(new Error('the sync has ended')), reject);
     });
-  const drained = async () => {
-    const running: JobState = {
-      ...newJobState('sync', { jobId: 'sync', startedAtMs: 0 }),
-      status: 'running',
-    };
-    const failed = new AbortController();
-    ended.catch((error: unknown) => failed.abort(error));
-    const siblings = { state: async () => running };
-    await waitForScan({ directory, siblings, clock: systemClock, signal: failed.signal });
-  };
   const caughtUp = async () => {
-    if (options.route === 'scan') return drained();
+    if (options.route === 'scan') {
+      const sinceMs = Date.now();
+      await until(({ caughtUpAtMs = 0 }) => caughtUpAtMs >= sinceMs);
+      return;
+    }
     const client = source.client();
     const info = await client.info('replication');
     client.disconnect();
