@@ -79798,6 +79798,8 @@ const progressSchema = schemas/* strictObject */.rej({
     lagMs: schemas/* number */.aig().optional(),
     /** Keys that the source has changed and that are not written anew yet (route `scan`). */
     dirtyKeys: schemas/* number */.aig().optional(),
+    /** The target has everything that the source held at this moment by the clock of the host (route `scan`). */
+    caughtUpAtMs: schemas/* number */.aig().optional(),
     etaMs: schemas/* number */.aig().optional(),
     /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
     bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
