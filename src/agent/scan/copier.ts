@@ -52,7 +52,7 @@ export type Batch = {
 };
 
 /** Batches under way: enough to keep both servers busy. */
-const BATCHES_MAX = 6;
+const BATCHES_MAX = 8;
 /** Strings up to here are read at once, so that a batch is bounded whatever it holds. */
 const SMALL_STRING_BYTES = 16 * 1024;
 /** Values up to this size, as the source estimates it, are read by DUMP; larger ones in pieces. */
