@@ -69727,6 +69727,8 @@ const FAULTS = {
     InvalidInstanceId: 'instance-not-managed',
     InvalidInstanceInformationFilterValue: 'instance-not-managed',
     UnsupportedPlatformType: 'instance-platform-unsupported',
+    InvalidDocument: 'ssm-document-unsuitable',
+    InvalidParameters: 'ssm-document-unsuitable',
 };
 /** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */
 function faultCode(name, { action }) {
@@ -70002,6 +70004,8 @@ var errors = __nccwpck_require__(7657);
 var external_node_os_ = __nccwpck_require__(8161);
 // EXTERNAL MODULE: ./lib/src/contract/endpoint.js
 var contract_endpoint = __nccwpck_require__(584);
+// EXTERNAL MODULE: ./lib/src/contract/finding.js
+var finding = __nccwpck_require__(7924);
 // EXTERNAL MODULE: ./lib/src/contract/host-commands.js + 1 modules
 var host_commands = __nccwpck_require__(5062);
 // EXTERNAL MODULE: ./lib/src/contract/jobs.js
@@ -70109,22 +70113,25 @@ function readSyncInputs(read) {
         ...optional('targetCommandsPerSecondMax', isLimited ? readCount(read, 'max-target-ops', commands) : undefined),
     };
 }
-/** Refuses what only a sync knows, on a route that has none. @throws input-contradictory */
-function refuseSyncInputs(sync) {
-    for (const name of givenSyncInputs(sync)) {
-        throw contradictory(`\`${name}\` is given, but \`route\` is "native".`);
+/** Refuses what has no effect on the route. @throws input-contradictory */
+function refuseSyncInputs(sync, route) {
+    for (const name of unusedSyncInputs(sync, route)) {
+        throw contradictory(`\`${name}\` is given, but \`route\` is "${route}".`);
     }
 }
-/** The names of those that are given. */
-function givenSyncInputs(sync) {
+/** The names of those that are given and have no effect: `native` has no sync, and `scan` no use for other settings. */
+function unusedSyncInputs(sync, route) {
+    if (route === 'replica')
+        return [];
     return [
         ...(sync.tuneSource ? ['tune-source'] : []),
-        ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
-        ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
+        ...(sync.sourceBytesPerSecondMax === undefined || route === 'scan' ? [] : ['max-source-load']),
+        ...(sync.targetCommandsPerSecondMax === undefined || route === 'scan' ? [] : ['max-target-ops']),
     ];
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/inputs.js
+
 
 
 
@@ -70255,13 +70262,25 @@ function readHost(read) {
         }
         if (installNode)
             throw contradictory('`install-node` is for `host` "ssm"; a runner has Node.js.');
+        if (read('ssm-document') !== '') {
+            throw contradictory('`ssm-document` is given, but `host` is "local": no command goes through Systems Manager.');
+        }
         return { kind };
     }
     const instanceId = readPattern(read, 'instance-id', {
         pattern: /^(i-(\w{8}|\w{17})|mi-\w{17})$/,
         expected: 'an instance id such as i-0123456789abcdef0',
     });
-    return { kind, instanceId, installNode };
+    return { kind, instanceId, installNode, ...optional('document', readDocument(read)) };
+}
+/** A name, or the ARN of a document that another account shares. Source: SSM API reference, SendCommand. */
+function readDocument(read) {
+    if (read('ssm-document') === '')
+        return undefined;
+    return readPattern(read, 'ssm-document', {
+        pattern: /^[a-zA-Z0-9_.:/-]{3,128}$/,
+        expected: 'the name or ARN of a document of Systems Manager',
+    });
 }
 function readServers(read, { host, region }) {
     const tls = readFlag(read, 'source-tls');
@@ -70306,18 +70325,19 @@ function readSecret(read, name, region) {
     return reference;
 }
 function readCopy(read, common) {
-    const route = readChoice(read, 'route', ['auto', 'native', 'replica']);
+    const route = readChoice(read, 'route', ['auto', ...finding/* routeSchema */.l.options]);
     const nativeSourceAddress = readAddress(read, 'native-source-address');
     const allowNativeRdbVersion = readFlag(read, 'allow-native-rdb-version');
-    if (route === 'replica' && nativeSourceAddress !== undefined) {
-        throw contradictory('`native-source-address` is given, but `route` is "replica".');
+    const mayBeNative = route === 'auto' || route === 'native';
+    if (!mayBeNative && nativeSourceAddress !== undefined) {
+        throw contradictory(`\`native-source-address\` is given, but \`route\` is "${route}".`);
     }
-    if (route === 'replica' && allowNativeRdbVersion) {
-        throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
+    if (!mayBeNative && allowNativeRdbVersion) {
+        throw contradictory(`\`allow-native-rdb-version\` is true, but \`route\` is "${route}".`);
     }
     const sync = readSyncInputs(read);
-    if (route === 'native')
-        refuseSyncInputs(sync);
+    if (route !== 'auto')
+        refuseSyncInputs(sync, route);
     return {
         ...readServers(read, common),
         route,
@@ -70557,8 +70577,6 @@ var external_node_zlib_ = __nccwpck_require__(8522);
 var core_errors = __nccwpck_require__(7428);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
-// EXTERNAL MODULE: ./lib/src/contract/finding.js
-var finding = __nccwpck_require__(7924);
 ;// CONCATENATED MODULE: ./lib/src/contract/reports.js
 
 
@@ -70749,6 +70767,11 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     writePauseMs: schemas/* number */.aig(),
     verification: verifyReportSchema,
 });
+/** What became of a cutover under watch: it ended by itself, or was ended in its place. */
+const keeperReportSchema = schemas/* strictObject */.rej({
+    kind: schemas/* literal */.euz('keeper'),
+    outcome: schemas/* enum */.k5n(['ended', 'lifted', 'handed-over']),
+});
 /** Whether there was a fence to lift. */
 const unfenceReportSchema = schemas/* strictObject */.rej({ kind: schemas/* literal */.euz('unfence'), lifted: schemas/* boolean */.zMY() });
 /** What a rollback undid, step by step. */
@@ -70764,6 +70787,7 @@ const jobReportSchema = schemas/* discriminatedUnion */.gMt('kind', [
     linkReportSchema,
     verifyReportSchema,
     cutoverReportSchema,
+    keeperReportSchema,
     unfenceReportSchema,
     rollbackReportSchema,
 ]);
@@ -76640,7 +76664,7 @@ async function cutOver(setting) {
     const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
     // Run again after its proof, the job answers with that proof as long as the fence has stood since.
     // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
-    const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, {
+    const run = () => runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, {
         kind: 'cutover',
         source,
         target: endpoint,
@@ -76653,17 +76677,43 @@ async function cutOver(setting) {
         maxVerificationAgeMs,
         maxWritePauseMs,
     });
-    found.part({ report: outcome.report });
-    if (outcome.error !== undefined) {
-        // Killed, it could not lift its fence itself.
-        if (outcome.error.code === 'job-dead')
-            await unfence(setting);
-        throw outcome.error;
+    let outcome = await run();
+    // Killed behind its decision, it was brought to its end without it: run again, it tells of that.
+    if (outcome.error?.code === 'job-dead' && (await keeperOutcome(setting)) === 'handed-over') {
+        outcome = await run();
     }
+    found.part({ report: outcome.report });
+    if (outcome.error !== undefined)
+        throw outcome.error;
     found.outputs(cutoverOutputs(outcome.report));
     if (route === 'native')
         await promote(setting, target.id);
 }
+/**
+ * Waits for what the keeper on the host makes of a cutover that was killed; without one the fence is lifted from here.
+ */
+async function keeperOutcome(setting) {
+    const { inputs, world, found, host } = setting;
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    const untilMs = world.clock.nowMs() + KEEPER_WAIT_MS;
+    while (world.clock.nowMs() < untilMs) {
+        const { jobs } = await host.call({ command: 'status', ...identity });
+        const keeper = jobs.find(({ kind }) => kind === 'keeper');
+        if (keeper?.status === 'succeeded' && keeper.hasReport) {
+            const report = await fetchReport(host, { ...identity, kind: 'keeper', jobId: keeper.jobId });
+            if (report.outcome === 'lifted')
+                found.warn('The fence at the source was lifted for the cutover that was gone.');
+            return report.outcome === 'handed-over' ? 'handed-over' : 'not-handed-over';
+        }
+        if (keeper?.status !== 'running')
+            break;
+        await world.clock.sleep(KEEPER_POLL_MS, world.signal);
+    }
+    await unfence(setting);
+    return 'not-handed-over';
+}
+const KEEPER_WAIT_MS = 60_000;
+const KEEPER_POLL_MS = 1000;
 /** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
 async function promote(setting, id) {
     const { inputs, world, found, host, migration } = setting;
@@ -76681,6 +76731,7 @@ async function promote(setting, id) {
     try {
         const watch = await watchCompletion(world.elasticache, id);
         world.signal.throwIfAborted();
+        await decideHandOver(setting);
         progress = 'requested';
         await requestCompletion(world.elasticache, { id, force: false });
         progress = 'accepted';
@@ -76694,6 +76745,14 @@ async function promote(setting, id) {
             found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.');
         throw error;
     }
+}
+/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
+async function decideHandOver({ inputs, world, host }) {
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    const { decided } = await host.call({ command: 'hand-over', ...identity });
+    if (decided)
+        return;
+    throw new errors/* MigrationError */.Py('write-pause-exceeded', 'The proof was not followed by the promotion in time, and the fence at the source was lifted.');
 }
 /** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
 function isNotPromoted(error, progress) {
@@ -76908,15 +76967,15 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const route = running ?? (await chooseRoute(setting));
     found.route(route);
     found.outputs({ route });
-    const unused = route === 'native' ? givenSyncInputs(inputs) : [];
+    const unused = unusedSyncInputs(inputs, route);
     if (unused.length > 0)
-        found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
+        found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
     const { adopted } = await openMigration(setting, route);
     try {
         if (route === 'native')
             await startNative(setting, running !== undefined);
         else
-            await startReplica(setting);
+            await startSync(setting, route);
     }
     catch (error) {
         if (setting.progress.isStartRequested || (running !== undefined && route === 'native')) {
@@ -76962,10 +77021,11 @@ function openMigration({ inputs, world, host, endpoints }, route) {
     const { migrationId } = inputs;
     return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
 }
-async function startReplica({ inputs, world, found, host, endpoints }) {
+async function startSync({ inputs, world, found, host, endpoints }, route) {
     const outcome = await runHostJobUntil({ inputs, world, host }, {
         kind: 'sync',
         ...endpoints,
+        route,
         flushTarget: inputs.flushTarget,
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
@@ -76974,7 +77034,9 @@ async function startReplica({ inputs, world, found, host, endpoints }) {
         keyDisplay: inputs.keyDisplay,
     }, { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) });
     found.part({ sync: outcome.state, report: outcome.report });
-    found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
+    const { lagBytes } = outcome.state.progress;
+    if (lagBytes !== undefined)
+        found.outputs({ 'lag-bytes': String(lagBytes) });
     if (outcome.error !== undefined)
         throw outcome.error;
 }
@@ -79107,9 +79169,11 @@ for candidate in node node-24 node-22 node-20 nodejs; do
     break
   fi
 done`;
-/** Prints the Node.js that was found as \`key=value\` lines; the path in base64, because a path may hold anything. */
+/** Keeps where it was found, for the calls: each would have to start every candidate to look again. */
+const KEEP_NODE = `
+if [ -n "$node" ]; then printf %s "$node" > "$state_directory/agent/node"; else rm -f -- "$state_directory/agent/node"; fi`;
+/** Prints the Node.js that was found as `key=value` lines. */
 const PRINT_NODE = `
-printf 'node_path_base64=%s\\n' "$(printf %s "$node" | base64 | tr -d '\\n')"
 printf 'node_version=%s\\n' "$node_version"
 printf 'found_versions=%s\\n' "\${found_versions:-}"`;
 /**
@@ -79131,6 +79195,8 @@ fi
 printf 'state=%s\\n' "$state"
 printf 'reason_base64=%s\\n' "$(printf %s "$reason" | head -c 500 | base64 | tr -d '\\n')"
 ${FIND_NODE}
+if [ "$state" = ok ]; then${KEEP_NODE}
+fi
 ${PRINT_NODE}
 agent="$state_directory/agent/$agent_sha256/index.mjs"
 agent_found=no
@@ -79143,7 +79209,7 @@ printf 'agent_found=%s\\n' "$agent_found"
  * Amazon Linux 2023 has nodejs24, nodejs22 and nodejs20 side by side, RHEL has module streams, Debian and Ubuntu
  * have one package. What the package manager says goes to stderr.
  */
-const INSTALL_NODE = `
+const INSTALL_NODE = `${READ_STATE_DIRECTORY}
 installed=no
 if [ "$(id -u)" -ne 0 ]; then
   echo 'Installing needs root.' >&2
@@ -79163,6 +79229,7 @@ else
   echo 'There is no dnf, yum or apt-get.' >&2
 fi
 ${FIND_NODE}
+${KEEP_NODE}
 ${PRINT_NODE}
 printf 'installed=%s\\n' "$installed"
 `;
@@ -79198,13 +79265,60 @@ else
   echo corrupt
 fi
 `;
-/** Hands one request to the agent on stdin; its answer is the output. */
+/**
+ * Hands one request to the agent on stdin; its answer is the output.
+ *
+ * What runs is chosen here and not by the caller: the Node.js that was found on the PATH, and an agent with the
+ * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host.
+ */
 const CALL_AGENT = `${READ_STATE_DIRECTORY}
-node="$(printf %s "$node_path_base64" | base64 -d)"
+node="$(cat -- "$state_directory/agent/node" 2>/dev/null)" || node=''
+agent="$state_directory/agent/$agent_sha256/index.mjs"
+if [ ! -x "$node" ]; then
+  echo 'There is no Node.js of version 20 or later any more.' >&2
+  exit 1
+fi
+if [ ! -f "$agent" ] || [ "$(sha256sum < "$agent" | cut -d ' ' -f 1)" != "$agent_sha256" ]; then
+  echo 'The agent is not there any more, or not as it was shipped.' >&2
+  exit 1
+fi
 cd -- "$state_directory"
 printf %s "$request_base64" | base64 -d |
-  "$node" "$state_directory/agent/$agent_sha256/index.mjs" host --state-directory-base64 "$state_directory_base64"
+  "$node" "$agent" host --state-directory-base64 "$state_directory_base64"
 `;
+/** Everything that is ever run on a host through Systems Manager, by name. */
+const OPERATIONS = {
+    probe: PROBE,
+    'install-node': INSTALL_NODE,
+    'store-part': STORE_PART,
+    'call-agent': CALL_AGENT,
+};
+/** The values that the operations take. */
+const SCRIPT_VALUES = (/* unused pure expression or super */ null && ([
+    'state_directory_base64',
+    'agent_sha256',
+    'shipment',
+    'part_number',
+    'last_part_number',
+    'part_base64',
+    'request_base64',
+]));
+/** The script of an operation, for AWS-RunShellScript. */
+function operationScript(operation, values) {
+    return buildScript(OPERATIONS[operation], values);
+}
+/** The same for a document that has the operations in it: their parameters, named as the values in camel case. */
+function documentParameters(operation, values) {
+    const given = Object.entries(values).map(([name, value]) => [
+        documentParameterName(name),
+        [checkedText(name, value)],
+    ]);
+    return { operation: [operation], ...Object.fromEntries(given) };
+}
+/** `agent_sha256` in a script is `agentSha256` in a document. */
+function documentParameterName(valueName) {
+    return valueName.replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
+}
 /** Reads the `key=value` lines that a script printed. */
 function readScriptOutput(stdout) {
     const lines = stdout.split('\n').filter((line) => line.includes('='));
@@ -79218,8 +79332,11 @@ var poll = __nccwpck_require__(8202);
 
 
 
+
 /** Pauses between looks at a command: the first answers come within a second, and 1 s polling gets throttled. */
 const COMMAND_POLL_DELAYS_MS = [400, 800, 1600, 3200, 5000];
+/** Runs any script as root; part of every AWS account. */
+const SHELL_DOCUMENT = 'AWS-RunShellScript';
 /** How long a command may take to reach the instance; Systems Manager takes no less than 30. */
 const DELIVERY_TIMEOUT_SECONDS = 60;
 /** GetCommandInvocation is eventually consistent; a command that stays unknown for so long got lost. */
@@ -79233,7 +79350,7 @@ const ssm_command_SHOWN_CHARACTERS_MAX = 1000;
 /** What the SSM agent puts at the end of output that it cut at 24,000 characters. */
 const TRUNCATION_MARK = '---Output truncated---';
 /**
- * Runs a script on the instance with AWS-RunShellScript and returns its standard output.
+ * Runs an operation on the instance and returns its standard output.
  *
  * When the signal is aborted the command is cancelled, as far as Systems Manager can: that kills its process group,
  * and jobs that the agent detached live on.
@@ -79242,7 +79359,8 @@ const TRUNCATION_MARK = '---Output truncated---';
  *
  * @throws command-undeliverable, command-timeout, command-cancelled, command-failed (`retryable` when the script was
  * killed, as by a reboot), host-reply-malformed (output was cut), instance-not-managed, instance-platform-unsupported,
- * aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, and the signal's reason
+ * ssm-document-unsuitable, aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable, and the
+ * signal's reason
  */
 async function runCommand(door, order) {
     const commandId = await sendCommand(door, order);
@@ -79256,12 +79374,16 @@ async function runCommand(door, order) {
     }
 }
 async function sendCommand(door, order) {
+    const { operation, values } = order;
+    const parameters = door.document === undefined
+        ? { commands: [operationScript(operation, values).text] }
+        : documentParameters(operation, values);
     const command = new client_ssm_dist_cjs/* SendCommandCommand */.VWR({
-        DocumentName: 'AWS-RunShellScript',
+        DocumentName: door.document ?? SHELL_DOCUMENT,
         InstanceIds: [door.instanceId],
         Comment: order.comment.slice(0, COMMENT_CHARACTERS_MAX),
         TimeoutSeconds: DELIVERY_TIMEOUT_SECONDS,
-        Parameters: { commands: [order.script.text], executionTimeout: [String(order.executionTimeoutSeconds)] },
+        Parameters: { ...parameters, executionTimeout: [String(order.executionTimeoutSeconds)] },
     });
     const answer = await (0,aws_error/* callAws */.IY)(ssmCall(door, 'SendCommand'), () => door.ssm.send(command, { abortSignal: door.signal }));
     const commandId = answer.Command?.CommandId;
@@ -79424,15 +79546,18 @@ async function openSsmHost(options) {
         signal: options.signal,
         log: options.log,
         stateDirectory: options.stateDirectory,
+        agentSha256: bundle.sha256,
+        ...(options.document === undefined ? {} : { document: options.document }),
         pollDelaysMs: options.pollDelaysMs ?? COMMAND_POLL_DELAYS_MS,
         retryDelaysMs: options.retryDelaysMs ?? RETRY_DELAYS_MS,
     };
     const instance = await describeInstance(way);
-    const probe = await probeHost(way, bundle);
-    const nodePath = probe.nodePath ?? (await installNode(way, { allowed: options.installNode, found: probe.foundVersions }));
+    const probe = await probeHost(way);
+    if (!probe.hasNode)
+        await installNode(way, { allowed: options.installNode, found: probe.foundVersions });
     if (!probe.agentFound)
         await shipAgent(way, bundle);
-    const call = agentCall(way, { sha256: bundle.sha256, nodePath });
+    const call = agentCall(way);
     const hello = await call({ command: 'hello' });
     return {
         description: `${way.instanceId} (${hello.hostname}, Node.js ${hello.nodeVersion})`,
@@ -79459,12 +79584,13 @@ async function describeInstance(way) {
     }
     return instance;
 }
-async function probeHost(way, bundle) {
-    const script = buildScript(PROBE, {
-        state_directory_base64: base64Value(way.stateDirectory),
-        agent_sha256: { token: bundle.sha256 },
-    });
-    const output = readScriptOutput(await run(way, { script, comment: 'look at the host', executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS }));
+async function probeHost(way) {
+    const output = readScriptOutput(await run(way, {
+        operation: 'probe',
+        values: placeValues(way),
+        comment: 'look at the host',
+        executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
+    }));
     if (output.get('state') === 'unwritable') {
         const reason = Buffer.from(output.get('reason_base64') ?? '', 'base64').toString();
         throw new errors/* MigrationError */.Py('host-state-unwritable', `The state directory ${way.stateDirectory} on instance ${way.instanceId} cannot be used: ${reason}.`);
@@ -79476,10 +79602,16 @@ async function probeHost(way, bundle) {
     return { ...readNode(output), agentFound: agentFound === 'yes' };
 }
 function readNode(output) {
-    const path = Buffer.from(output.get('node_path_base64') ?? '', 'base64');
     return {
-        nodePath: path.length === 0 ? undefined : path,
+        hasNode: (output.get('node_version') ?? '') !== '',
         foundVersions: output.get('found_versions') ?? '',
+    };
+}
+/** What every operation is told: where things lie, and which agent they are about. */
+function placeValues({ stateDirectory, agentSha256 }) {
+    return {
+        state_directory_base64: base64Value(stateDirectory),
+        agent_sha256: { token: agentSha256 },
     };
 }
 async function installNode(way, { allowed, found }) {
@@ -79489,14 +79621,15 @@ async function installNode(way, { allowed, found }) {
     }
     way.log(`Installing Node.js on ${way.instanceId} with its package manager.`);
     const order = {
-        script: buildScript(INSTALL_NODE, {}),
+        operation: 'install-node',
+        values: placeValues(way),
         comment: 'install Node.js',
         executionTimeoutSeconds: INSTALL_TIMEOUT_SECONDS,
     };
     const output = readScriptOutput(await run(way, order));
-    const { nodePath, foundVersions } = readNode(output);
-    if (nodePath !== undefined)
-        return nodePath;
+    const { hasNode, foundVersions } = readNode(output);
+    if (hasNode)
+        return;
     const there = foundVersions === '' ? 'there is none' : `there is only ${foundVersions}`;
     throw new errors/* MigrationError */.Py('host-node-install-failed', output.get('installed') === 'yes'
         ? `The package manager of instance ${way.instanceId} installed Node.js, but of version 20 or later ${there}.`
@@ -79508,15 +79641,20 @@ async function shipAgent(way, bundle) {
     way.log(`Shipping the agent (${(0,units/* formatBytes */.z3)(bundle.sizeBytes)}) to ${way.instanceId} in ${bundle.partsBase64.length} parts.`);
     let outcome = '';
     for (const [index, part] of bundle.partsBase64.entries()) {
-        const script = buildScript(STORE_PART, {
-            state_directory_base64: base64Value(way.stateDirectory),
-            agent_sha256: { token: bundle.sha256 },
+        const values = {
+            ...placeValues(way),
             shipment: { token: shipment },
             part_number: { token: partNumber(index) },
             last_part_number: { token: last },
             part_base64: { base64: part },
-        });
-        outcome = (await run(way, { script, comment: 'ship the agent', executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS })).trim();
+        };
+        const order = {
+            operation: 'store-part',
+            values,
+            comment: 'ship the agent',
+            executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
+        };
+        outcome = (await run(way, order)).trim();
         if (outcome === 'stored')
             return;
     }
@@ -79526,18 +79664,13 @@ async function shipAgent(way, bundle) {
 function partNumber(index) {
     return String(index).padStart(4, '0');
 }
-function agentCall(way, { sha256, nodePath }) {
+function agentCall(way) {
     return async (command, { signal = way.signal } = {}) => {
         const request = base64Value(encodeRequest(command));
         (0,assert/* assert */.vA)('base64' in request && request.base64.length <= REQUEST_BASE64_MAX, `the request ${command.command} is too long`);
-        const script = buildScript(CALL_AGENT, {
-            state_directory_base64: base64Value(way.stateDirectory),
-            agent_sha256: { token: sha256 },
-            node_path_base64: base64Value(nodePath),
-            request_base64: request,
-        });
         const order = {
-            script,
+            operation: 'call-agent',
+            values: { ...placeValues(way), request_base64: request },
             comment: `call ${command.command}`,
             executionTimeoutSeconds: SHORT_TIMEOUT_SECONDS,
         };
@@ -79604,8 +79737,8 @@ function openWorld(inputs, options) {
 function openHost({ host, stateDirectory }, options, ssm) {
     if (host.kind === 'local')
         return openLocalHost({ ...options, stateDirectory });
-    const { instanceId, installNode } = host;
-    return openSsmHost({ ...options, ssm, instanceId, installNode, stateDirectory });
+    const { kind: _ssm, ...instance } = host;
+    return openSsmHost({ ...options, ssm, ...instance, stateDirectory });
 }
 /** The variables that the inputs name as places of secrets: only these reach a local agent. */
 function secretVariables(inputs) {
@@ -79718,7 +79851,7 @@ const findingSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
     remedy: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP(),
 });
 /** How the data gets to the target. */
-const routeSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['native', 'replica']);
+const routeSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* ["enum"] */ .k5n(['native', 'replica', 'scan']);
 /** Whether a route serves this pair of servers, and why or why not. */
 const routeVerdictSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
     route: routeSchema,
@@ -79789,6 +79922,10 @@ const progressSchema = schemas/* strictObject */.rej({
     lagBytes: schemas/* number */.aig().optional(),
     /** From sending a mark to the source until the target has committed everything before it. */
     lagMs: schemas/* number */.aig().optional(),
+    /** Keys that the source has changed and that are not written anew yet (route `scan`). */
+    dirtyKeys: schemas/* number */.aig().optional(),
+    /** The target has everything that the source held at this moment by the clock of the host (route `scan`). */
+    caughtUpAtMs: schemas/* number */.aig().optional(),
     etaMs: schemas/* number */.aig().optional(),
     /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
     bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
@@ -79865,6 +80002,8 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         jobId: schemas/* string */.YjP(),
         offset: schemas/* int */.Whr().min(0),
     }),
+    /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
+    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hand-over'), ...ofMigration }),
     /** Marks the migration complete: the target has taken over. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration }),
     /** Forgets a migration that was rolled back; refused while a job runs. */
@@ -79898,6 +80037,8 @@ const hostReplySchemas = {
         /** The slice of the gzipped report from `offset` on. */
         dataBase64: schemas/* string */.YjP(),
     }),
+    /** False when the fence is being lifted, or nothing is proved. */
+    'hand-over': schemas/* strictObject */.rej({ decided: schemas/* boolean */.zMY() }),
     complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema }),
     forget: schemas/* strictObject */.rej({ forgotten: schemas/* boolean */.zMY() }),
     remove: schemas/* strictObject */.rej({
@@ -79929,7 +80070,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -79959,7 +80100,7 @@ const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject 
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('preflight'),
     ...pair,
     /** The route that the user asked for. */
-    route: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['auto', 'native', 'replica']),
+    route: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['auto', ..._finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.options]),
     targetFacts: targetFactsSchema.optional(),
     /** Where ElastiCache would reach the source on the native route: the private address of the host. */
     nativeSourceHost: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
@@ -79983,10 +80124,14 @@ const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ 
 });
 /** How the report shows the names of keys. */
 const keyDisplaySchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['shown', 'hashed', 'hidden']);
-/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
+/** How a sync gets at the data: a full copy by PSYNC and the command stream, or SCAN and keyspace notifications. */
+const syncRouteSchema = _finding_js__WEBPACK_IMPORTED_MODULE_1__/* .routeSchema */ .l.exclude(['native']);
+/** Copies, then follows the source, until it is stopped. */
 const syncRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('sync'),
     ...pair,
+    /** Default `replica`. */
+    route: syncRouteSchema.optional(),
     flushTarget: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY(),
     /** Default `refuse`. */
     hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
@@ -80047,6 +80192,14 @@ const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */
     /** The budget of fence, drain and proof together; over it the fence is lifted again. */
     maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
 });
+/**
+ * Watches over a cutover from before its fence on: lifts the fence when the cutover cannot do so itself, and goes on with
+ * a hand-over that was decided.
+ */
+const keeperRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('keeper'),
+    cutover: cutoverRequestSchema,
+});
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 const unfenceRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('unfence'), source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
 /** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
@@ -80064,6 +80217,7 @@ const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .discriminatedUnion 
     linkRequestSchema,
     verifyRequestSchema,
     cutoverRequestSchema,
+    keeperRequestSchema,
     unfenceRequestSchema,
     rollbackRequestSchema,
 ]);
@@ -80075,6 +80229,7 @@ const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n([
     'link',
     'verify',
     'cutover',
+    'keeper',
     'unfence',
     'rollback',
 ]);
@@ -80326,6 +80481,11 @@ const ERROR_CODES = {
         remedy: 'Choose a Linux instance that reaches both the source and the target.',
         retryable: false,
     },
+    'ssm-document-unsuitable': {
+        when: 'The document of `ssm-document` is not there, or refuses what the action sends it.',
+        remedy: 'Deploy templates/identity.yaml of this release, with the SHA-256 of its agent and the `state-directory` of the workflow.',
+        retryable: false,
+    },
     'command-undeliverable': {
         when: 'Systems Manager could not deliver a command to the instance.',
         remedy: 'Check the SSM agent of the instance, then run the phase again.',
@@ -80559,6 +80719,11 @@ const ERROR_CODES = {
     'route-replica-denied': {
         when: 'The source refuses PSYNC to this user, or has it renamed away.',
         remedy: 'Allow the user `+psync +replconf +ping`.',
+        retryable: false,
+    },
+    'notifications-missing': {
+        when: 'The source does not send the keyspace notifications by which the route scan follows it.',
+        remedy: 'Set `notify-keyspace-events` at the source to `EA` at least: by CONFIG SET, in the console of the provider, or in the parameter group.',
         retryable: false,
     },
     'route-none': {

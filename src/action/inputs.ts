@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
-import type { Route } from '../contract/finding.ts';
+import { type Route, routeSchema } from '../contract/finding.ts';
 import { migrationIdSchema } from '../contract/host-commands.ts';
 import {
   type KeyDisplay,
@@ -310,17 +310,18 @@ function readSecret(read: ReadInput, name: string, region: string): SecretRefere
 }
 
 function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
-  const route = readChoice(read, 'route', ['auto', 'native', 'replica'] as const);
+  const route = readChoice(read, 'route', ['auto', ...routeSchema.options] as const);
   const nativeSourceAddress = readAddress(read, 'native-source-address');
   const allowNativeRdbVersion = readFlag(read, 'allow-native-rdb-version');
-  if (route === 'replica' && nativeSourceAddress !== undefined) {
-    throw contradictory('`native-source-address` is given, but `route` is "replica".');
+  const mayBeNative = route === 'auto' || route === 'native';
+  if (!mayBeNative && nativeSourceAddress !== undefined) {
+    throw contradictory(`\`native-source-address\` is given, but \`route\` is "${route}".`);
   }
-  if (route === 'replica' && allowNativeRdbVersion) {
-    throw contradictory('`allow-native-rdb-version` is true, but `route` is "replica".');
+  if (!mayBeNative && allowNativeRdbVersion) {
+    throw contradictory(`\`allow-native-rdb-version\` is true, but \`route\` is "${route}".`);
   }
   const sync = readSyncInputs(read);
-  if (route === 'native') refuseSyncInputs(sync);
+  if (route !== 'auto') refuseSyncInputs(sync, route);
   return {
     ...readServers(read, common),
     route,

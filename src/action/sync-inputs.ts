@@ -1,7 +1,8 @@
+import type { Route } from '../contract/finding.ts';
 import { SOURCE_BYTES_PER_SECOND_LEAST, TARGET_COMMANDS_PER_SECOND_LEAST } from '../contract/jobs.ts';
 import { contradictory, optional, type ReadInput, readBytes, readCount, readFlag } from './input-readers.ts';
 
-/** What the sync of the route `replica` may do to the source, and what it keeps to. */
+/** What a sync may do to the source, and what it keeps to. */
 export type SyncInputs = {
   readonly tuneSource: boolean;
   readonly sourceBytesPerSecondMax?: number;
@@ -27,18 +28,19 @@ export function readSyncInputs(read: ReadInput): SyncInputs {
   };
 }
 
-/** Refuses what only a sync knows, on a route that has none. @throws input-contradictory */
-export function refuseSyncInputs(sync: SyncInputs): void {
-  for (const name of givenSyncInputs(sync)) {
-    throw contradictory(`\`${name}\` is given, but \`route\` is "native".`);
+/** Refuses what has no effect on the route. @throws input-contradictory */
+export function refuseSyncInputs(sync: SyncInputs, route: Route): void {
+  for (const name of unusedSyncInputs(sync, route)) {
+    throw contradictory(`\`${name}\` is given, but \`route\` is "${route}".`);
   }
 }
 
-/** The names of those that are given. */
-export function givenSyncInputs(sync: SyncInputs): string[] {
+/** The names of those that are given and have no effect: `native` has no sync, and `scan` no use for other settings. */
+export function unusedSyncInputs(sync: SyncInputs, route: Route): string[] {
+  if (route === 'replica') return [];
   return [
     ...(sync.tuneSource ? ['tune-source'] : []),
-    ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
-    ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
+    ...(sync.sourceBytesPerSecondMax === undefined || route === 'scan' ? [] : ['max-source-load']),
+    ...(sync.targetCommandsPerSecondMax === undefined || route === 'scan' ? [] : ['max-target-ops']),
   ];
 }

@@ -46,7 +46,7 @@ Other options:
   --tune-source            change settings of the source for the time of the sync
   --max-source-load N      bytes per second that the copy takes at most, such as 50MB
   --max-target-ops N       commands per second that the target gets at most
-  --route auto|native|replica                     --canary-write
+  --route auto|native|replica|scan (of sync: replica unless it is scan)   --canary-write
   --max-differences N      (default: 0)           --ttl-tolerance-ms N (default: 1000)
   --key-display shown|hashed|hidden (default: shown)   --count N (pings, default: 100)
   --scope full|delta       of verify: all keys, or those that a running sync has seen
@@ -169,6 +169,7 @@ function requestOf(verb: 'preflight' | 'sync' | 'verify', values: Options, regio
     return {
       kind: 'sync',
       ...pair,
+      ...(values.route === 'scan' ? { route: 'scan' } : {}),
       flushTarget,
       hashFieldTtl,
       keyDisplay,

@@ -16,7 +16,7 @@ export const findingSchema = z.strictObject({
 export type Finding = z.infer<typeof findingSchema>;
 
 /** How the data gets to the target. */
-export const routeSchema = z.enum(['native', 'replica']);
+export const routeSchema = z.enum(['native', 'replica', 'scan']);
 /** See {@link routeSchema}. */
 export type Route = z.infer<typeof routeSchema>;
 

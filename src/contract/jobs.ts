@@ -29,7 +29,7 @@ export const preflightRequestSchema = z.strictObject({
   kind: z.literal('preflight'),
   ...pair,
   /** The route that the user asked for. */
-  route: z.enum(['auto', 'native', 'replica']),
+  route: z.enum(['auto', ...routeSchema.options]),
   targetFacts: targetFactsSchema.optional(),
   /** Where ElastiCache would reach the source on the native route: the private address of the host. */
   nativeSourceHost: z.string().optional(),
@@ -58,10 +58,15 @@ export const keyDisplaySchema = z.enum(['shown', 'hashed', 'hidden']);
 /** See {@link keyDisplaySchema}. */
 export type KeyDisplay = z.infer<typeof keyDisplaySchema>;
 
-/** The `replica` route: full copy by PSYNC, then the command stream, until it is stopped. */
+/** How a sync gets at the data: a full copy by PSYNC and the command stream, or SCAN and keyspace notifications. */
+export const syncRouteSchema = routeSchema.exclude(['native']);
+
+/** Copies, then follows the source, until it is stopped. */
 export const syncRequestSchema = z.strictObject({
   kind: z.literal('sync'),
   ...pair,
+  /** Default `replica`. */
+  route: syncRouteSchema.optional(),
   flushTarget: z.boolean(),
   /** Default `refuse`. */
   hashFieldTtl: hashFieldTtlSchema.optional(),

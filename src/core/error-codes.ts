@@ -375,6 +375,12 @@ export const ERROR_CODES = {
     remedy: 'Allow the user `+psync +replconf +ping`.',
     retryable: false,
   },
+  'notifications-missing': {
+    when: 'The source does not send the keyspace notifications by which the route scan follows it.',
+    remedy:
+      'Set `notify-keyspace-events` at the source to `EA` at least: by CONFIG SET, in the console of the provider, or in the parameter group.',
+    retryable: false,
+  },
   'route-none': {
     when: 'No route serves this pair of source and target.',
     remedy: 'Read in the findings what rules each route out, and change one of them.',

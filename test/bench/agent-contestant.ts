@@ -20,6 +20,16 @@ export const oursUntuned: Contestant = {
   attach: (attaching) => attach(attaching, []),
 };
 
+/** The same on a source that refuses PSYNC. */
+export const scan: Contestant = {
+  name: 'scan',
+  isScanning: true,
+  attach: async (attaching) => {
+    await attaching.pair.source.client().config('SET', 'notify-keyspace-events', 'EA');
+    return await attach(attaching, ['--route', 'scan']);
+  },
+};
+
 async function attach(
   { pair: { source, target }, directory, signal }: Attaching,
   options: readonly string[],

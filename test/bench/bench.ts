@@ -82,7 +82,9 @@ async function measureCopy(bench: Bench, set: PreparedSet): Promise<void> {
     'native-on-empty-db',
     'ours',
     'ours-untuned',
+    'scan',
     'redis-shake',
+    'redis-shake-scan',
   ]);
   await interleave(bench, { what: id, contestants }, async (boutOptions, place) => {
     const run = await runCopy(set, boutOptions);

@@ -29,6 +29,8 @@ export type Attachment = AsyncDisposable & {
 export type Contestant = {
   readonly name: ContestantName;
   readonly targetConfig?: Readonly<Record<string, string>>;
+  /** It asks for no sync, so that its copy begins with itself. */
+  readonly isScanning?: true;
   attach(attaching: Attaching): Promise<Attachment>;
 };
 

@@ -11,7 +11,8 @@ export function runCopy(
 ): Promise<Omit<CopyRun, 'contestant' | 'round' | 'attempts'> & BoutFigures> {
   return holdBout({ ...options, purpose: 'copy', data: set }, async ({ pair, attachment, startedAtMs }) => {
     const copiedAtMs = await attachment.copied();
-    const copyMs = copiedAtMs - (await readSyncRequestMs(pair.source));
+    const isScanning = options.contestant.isScanning === true;
+    const copyMs = copiedAtMs - (isScanning ? startedAtMs : await readSyncRequestMs(pair.source));
     return {
       set: set.id,
       copyMs,

@@ -2,13 +2,13 @@ import { accessSync, constants } from 'node:fs';
 import { loadsRdbOf } from '../../src/agent/preflight/rdb-version.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
 import { findServer, sourceServer, targetServer } from '../servers/start.ts';
-import { ours, oursUntuned } from './agent-contestant.ts';
+import { ours, oursUntuned, scan } from './agent-contestant.ts';
 import type { Contestant } from './contestant.ts';
 import { native, nativeOnEmptyDb } from './native-contestant.ts';
 import { none } from './no-contestant.ts';
 import type { BenchOptions, ContestantName } from './options.ts';
 import { raw } from './raw-contestant.ts';
-import { redisShake } from './redis-shake-contestant.ts';
+import { redisShake, redisShakeScan } from './redis-shake-contestant.ts';
 import type { PairBinaries } from './server-pair.ts';
 import { type Comparer, fullCheck, ourComparer } from './verify-run.ts';
 
@@ -34,8 +34,9 @@ export function chooseContestants(
 ): Contestant[] {
   const { binaries, redisShake: program, contestants: wanted = DEFAULT_NAMES } = options;
   const natives = loadsRdbOf(binaries.source, binaries.target) ? [native, nativeOnEmptyDb] : [];
-  const shakes = program === undefined ? [] : [redisShake(executable('REDIS_SHAKE', program))];
-  const all = [none, ...natives, raw, ours, oursUntuned, ...shakes];
+  const shake = program === undefined ? undefined : executable('REDIS_SHAKE', program);
+  const shakes = shake === undefined ? [] : [redisShake(shake), redisShakeScan(shake)];
+  const all = [none, ...natives, raw, ours, oursUntuned, scan, ...shakes];
   return names.flatMap((name) => all.filter((one) => one.name === name && wanted.includes(name)));
 }
 

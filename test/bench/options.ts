@@ -7,8 +7,10 @@ const CONTESTANT_NAMES = [
   'native-on-empty-db',
   'ours',
   'ours-untuned',
+  'scan',
   'raw',
   'redis-shake',
+  'redis-shake-scan',
   'redis-full-check',
   'none',
 ] as const;
@@ -21,7 +23,7 @@ export type DataSetId = z.infer<typeof dataSetIdSchema>;
 
 /**
  * Who carries the data: REPLICAOF on the target as its defaults are, or without the detour over its disk; the built
- * agent with `tune-source`, or without; a forwarder of the bare stream without transactions and checkpoints; RedisShake; or nobody. redis-full-check
+ * agent with `tune-source`, or without, or on the route `scan`; a forwarder of the bare stream without transactions and checkpoints; RedisShake, by PSYNC or by scanning; or nobody. redis-full-check
  * carries nothing: it compares.
  */
 export const contestantNameSchema = z.enum(CONTESTANT_NAMES);
@@ -62,8 +64,9 @@ interleaved, on servers of this machine.
   --rounds N            every contestant runs once in each (default: 3)
   --scale X             the share of keys, fields and commands (default: 1)
   --only copy|live|verify   one part
-  --contestants A,B     of native, native-on-empty-db, ours, ours-untuned, raw, redis-shake,
-                        redis-full-check, none (default: all but native-on-empty-db; RedisShake when REDIS_SHAKE names its program,
+  --contestants A,B     of native, native-on-empty-db, ours, ours-untuned, scan, raw, redis-shake,
+                        redis-shake-scan, redis-full-check, none (default: all but native-on-empty-db and those
+                        that scan; RedisShake when REDIS_SHAKE names its program,
                         redis-full-check when FULL_CHECK does)
   --live-commands A,B   of set, incr, lpush (default: set)
   --source redis-7.0    --target valkey-8

@@ -5,8 +5,17 @@ import { startTool } from './tool-process.ts';
 
 /** RedisShake with its default settings and `sync_reader`; for a copy it ends when all of it is written. */
 export function redisShake(program: string): Contestant {
+  return shake({ name: 'redis-shake' }, program);
+}
+
+/** The same with `scan_reader`, which ends when every key was read once. */
+export function redisShakeScan(program: string): Contestant {
+  return shake({ name: 'redis-shake-scan', isScanning: true }, program);
+}
+
+function shake(kind: Pick<Contestant, 'name' | 'isScanning'>, program: string): Contestant {
   return {
-    name: 'redis-shake',
+    ...kind,
     attach: async ({ pair: { source, target }, purpose, directory }) => {
       const configPath = path.join(directory, 'shake.toml');
       await writeFile(
@@ -15,6 +24,7 @@ export function redisShake(program: string): Contestant {
           source: `${source.host}:${source.port}`,
           target: `${target.host}:${target.port}`,
           follows: purpose === 'follow',
+          isScanning: kind.isScanning === true,
           directory,
         }),
       );
@@ -35,14 +45,21 @@ export function redisShake(program: string): Contestant {
   };
 }
 
-type Settings = { source: string; target: string; follows: boolean; directory: string };
+type Settings = {
+  source: string;
+  target: string;
+  follows: boolean;
+  isScanning: boolean;
+  directory: string;
+};
 
-function renderConfig({ source, target, follows, directory }: Settings): string {
+function renderConfig({ source, target, follows, isScanning, directory }: Settings): string {
+  const reader = isScanning
+    ? ['[scan_reader]', 'scan = true', `ksn = ${follows}`, 'count = 1000']
+    : ['[sync_reader]', 'sync_rdb = true', `sync_aof = ${follows}`];
   return [
-    '[sync_reader]',
+    ...reader,
     `address = "${source}"`,
-    'sync_rdb = true',
-    `sync_aof = ${follows}`,
     '[redis_writer]',
     `address = "${target}"`,
     '[advanced]',

@@ -15,9 +15,9 @@ test.each(PAGES)('every relative link of %s leads to a file, and to a heading wh
 
 test.each(PAGES)('every path of the repository that %s names in code is there', (page) => {
   const text = readFileSync(path.join(ROOT, page), 'utf8');
-  const paths = [...text.matchAll(/`((?:src|test|scripts|docs|templates|examples|\.github|\.ci)\/[\w./-]+)`/g)].map(
-    ([, file]) => file ?? '',
-  );
+  const paths = [
+    ...text.matchAll(/`((?:src|test|scripts|docs|templates|examples|\.github|\.ci)\/[\w./-]+)`/g),
+  ].map(([, file]) => file ?? '');
   expect(paths.filter((file) => !existsSync(path.join(ROOT, file)))).toEqual([]);
 });
 

@@ -85,7 +85,11 @@ export function memoryCases(share: number): readonly MemoryCase[] {
         await verify();
         process.kill(targetPid, 'SIGSTOP');
         try {
-          await fillByScript(source, part(3_000_000), "redis.call('SET', 'key:' .. i % 2000003 .. ':touched', i)");
+          await fillByScript(
+            source,
+            part(3_000_000),
+            "redis.call('SET', 'key:' .. i % 2000003 .. ':touched', i)",
+          );
         } finally {
           process.kill(targetPid, 'SIGCONT');
         }

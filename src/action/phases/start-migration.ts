@@ -1,6 +1,6 @@
 // Reads:   everything that preflight reads, and the state of the migration on the host.
-// Changes: the target: it becomes a replica of the source (native) or is filled by the agent (replica).
-// Repeat:  adopts what already runs; a sync that died resumes from its checkpoint.
+// Changes: the target: it becomes a replica of the source (native) or is filled by the agent (replica, scan).
+// Repeat:  adopts what already runs; a sync that died resumes from its checkpoint, one by scanning goes over everything.
 // Undo:    rollback.
 import type { Endpoint } from '../../contract/endpoint.ts';
 import type { Route } from '../../contract/finding.ts';
@@ -17,7 +17,7 @@ import { describeTarget, type Target } from '../aws/target.ts';
 import type { Host } from '../host/host.ts';
 import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
-import { givenSyncInputs } from '../sync-inputs.ts';
+import { unusedSyncInputs } from '../sync-inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
 import type { Found, RunPhase, World } from './phase.ts';
 import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
@@ -52,12 +52,12 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   const route = running ?? (await chooseRoute(setting));
   found.route(route);
   found.outputs({ route });
-  const unused = route === 'native' ? givenSyncInputs(inputs) : [];
-  if (unused.length > 0) found.warn(`Without effect on the route native: ${unused.join(', ')}.`);
+  const unused = unusedSyncInputs(inputs, route);
+  if (unused.length > 0) found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
   const { adopted } = await openMigration(setting, route);
   try {
     if (route === 'native') await startNative(setting, running !== undefined);
-    else await startReplica(setting);
+    else await startSync(setting, route);
   } catch (error) {
     if (setting.progress.isStartRequested || (running !== undefined && route === 'native')) {
       found.warn(
@@ -112,12 +112,16 @@ function openMigration(
   return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
 }
 
-async function startReplica({ inputs, world, found, host, endpoints }: Setting): Promise<void> {
+async function startSync(
+  { inputs, world, found, host, endpoints }: Setting,
+  route: Exclude<Route, 'native'>,
+): Promise<void> {
   const outcome = await runHostJobUntil(
     { inputs, world, host },
     {
       kind: 'sync',
       ...endpoints,
+      route,
       flushTarget: inputs.flushTarget,
       tuneSource: inputs.tuneSource,
       ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
@@ -128,7 +132,8 @@ async function startReplica({ inputs, world, found, host, endpoints }: Setting):
     { until: (state) => state.progress.stage === 'live', onState: (state) => found.part({ sync: state }) },
   );
   found.part({ sync: outcome.state, report: outcome.report });
-  found.outputs({ 'lag-bytes': String(outcome.state.progress.lagBytes ?? 0) });
+  const { lagBytes } = outcome.state.progress;
+  if (lagBytes !== undefined) found.outputs({ 'lag-bytes': String(lagBytes) });
   if (outcome.error !== undefined) throw outcome.error;
 }
 

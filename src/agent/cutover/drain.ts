@@ -1,3 +1,4 @@
+import type { Route } from '../../contract/finding.ts';
 import { assert } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
@@ -5,6 +6,7 @@ import type { SiblingJobs } from '../job/context.ts';
 import { readClaim } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { waitForScan } from '../scan/caught-up.ts';
 
 const POLL_MS = 20;
 
@@ -31,10 +33,14 @@ export type DrainContext = {
  * @throws sync-not-running, sync-lost, and the signal's reason
  */
 export async function drain(
-  route: 'native' | 'replica',
+  route: Route,
   context: DrainContext,
 ): Promise<{ source: Position; targetOffset: number }> {
   const source = await readPosition(context.source);
+  if (route === 'scan') {
+    await waitForScan(context);
+    return { source, targetOffset: source.offset };
+  }
   const readTarget = route === 'native' ? readNativeOffset : readCommittedOffset;
   for (;;) {
     context.signal.throwIfAborted();

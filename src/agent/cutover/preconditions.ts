@@ -23,8 +23,8 @@ export type Precondition = {
 export async function assertMayCutOver(precondition: Precondition): Promise<void> {
   await assertVerified(precondition);
   await assertNothingLeftOut(precondition);
-  if (precondition.request.route === 'replica') await assertSyncLive(precondition);
-  else await assertLinkUp(precondition);
+  if (precondition.request.route === 'native') await assertLinkUp(precondition);
+  else await assertSyncLive(precondition);
 }
 
 /**
@@ -61,7 +61,7 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
 /** The sync also knows of what is no key: indexes of modules, and commands that were meant for them. */
 async function assertNothingLeftOut({ request, context }: Precondition): Promise<void> {
   const sync = await context.siblings.state('sync');
-  if (sync === undefined || request.route !== 'replica') return;
+  if (sync === undefined || request.route === 'native') return;
   assertNothingSkipped(sync.progress.skipped ?? [], request, 'The sync');
 }
 

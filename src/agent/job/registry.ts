@@ -9,6 +9,7 @@ import { runUnfence } from '../cutover/unfence.ts';
 import { runLink } from '../link/job.ts';
 import { runPreflight } from '../preflight/job.ts';
 import { runVerifyAndRepair } from '../repair/job.ts';
+import { runScanSync } from '../scan/job.ts';
 import { runSync } from '../sync/job.ts';
 import { runVerify } from '../verify/job.ts';
 import type { JobContext } from './context.ts';
@@ -21,7 +22,7 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
     case 'backup':
       return runBackup(request, context);
     case 'sync':
-      return runSync(request, context);
+      return request.route === 'scan' ? runScanSync(request, context) : runSync(request, context);
     case 'link':
       return runLink(request, context);
     case 'verify':

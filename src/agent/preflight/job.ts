@@ -6,6 +6,7 @@ import { chooseRoute } from './route-choice.ts';
 import { NATIVE_GROUP_RULES, NATIVE_SOURCE_RULES } from './rules/native-rules.ts';
 import { PAIR_RULES } from './rules/pair-rules.ts';
 import { REPLICATION_RULES } from './rules/replication-rules.ts';
+import { isScanInPlay, SCAN_RULES } from './rules/scan-rules.ts';
 import { SOURCE_RULES } from './rules/source-rules.ts';
 import { TARGET_RULES } from './rules/target-rules.ts';
 import { block, type Ruling } from './ruling.ts';
@@ -18,7 +19,7 @@ type Request = Parameters<Job<'preflight'>>[0];
  * Looks at both servers, judges what it found by the rules, and chooses the route.
  *
  * A side that cannot be examined is a failing finding with the code of its error, and the other side is still
- * examined. Changes nothing but, when asked, one key of its own on the target.
+ * examined. Changes nothing but, when asked, one key of its own on the target, and on a source that is to be scanned.
  */
 export const runPreflight: Job<'preflight'> = async (request, context) => {
   context.report({ ...NO_PROGRESS, stage: 'source' });
@@ -46,8 +47,12 @@ async function examine<Facts>(gather: () => Promise<Facts>): Promise<Examined<Fa
   }
 }
 
-async function gatherSource(request: Request, context: JobContext): Promise<SourceFacts> {
-  return gatherSourceFacts(await resolveAccess('source', request.source, context.resolveSecret), context);
+async function gatherSource(
+  { source, route, canaryWrite }: Request,
+  context: JobContext,
+): Promise<SourceFacts> {
+  const access = await resolveAccess('source', source, context.resolveSecret);
+  return gatherSourceFacts(access, { ...context, route, canaryWrite });
 }
 
 async function gatherTarget(
@@ -75,7 +80,10 @@ function judge(examination: {
   else {
     const { facts } = source;
     rulings.push(...SOURCE_RULES.map((rule) => rule(facts)));
-    rulings.push(...REPLICATION_RULES.map((rule) => rule(facts, request)));
+    if (!isScanInPlay(facts, request)) {
+      rulings.push(...REPLICATION_RULES.map((rule) => rule(facts, request)));
+    }
+    rulings.push(...SCAN_RULES.map((rule) => rule(facts, request)));
     rulings.push(...NATIVE_SOURCE_RULES.map((rule) => rule(facts, request)));
   }
   if (target.facts === undefined) rulings.push(unexamined('Target', target.error));

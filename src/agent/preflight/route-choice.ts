@@ -12,7 +12,7 @@ export type RouteChoice = {
 
 /**
  * Chooses the route: the asked one, or for `auto` the first usable one, `native` before `replica`, since it leaves
- * the copying to ElastiCache.
+ * the copying to ElastiCache, and `scan` last, since it costs the source the most and sees the least.
  *
  * What rules out only a route that nobody asked for is no failure: it is a reason in that route's verdict.
  */

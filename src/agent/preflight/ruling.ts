@@ -12,8 +12,8 @@ export type Ruling = {
   | { readonly status: 'block'; readonly code: ErrorCode; readonly routes: readonly Route[] }
 );
 
-/** What rules both routes out. */
-export const EVERY_ROUTE: readonly Route[] = ['native', 'replica'];
+/** What rules all routes out; `auto` takes the first that serves. */
+export const EVERY_ROUTE: readonly Route[] = ['native', 'replica', 'scan'];
 
 type Said = { readonly title: string; readonly detail: string };
 

@@ -1,11 +1,15 @@
+import type { JobRequestOf } from '../../contract/jobs.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { readSetting } from '../redis/server-setting.ts';
+import { type Canary, sendCanary } from '../scan/canary.ts';
+import { NOTIFY_SETTING } from '../scan/notifications.ts';
 import { readTunables, type SettingValues } from '../tune/settings.ts';
 import { measureSourceLoad, type SourceLoad } from '../tune/source-load.ts';
+import { isScanInPlay } from './rules/scan-rules.ts';
 import {
   askPermission,
   type CommonFacts,
@@ -43,25 +47,44 @@ export type SourceFacts = CommonFacts & {
   readonly tuning: Permission;
   /** Whether the sync may send the canaries by which it measures its lag. */
   readonly canaries: Permission;
+  readonly scan: ScanFacts;
+};
+
+/** What the route `scan` needs of the source. */
+export type ScanFacts = {
+  /** The setting of its keyspace notifications; undefined where CONFIG is denied. */
+  readonly setting: string | undefined;
+  /** Whether they arrive; undefined where it was not to be tried. */
+  readonly canary: Canary | undefined;
+  /** Whether the user may run the commands by which keys are found and read. */
+  readonly reads: readonly { readonly command: string; readonly permission: Permission }[];
+};
+
+/** What the facts are for. */
+export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite'> & {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
 };
 
 /**
- * Looks at the source; changes nothing there.
+ * Looks at the source; changes nothing there but, where it is to be scanned and a canary is allowed, one key of ours.
  *
  * @throws the codes of a connection to the source, or the signal's reason
  */
 export async function gatherSourceFacts(
   access: Access,
-  { clock, signal }: { clock: Clock; signal: AbortSignal },
+  { route, canaryWrite, clock, signal }: Gathering,
 ): Promise<SourceFacts> {
   await using client = await openClient(access);
   const common = await readCommonFacts(client);
+  const replication = await probeReplication(access, signal);
+  const isCanaryWanted = canaryWrite && isScanInPlay({ replication }, { route });
   return {
     ...common,
     passwordGiven: access.password !== undefined,
     tls: access.tls !== undefined,
     listening: await readListening(client),
-    replication: await probeReplication(access, signal),
+    replication,
     fence: await probeFence(client),
     modules: await readModules(client),
     sample: await sampleTypes(access, common),
@@ -69,7 +92,28 @@ export async function gatherSourceFacts(
     tunables: await readTunablesIfAllowed(client),
     tuning: await askPermission(client, 'CONFIG', 'SET', 'rdbcompression', 'no'),
     canaries: await askPermission(client, 'PUBLISH', '__valkey-migrate__', ''),
+    scan: {
+      setting: await readSettingIfAllowed(client, NOTIFY_SETTING),
+      canary: isCanaryWanted ? await sendCanary(access, signal) : undefined,
+      reads: await askReads(client),
+    },
   };
+}
+
+const SCAN_READS: readonly (readonly [string, ...string[]])[] = [
+  ['SCAN', '0'],
+  ['DUMP', 'k'],
+  ['TYPE', 'k'],
+  ['GETRANGE', 'k', '0', '1'],
+  ['PSUBSCRIBE', '__keyevent@*__:*'],
+];
+
+async function askReads(client: Client): Promise<ScanFacts['reads']> {
+  const reads: { command: string; permission: Permission }[] = [];
+  for (const [command, ...args] of SCAN_READS) {
+    reads.push({ command, permission: await askPermission(client, command, ...args) });
+  }
+  return reads;
 }
 
 async function readListening(client: Client): Promise<SourceFacts['listening']> {

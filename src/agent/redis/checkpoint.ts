@@ -29,6 +29,7 @@ const claimSchema = z.strictObject({
   repository: z.string(),
   hostId: z.string(),
   state: z.enum(['copying', 'reconciling', 'live', 'settling']),
+  route: z.literal('scan').optional(),
   checkpoint: checkpointSchema.optional(),
   /** What the data lacks that the source had up to the checkpoint. */
   skipped: z.array(skippedCountSchema).optional(),
@@ -44,13 +45,15 @@ const claimSchema = z.strictObject({
  * it stands for. `settling`: the sync is over and exact expiry times are being restored, so nothing of the stream may
  * be applied any more.
  *
- * As long as there is a claim, the expiry times on the target are padded: see expiry-pad.ts.
+ * As long as there is a claim, the expiry times on the target are padded: see expiry-pad.ts. Those of the route `scan`
+ * are not: it writes every key whole, with its time, whenever the source has changed it.
  */
 export type Claim = {
   readonly migrationId: string;
   readonly repository: string;
   readonly hostId: string;
   readonly state: 'copying' | 'reconciling' | 'live' | 'settling';
+  readonly route?: 'scan' | undefined;
   readonly checkpoint?: Checkpoint | undefined;
   readonly skipped?: readonly SkippedCount[] | undefined;
   /** On a target in cluster mode, where `checkpoint` is what every primary has committed at least. */
@@ -79,10 +82,11 @@ export function encodeClaim(claim: Claim): Buffer {
   return Buffer.from(JSON.stringify({ format: 2, expiryPadMs: EXPIRY_PAD_MS, ...claim }));
 }
 
-/** Whether what lies under {@link RESERVED_KEY} is a claim of this version. */
-export function isClaim(value: Buffer): boolean {
+/** Whether what lies under {@link RESERVED_KEY} is a claim of this version by which expiry times are padded. */
+export function isPaddingClaim(value: Buffer): boolean {
   try {
-    return claimSchema.safeParse(JSON.parse(value.toString())).success;
+    const claim = claimSchema.safeParse(JSON.parse(value.toString()));
+    return claim.success && claim.data.route !== 'scan';
   } catch {
     // No JSON at all.
     return false;

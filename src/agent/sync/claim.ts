@@ -7,7 +7,7 @@ import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { countKeys, readServerInfo } from '../redis/server-info.ts';
 
 /** Who wants to hold the target. */
-export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId'>;
+export type Holder = Pick<Claim, 'migrationId' | 'repository' | 'hostId' | 'route'>;
 
 /**
  * How a sync begins: where an earlier one stopped, with a copy over what is there, or with a copy on a target that must

@@ -21,14 +21,20 @@ export const NO_EXPIRY: Expiry = { atMs: -2, slackMs: 0 };
  *
  * Before Redis 7.0 there is only PTTL, so the time of the server is read before and after.
  */
-export function expiryCommands(keys: readonly Buffer[], { absoluteExpiry }: Capabilities): Command[] {
+export function expiryCommands(
+  keys: readonly Buffer[],
+  { absoluteExpiry }: Pick<Capabilities, 'absoluteExpiry'>,
+): Command[] {
   return absoluteExpiry
     ? keys.map((key) => ['PEXPIRETIME', key])
     : [['TIME'], ...keys.map((key) => ['PTTL', key]), ['TIME']];
 }
 
 /** Returns one expiry for each key of {@link expiryCommands}, without the pad of a sync. */
-export function readExpiries(replies: readonly Reply[], capabilities: Capabilities): readonly Expiry[] {
+export function readExpiries(
+  replies: readonly Reply[],
+  capabilities: Pick<Capabilities, 'absoluteExpiry' | 'paddedExpiry'>,
+): readonly Expiry[] {
   if (capabilities.absoluteExpiry) {
     return replies.map((reply) => ({ atMs: readTime(reply, capabilities), slackMs: 0 }));
   }
@@ -45,7 +51,10 @@ const RELATIVE = commandAround(['PTTL']);
 const TIME = encodeCommands([['TIME']]);
 
 /** The same commands as one request. */
-export function expiryRequest(keys: readonly Buffer[], { absoluteExpiry }: Capabilities): Request {
+export function expiryRequest(
+  keys: readonly Buffer[],
+  { absoluteExpiry }: Pick<Capabilities, 'absoluteExpiry'>,
+): Request {
   const request = new Request();
   if (!absoluteExpiry) request.addWhole(TIME);
   for (const key of keys) request.add(absoluteExpiry ? ABSOLUTE : RELATIVE, key);
@@ -60,7 +69,7 @@ export type ExpiryTimes = { readonly atMs: Float64Array; readonly slackMs: numbe
 export function readExpiryTimes(
   replies: ReplyCursor,
   count: number,
-  capabilities: Capabilities,
+  capabilities: Pick<Capabilities, 'absoluteExpiry' | 'paddedExpiry'>,
 ): ExpiryTimes {
   const atMs = new Float64Array(count);
   const beforeMs = capabilities.absoluteExpiry ? 0 : nextTimeMs(replies);
@@ -84,7 +93,10 @@ function nextTimeMs(replies: ReplyCursor): number {
 }
 
 /** An expiry time as PEXPIRETIME and HPEXPIRETIME answer it, without the pad of a sync. */
-export function readTime(reply: Reply | undefined, { paddedExpiry }: Capabilities): number {
+export function readTime(
+  reply: Reply | undefined,
+  { paddedExpiry }: Pick<Capabilities, 'paddedExpiry'>,
+): number {
   const atMs = toNumber(reply);
   return paddedExpiry ? unpadExpiry(atMs) : atMs;
 }

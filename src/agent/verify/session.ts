@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { backoffDelaysMs, retry } from '../../core/retry.ts';
 import type { Access } from '../redis/access.ts';
-import { isClaim } from '../redis/checkpoint.ts';
+import { isPaddingClaim } from '../redis/checkpoint.ts';
 import { openRoutedConnection, type RoutedConnection } from '../redis/cluster/routed-connection.ts';
 import type { Command, RawConnection } from '../redis/raw-connection.ts';
 import type { ReplyBytes } from '../redis/reply-bytes.ts';
@@ -233,7 +233,7 @@ async function readCapabilities(connection: RawConnection): Promise<Capabilities
     multiLookup: isKnown(multiLookup) && isAllowed(multiLookup),
     memoryUsage: isKnown(memoryUsage) && isAllowed(memoryUsage),
     encoding: isKnown(encoding) && isAllowed(encoding),
-    paddedExpiry: connection.access.side === 'target' && Buffer.isBuffer(claim) && isClaim(claim),
+    paddedExpiry: connection.access.side === 'target' && Buffer.isBuffer(claim) && isPaddingClaim(claim),
   };
 }
 

@@ -5,7 +5,8 @@ import { block, pass, warn } from '../../../src/agent/preflight/ruling.ts';
 const said = { title: 'Thing', detail: 'It is so.' };
 const againstNative = block('route-native-auth', { ...said, routes: ['native'] });
 const againstReplica = block('route-replica-denied', { ...said, routes: ['replica'] });
-const againstBoth = block('source-cluster-unsupported', said);
+const againstScan = block('notifications-missing', { ...said, routes: ['scan'] });
+const againstAll = block('source-cluster-unsupported', said);
 
 describe('the choice of the route', () => {
   it('prefers native when nothing rules it out', () => {
@@ -21,6 +22,11 @@ describe('the choice of the route', () => {
     expect(verdicts[0]).toEqual({ route: 'native', usable: false, reasons: ['Thing: It is so.'] });
   });
 
+  it('takes scan when neither of the others serves', () => {
+    const { route, findings } = chooseRoute([againstNative, againstReplica], 'auto');
+    expect({ route, findings }).toEqual({ route: 'scan', findings: [] });
+  });
+
   it('fails with the code of what rules the asked route out', () => {
     const { route, findings } = chooseRoute([againstNative], 'native');
     expect(route).toBeUndefined();
@@ -33,18 +39,18 @@ describe('the choice of the route', () => {
   });
 
   it('fails with what rules every route out, whatever was asked', () => {
-    for (const asked of ['auto', 'native', 'replica'] as const) {
-      const { route, findings } = chooseRoute([againstBoth], asked);
+    for (const asked of ['auto', 'native', 'replica', 'scan'] as const) {
+      const { route, findings } = chooseRoute([againstAll], asked);
       expect(route).toBeUndefined();
       expect(findings).toMatchObject([{ code: 'source-cluster-unsupported', status: 'fail' }]);
     }
   });
 
   it('says that no route is left when each is ruled out for a reason of its own', () => {
-    const { route, findings } = chooseRoute([againstNative, againstReplica], 'auto');
+    const { route, findings } = chooseRoute([againstNative, againstReplica, againstScan], 'auto');
     expect(route).toBeUndefined();
     expect(findings).toMatchObject([
-      { code: 'route-none', status: 'fail', detail: expect.stringMatching(/native: .*replica: /) },
+      { code: 'route-none', status: 'fail', detail: expect.stringMatching(/native: .*replica: .*scan: /) },
     ]);
   });
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { JobContext } from '../../../src/agent/job/context.ts';
+import { runScanSync } from '../../../src/agent/scan/job.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import type { SyncReport } from '../../../src/contract/reports.ts';
@@ -26,6 +27,8 @@ export type SyncRunOptions = {
   readonly source: ServerPlace;
   readonly target: TargetPlace;
   readonly flushTarget?: boolean;
+  /** Default `replica`. */
+  readonly route?: 'scan';
   readonly hashFieldTtl?: HashFieldTtl;
   readonly spoolBytesMax?: number;
   readonly tuneSource?: boolean;
@@ -92,9 +95,11 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
     tls === undefined || tlsPort === undefined
       ? { host: server.host, port: server.port, tls: false }
       : { host: server.host, port: tlsPort, tls: true, caFile: tls.caFile };
-  const ended = runSync(
+  const run = options.route === 'scan' ? runScanSync : runSync;
+  const ended = run(
     {
       kind: 'sync',
+      ...(options.route === undefined ? {} : { route: options.route }),
       source: {
         ...endpoint(source, tls?.sourcePort),
         ...(options.sourceUser === undefined
@@ -127,6 +132,11 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       ended.then(() => reject(new Error('the sync has ended')), reject);
     });
   const caughtUp = async () => {
+    if (options.route === 'scan') {
+      const sinceMs = Date.now();
+      await until(({ caughtUpAtMs = 0 }) => caughtUpAtMs >= sinceMs);
+      return;
+    }
     const client = source.client();
     const info = await client.info('replication');
     client.disconnect();

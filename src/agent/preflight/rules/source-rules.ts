@@ -3,7 +3,7 @@ import { formatBytes, formatCount } from '../../../core/units.ts';
 import { areScriptsUsed } from '../../cutover/fence.ts';
 import { isSourceServed, isVersionAtLeast } from '../../redis/server-info.ts';
 import { rdbVersionOf } from '../rdb-version.ts';
-import { block, EVERY_ROUTE, pass, type Ruling, warn } from '../ruling.ts';
+import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
 import { judgeLatency } from './latency-rule.ts';
 
@@ -61,7 +61,7 @@ function judgeReplication({ replication, passwordGiven }: SourceFacts): Ruling {
   }
   if (replication.state === 'denied') {
     // ElastiCache replicates as the default user, as we do where there is no password: what is denied to us is to it.
-    const routes: readonly Route[] = passwordGiven ? ['replica'] : EVERY_ROUTE;
+    const routes: readonly Route[] = passwordGiven ? ['replica'] : ['native', 'replica'];
     return block('route-replica-denied', { title, detail: replication.detail, routes });
   }
   return warn('replication-unknown', {

@@ -101,7 +101,7 @@ function judgePermissions({ deniedCommands }: TargetServerFacts): Ruling | undef
   return block('target-permission-denied', {
     title,
     detail: `The user may not run ${deniedCommands.join(', ')}.`,
-    routes: ['replica'],
+    routes: ['replica', 'scan'],
   });
 }
 

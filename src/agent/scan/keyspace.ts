@@ -1,0 +1,83 @@
+import type { RawConnection } from '../redis/raw-connection.ts';
+import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
+import { isReservedKey } from '../redis/reserved-key.ts';
+import { toServerError } from '../redis/server-error.ts';
+
+/** What a database holds. */
+export type DatabaseSize = { readonly db: number; readonly keys: number; readonly expires: number };
+
+/** How many databases are looked at where the server does not say which it uses. */
+const DATABASES_MAX = 16;
+/** How many keys a step of SCAN looks at: names alone cost the server little. */
+const SCAN_COUNT = 500;
+/** How many steps may return the same cursor before the server counts as going in circles. */
+const SAME_CURSOR_MAX = 3;
+
+/**
+ * The databases that hold keys; where INFO is refused, all that may be selected and are not empty.
+ *
+ * @throws the codes of {@link RawConnection.send}
+ */
+export async function readDatabases(connection: RawConnection): Promise<readonly DatabaseSize[]> {
+  const [info] = await connection.send([['INFO', 'keyspace']]);
+  if (!(info instanceof ErrorReply)) {
+    const lines = String(info).matchAll(/^db(\d+):keys=(\d+)(?:,expires=(\d+))?/gm);
+    return Array.from(lines, ([, db, keys, expires]) => ({
+      db: Number(db),
+      keys: Number(keys),
+      expires: Number(expires ?? Number.POSITIVE_INFINITY),
+    }));
+  }
+  const found: DatabaseSize[] = [];
+  for (let db = 0; db < DATABASES_MAX; db++) {
+    const [selected, size] = await connection.send([['SELECT', db], ['DBSIZE']]);
+    if (selected instanceof ErrorReply) break;
+    const keys = typeof size === 'number' ? size : Number.POSITIVE_INFINITY;
+    if (keys > 0) found.push({ db, keys, expires: Number.POSITIVE_INFINITY });
+  }
+  await connection.send([['SELECT', 0]]);
+  return found;
+}
+
+/**
+ * Every key of the connection's database that is there all the time, in pages, the next of which is on its way while
+ * one is looked at; a key may come again. Our own are left out.
+ *
+ * @throws source-protocol-error, target-protocol-error, and the codes of {@link RawConnection.send}
+ */
+export async function* scanPages(connection: RawConnection, db: number): AsyncGenerator<readonly Buffer[]> {
+  const read = async (cursor: string) => {
+    const [reply] = await connection.send([['SCAN', cursor, 'COUNT', SCAN_COUNT]]);
+    return readPage(connection, reply);
+  };
+  let cursor = '0';
+  let sameCursors = 0;
+  let page = read(cursor);
+  for (;;) {
+    const { next, keys } = await page;
+    sameCursors = next === cursor ? sameCursors + 1 : 0;
+    if (sameCursors > SAME_CURSOR_MAX) {
+      throw toServerError(connection.access, 'scanning keys', new Error(`the cursor stays at ${cursor}`));
+    }
+    cursor = next;
+    if (cursor !== '0') {
+      page = read(cursor);
+      // Awaited when its turn comes; a failure before that is not unhandled.
+      page.catch(() => {});
+    }
+    const foreign = db === 0 ? keys.filter((key) => !isReservedKey(key)) : keys;
+    if (foreign.length > 0) yield foreign;
+    if (cursor === '0') return;
+  }
+}
+
+function readPage(
+  { access }: RawConnection,
+  reply: Reply | undefined,
+): { next: string; keys: readonly Buffer[] } {
+  const [next, keys] = Array.isArray(reply) ? reply : [];
+  if (!Buffer.isBuffer(next) || !Array.isArray(keys)) {
+    throw toServerError(access, 'scanning keys', reply ?? new Error('no reply'));
+  }
+  return { next: next.toString('latin1'), keys: keys.filter((key) => Buffer.isBuffer(key)) };
+}

@@ -1,0 +1,139 @@
+import type { KeyDisplay } from '../../contract/jobs.ts';
+import type { HashFieldTtl } from '../../contract/skipped.ts';
+import type { JobContext } from '../job/context.ts';
+import type { Access } from '../redis/access.ts';
+import { type Client, openClient } from '../redis/client.ts';
+import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
+import type { Holder } from '../sync/claim.ts';
+import type { CopyBudget } from '../sync/copy-budget.ts';
+import { inspectSource, inspectTarget } from '../sync/servers.ts';
+import { Skips } from '../sync/skips.ts';
+import { Attention } from './attention.ts';
+import { chooseForm } from './choose-form.ts';
+import type { Copier } from './copier.ts';
+import { DirtyKeys, type TakenKeys } from './dirty-keys.ts';
+import { type EventStream, openEventStream, patternOf, readEvent } from './event-stream.ts';
+import { follow, goLive } from './follow.ts';
+import { openCopier } from './open-copier.ts';
+import { passOver } from './pass.ts';
+import type { ScanMeter } from './scan-meter.ts';
+import { superviseSession } from './supervise.ts';
+import { takeTarget } from './take-target.ts';
+
+/** What stays the same over all connections of one sync by scanning. */
+export type ScanWorld = {
+  readonly source: Access;
+  readonly target: Access;
+  readonly flushTarget: boolean;
+  readonly hashFieldTtl: HashFieldTtl;
+  readonly keyDisplay: KeyDisplay;
+  readonly holder: Holder;
+  readonly meter: ScanMeter;
+  readonly context: JobContext;
+  readonly copies: CopyBudget;
+  /** The process that the source was when it was last seen. */
+  sourceRunId: string | undefined;
+};
+
+/** One set of connections at work. */
+export type ScanSession = ScanWorld & {
+  readonly sourceClient: Client;
+  readonly primaries: Primaries;
+  readonly events: EventStream;
+  readonly attention: Attention;
+  readonly dirty: DirtyKeys;
+  readonly copier: Copier;
+  /** Dirty keys that have been taken and are not in the target yet. */
+  readonly underWay: Set<TakenKeys>;
+  readonly skips: Skips;
+  /** Aborted when the session is over, for whatever reason. */
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Syncs over one set of connections: subscribes, goes over everything, then follows the events, and goes over
+ * everything again when some may have been missed.
+ *
+ * Ends by an error only: the signal's reason when the job is asked to stop, else what went wrong. The next session
+ * then goes over everything, since it does not know what has happened in between.
+ *
+ * @throws target-not-empty, migration-conflict, source-shrunk, notifications-missing, source-cluster-unsupported,
+ *   source-data-unsupported, claim-lost, sync-lost after too many passes, and the codes of connections to both sides
+ */
+export async function runScanSession(world: ScanWorld): Promise<never> {
+  world.meter.stage = 'connecting';
+  const ended = new AbortController();
+  const signal = AbortSignal.any([world.context.signal, ended.signal]);
+  try {
+    await using primaries = await openPrimaries(world.target);
+    await using sourceClient = await openClient(world.source);
+    return await syncOver(world, { primaries, sourceClient, ended, signal });
+  } catch (error) {
+    // What a closed connection fails with is not what closed it.
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    ended.abort(new Error('the session has ended'));
+  }
+}
+
+type Opened = {
+  readonly primaries: Primaries;
+  readonly sourceClient: Client;
+  readonly ended: AbortController;
+  readonly signal: AbortSignal;
+};
+
+async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
+  const { source, target, context, meter, hashFieldTtl, keyDisplay } = world;
+  const { primaries, sourceClient, ended, signal } = opened;
+  const facts = await inspectTarget(primaries.home);
+  const { info } = await inspectSource(source, { ...facts, hashFieldTtl, address: target.address });
+  const form = await chooseForm({ source, sourceClient, signal, meter });
+  const attention = new Attention();
+  const { directory } = context;
+  const onOverflow = () => attention.markGap('too many keys were changed at once');
+  using dirty = new DirtyKeys({ directory, onOverflow });
+  const onKey: Parameters<typeof readEvent>[2] = (db, bytes, start, end) => {
+    dirty.add(db, bytes, start, end);
+    attention.wake();
+  };
+  // Before anything is read: what changes from now on is told.
+  await using events = await openEventStream(source, {
+    patterns: [patternOf(form)],
+    onMessage: (message) => readEvent(message, form, onKey),
+    signal,
+  });
+  events.lost.addEventListener('abort', () => ended.abort(events.lost.reason));
+  const mayHaveExtras = await takeTarget(world, { primaries, facts, info });
+  const skips = new Skips({ directory, keyDisplay, counts: [] });
+  meter.skips = skips;
+  meter.dirty = dirty;
+  await using copying = await openCopier(world, { facts, skips, attention, signal });
+  const { copier } = copying;
+  const underWay = new Set<TakenKeys>();
+  const session = { ...world, ...opened, events, attention, dirty, copier, underWay, skips };
+  const supervision = superviseSession(session, ended);
+  try {
+    return await passAndFollow(session, mayHaveExtras);
+  } finally {
+    ended.abort(new Error('the session has ended'));
+    await supervision;
+  }
+}
+
+async function passAndFollow(session: ScanSession, mayHaveExtras: boolean): Promise<never> {
+  const { attention, copies, meter, context } = session;
+  for (let isFirst = true; ; isFirst = false) {
+    copies.begin();
+    await passOver(session, { mayHaveExtras: mayHaveExtras || !isFirst });
+    if (attention.gap === undefined) {
+      await goLive(session);
+      await follow(session);
+    }
+    const reason = attention.gap ?? '';
+    copies.reason = reason;
+    meter.rescans += 1;
+    meter.note(`went over everything again: ${reason}`);
+    context.log(`going over everything again: ${reason}`);
+  }
+}

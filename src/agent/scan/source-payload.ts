@@ -1,0 +1,57 @@
+import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
+import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
+import { TYPE_MODULE, TYPE_VALKEY_HASH_2, VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
+import { moduleName } from '../redis/rdb/module-name.ts';
+import { type TargetForm, toTargetPayload } from '../sync/payload.ts';
+import type { Skips } from '../sync/skips.ts';
+import type { Part } from './command-buffer.ts';
+import type { DirtyKey } from './dirty-keys.ts';
+
+/**
+ * A DUMP payload of the source as one that the target takes; undefined for what it cannot hold. The bytes of the
+ * source may be changed.
+ *
+ * @throws source-data-unsupported
+ */
+export type ToPayload = (at: DirtyKey, payload: Part) => Part | undefined;
+
+/** Keys that are remembered as skipped, so that one that is read again is not counted again. */
+const SKIPPED_REMEMBERED_MAX = 100_000;
+
+/** Makes payloads for one kind of target; `skips` counts what is left out, each key once. */
+export function payloadMaker(form: TargetForm, skips: Skips): ToPayload {
+  const remembered = new Set<string>();
+  const skip = ({ db, key }: DirtyKey, reason: string) => {
+    const id = `${db} ${key.toString('latin1')}`;
+    if (remembered.has(id)) return;
+    if (remembered.size < SKIPPED_REMEMBERED_MAX) remembered.add(id);
+    skips.add({ what: 'keys', reason, key: { db, name: key } });
+  };
+  return (at, payload) => {
+    const { bytes, start, end } = payload;
+    const type = bytes[start] ?? 0;
+    const footerAt = end - FOOTER_BYTES;
+    if (type === TYPE_MODULE) {
+      skip(at, `module ${moduleName(bytes, start + 1)}`);
+      return undefined;
+    }
+    const version = bytes.readUInt16LE(footerAt);
+    const isOfValkeyHash = type === TYPE_VALKEY_HASH_2 && version >= VALKEY_FOOTER_VERSION;
+    if (VALUE_LAYOUTS.has(type) && !isOfValkeyHash) {
+      // Every target knows the older footers, which hold; a new one costs a sum over the value.
+      if (version > FOOTER_VERSION) {
+        writeFooter(bytes, footerAt, {
+          type,
+          bytes,
+          start: start + 1,
+          end: footerAt,
+          version: FOOTER_VERSION,
+        });
+      }
+      return payload;
+    }
+    const converted = toTargetPayload(bytes.subarray(start, end), form);
+    if (!form.hasHashFieldTtls) skip(at, HASH_FIELD_TTL);
+    return { bytes: converted, start: 0, end: converted.length };
+  };
+}

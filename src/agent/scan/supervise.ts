@@ -1,0 +1,87 @@
+import { errorText } from '../../core/errors.ts';
+import { openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
+import { RESERVED_KEY } from '../redis/reserved-key.ts';
+import { oldestOpen } from './dirty-copy.ts';
+import { claimLost } from './follow.ts';
+import { describeMissing, NOTIFY_SETTING, notificationsMissing, readNotifications } from './notifications.ts';
+import type { ScanSession } from './session.ts';
+import { UnannouncedChanges } from './unannounced.ts';
+
+/** How often the source is looked at for what no event tells. */
+const LOOK_MS = 250;
+/** How often it is asked whether it still sends events: every so many looks. */
+const LOOKS_PER_SETTING = 20;
+/** How often the lag is brought up to date. */
+const TICK_MS = 25;
+/** Marks under way that are remembered. */
+const MARKS_MAX = 1000;
+
+/** A moment at the source that the target has not reached. */
+type LagMark = { readonly sequence: number; readonly sentAtMs: number };
+
+/**
+ * Looks after a session until it is over: finds changes that no event tells, says up to when the target has everything,
+ * and ends the session when the source sends no events or the target has lost its claim.
+ */
+export async function superviseSession(session: ScanSession, ended: AbortController): Promise<void> {
+  try {
+    await supervise(session);
+  } catch (error) {
+    session.context.log(`the session ends: ${errorText(error)}`);
+    ended.abort(error);
+  } finally {
+    session.attention.wake();
+  }
+}
+
+async function supervise(session: ScanSession): Promise<void> {
+  const { source, signal, context, attention, primaries, events, dirty } = session;
+  const { clock } = context;
+  await using connection = await openRawConnection(source, { signal });
+  const unannounced = new UnannouncedChanges(connection, events);
+  const marks: LagMark[] = [];
+  for (let looks = 0; ; looks++) {
+    const sentAtMs = clock.nowMs();
+    const change = await unannounced.look();
+    if (change !== undefined) attention.markGap(change);
+    // What the target is to have by then is what was told, or is gone over.
+    else if (attention.gap === undefined && marks.length < MARKS_MAX) {
+      marks.push({ sequence: dirty.sequence, sentAtMs });
+    }
+    if (looks % LOOKS_PER_SETTING === 0) await assertStillTold(connection);
+    if (Number(await primaries.home.call('EXISTS', RESERVED_KEY)) === 0)
+      throw claimLost(primaries.home.access);
+    const untilMs = sentAtMs + LOOK_MS;
+    do {
+      passMarks(session, marks);
+      await clock.sleep(TICK_MS, signal);
+    } while (clock.nowMs() < untilMs);
+  }
+}
+
+/** Takes away the marks that the target has reached. */
+function passMarks(session: ScanSession, marks: LagMark[]): void {
+  const { meter, attention, context } = session;
+  // Of what is gone over it is not known when the target has what of it.
+  if (meter.stage !== 'live' || attention.gap !== undefined) {
+    marks.length = 0;
+    return;
+  }
+  const oldest = oldestOpen(session);
+  const nowMs = context.clock.nowMs();
+  while (marks[0] !== undefined && marks[0].sequence < oldest) {
+    meter.lagMs = Math.max(0, nowMs - marks[0].sentAtMs);
+    meter.caughtUpAtMs = marks[0].sentAtMs;
+    marks.shift();
+  }
+  // One that has waited longer than the last one did says more.
+  if (marks[0] !== undefined) meter.lagMs = Math.max(meter.lagMs ?? 0, nowMs - marks[0].sentAtMs);
+}
+
+/** Somebody may take the setting back, and the source would fall silent without a word. */
+async function assertStillTold(connection: RawConnection): Promise<void> {
+  const [setting] = await connection.send([['CONFIG', 'GET', NOTIFY_SETTING]]);
+  if (!Array.isArray(setting) || setting.length < 2) return;
+  const missing = describeMissing(readNotifications(String(setting[1])));
+  if (missing !== undefined) throw notificationsMissing(connection.access, missing);
+}

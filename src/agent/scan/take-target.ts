@@ -1,0 +1,57 @@
+import type { Primaries } from '../redis/cluster/primaries.ts';
+import { flushServer } from '../redis/flush.ts';
+import { countKeys, type ServerInfo } from '../redis/server-info.ts';
+import { endEarlierWriters } from '../redis/writers.ts';
+import {
+  claimForCopy,
+  claimForReconcile,
+  planStart,
+  readTargetContent,
+  refuseShrunkSource,
+} from '../sync/claim.ts';
+import type { TargetFacts } from '../sync/servers.ts';
+import type { ScanWorld } from './session.ts';
+
+/** What is known of the two servers before the target is taken. */
+export type Found = {
+  readonly primaries: Primaries;
+  readonly facts: TargetFacts;
+  readonly info: ServerInfo | undefined;
+};
+
+/**
+ * Claims the target, and empties it where that is wanted; returns whether it may hold keys that the source has not.
+ *
+ * What an earlier sync of this migration has left there is kept, whatever it was: everything is written over it.
+ *
+ * @throws migration-conflict, target-not-empty, source-shrunk, and the codes of connections to the target
+ */
+export async function takeTarget(world: ScanWorld, { primaries, facts, info }: Found): Promise<boolean> {
+  const { holder, flushTarget, context, target, meter } = world;
+  const { home, all } = primaries;
+  const options = { holder, flushTarget, address: target.address };
+  planStart(await readTargetContent(home), options);
+  for (const primary of all) await endEarlierWriters(primary, holder.migrationId);
+  // What an earlier writer had on its way may have changed it.
+  const content = await readTargetContent(home);
+  const plan = planStart(content, options);
+  const hasFunctions = facts.commands.has('FUNCTION');
+  const runId = info?.fields.get('run_id');
+  const isSameSource = runId !== undefined && runId === world.sourceRunId;
+  world.sourceRunId = runId;
+  if (content.claim === undefined) {
+    const mustFlush = plan.kind === 'copy' && plan.mustFlush;
+    if (mustFlush) for (const primary of all) if (primary !== home) await flushServer(primary);
+    await claimForCopy(home, { holder, mustFlush, hasFunctions });
+    return false;
+  }
+  // One that came back empty from a restart would take the last copy with it; what a client flushes is meant.
+  if (info !== undefined && !isSameSource) {
+    refuseShrunkSource({ sourceKeys: countKeys(info.fields), targetKeys: content.keys });
+  }
+  await claimForReconcile(home, { holder, hasFunctions });
+  meter.rescans += 1;
+  meter.note('everything is written over, then what the source has no more is removed');
+  context.log('going over everything: the target holds what an earlier sync has left');
+  return true;
+}
