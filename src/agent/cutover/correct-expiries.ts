@@ -42,8 +42,12 @@ export async function correctExpiries({
   return corrected;
 }
 
-/** Redis 7.0 and all Valkeys know PEXPIRETIME, and send no relative times. */
-async function tellsAbsoluteTimes(source: Access, signal: AbortSignal): Promise<boolean> {
+/**
+ * Whether a source sends no relative times: Redis 7.0 and all Valkeys, which know PEXPIRETIME.
+ *
+ * @throws the codes of connections to the source, or the signal's reason
+ */
+export async function tellsAbsoluteTimes(source: Access, signal: AbortSignal): Promise<boolean> {
   await using connection = await openRawConnection(source, { signal });
   const [reply] = await connection.send([['PEXPIRETIME', RESERVED_KEY]]);
   return !(reply instanceof ErrorReply && /^ERR unknown command/i.test(reply.message));

@@ -8,7 +8,7 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { compareAll } from '../verify/compare.ts';
 import { advanceBase, compareDelta, type DeltaOptions, type ScopedOptions } from '../verify/delta.ts';
 import { countTouched } from '../verify/touched-batches.ts';
-import { correctExpiries } from './correct-expiries.ts';
+import { correctExpiries, tellsAbsoluteTimes } from './correct-expiries.ts';
 import { type Cutover, enter } from './cutover.ts';
 import { drain } from './drain.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
@@ -112,10 +112,15 @@ const ROUNDS_MAX = 5;
  * @throws verification-different, the codes of connections to both sides, or the signal's reason
  */
 export async function prepareProof(cutover: Cutover): Promise<ExpiringKeys | undefined> {
-  const { request, context, target } = cutover;
+  const { request, context, source, target } = cutover;
   if (request.route !== 'replica') return undefined;
   context.report({ ...NO_PROGRESS, stage: 'preparing' });
   await compareTouched(cutover, undefined);
+  if (!(await tellsAbsoluteTimes(source, context.signal))) {
+    // What is noted now would be written over what is corrected then.
+    context.log('Expiry times are corrected behind the fence, and restored by going over all keys.');
+    return undefined;
+  }
   const expiring = await ExpiringKeys.note({ target, ...context });
   if ('reason' in expiring) {
     context.log(`Expiry times are restored by going over all keys: ${expiring.reason}.`);

@@ -4,6 +4,7 @@ import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
+import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
 import { readTuningRecord, writeTuningRecord } from '../../../src/agent/tune/record.ts';
@@ -24,9 +25,9 @@ import { accessOf, endpointOf, jobContext, readSettings } from './job-context.ts
 type LivePair = CutoverPair & AsyncDisposable & { readonly siblings: HeldSiblings };
 
 /** Source and target with a real sync between them that is live; it ends when a sibling asks it to stop. */
-async function startLivePair(): Promise<LivePair> {
+async function startLivePair(sourceConfig: Readonly<Record<string, string>> = {}): Promise<LivePair> {
   const stack = new AsyncDisposableStack();
-  const config = { 'repl-diskless-sync-delay': '0' };
+  const config = { 'repl-diskless-sync-delay': '0', ...sourceConfig };
   const source = stack.use(await startServer({ server: await sourceServer(), config }));
   const target = stack.use(await startServer({ server: await targetServer() }));
   await source.client().mset({ a: '1', b: '2', c: '3' });
@@ -142,6 +143,27 @@ describe('a cutover on the replica route', () => {
     };
     expect(await read(target)).toEqual(await read(source));
     expect(context.lines).toContain('restored the expiry times of 24,998 keys and 0 hash fields');
+  });
+
+  it('writes no time that it noted over one that it corrects, where the source tells only the time that is left', async () => {
+    await using pair = await startLivePair({ 'rename-command': 'PEXPIRETIME ""' });
+    const atMs = Date.now() + 600_000;
+    const names = Array.from({ length: 50 }, (_, index) => `key:${index}`);
+    const writing = pair.source.client().pipeline();
+    for (const name of names) writing.call('SET', name, 'x', 'PXAT', atMs);
+    await writing.exec();
+    const target = pair.target.client();
+    const signal = AbortSignal.timeout(30_000);
+    while ((await target.exists(...names)) < names.length) await systemClock.sleep(20, signal);
+    // As late as a relative time arrives.
+    for (const name of names) await target.pexpireat(name, EXPIRY_PAD_MS + atMs + 300);
+    const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
+    pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
+    await runCutover(cutoverRequest(pair, 'replica'), context);
+    for (const name of names) {
+      const foundMs = Number(await target.call('PEXPIRETIME', name));
+      expect(Math.abs(foundMs - atMs)).toBeLessThanOrEqual(1);
+    }
   });
 
   it('finds what differs in a key that has changed, and lifts the fence', async () => {
