@@ -263,8 +263,13 @@ function readServers(read: ReadInput, { host, region }: CommonInputs): ServerInp
   const tls = readFlag(read, 'source-tls');
   const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
   const caFile = readPath(read, 'source-ca-file');
-  if (caFile !== undefined && !tls) {
-    throw contradictory('`source-ca-file` is given, but `source-tls` is false.');
+  const clientCertificate = readClientCertificate(read);
+  for (const [name, value] of Object.entries({
+    'source-ca-file': caFile,
+    'source-client-cert-file': clientCertificate,
+  })) {
+    if (value !== undefined && !tls)
+      throw contradictory(`\`${name}\` is given, but \`source-tls\` is false.`);
   }
   return {
     source: {
@@ -272,12 +277,26 @@ function readServers(read: ReadInput, { host, region }: CommonInputs): ServerInp
       tls,
       ...readCredentials(read, 'source', host, region),
       ...optional('caFile', caFile),
+      ...optional('clientCertificate', clientCertificate),
     },
     targetAccess: {
       ...readCredentials(read, 'target', host, region),
       ...optional('caFile', readPath(read, 'target-ca-file')),
     },
   };
+}
+
+/** ElastiCache asks for none, so only the source has one. */
+function readClientCertificate(read: ReadInput): Endpoint['clientCertificate'] {
+  const certificateFile = readPath(read, 'source-client-cert-file');
+  const keyFile = readPath(read, 'source-client-key-file');
+  if (certificateFile === undefined && keyFile === undefined) return undefined;
+  if (certificateFile === undefined || keyFile === undefined) {
+    throw contradictory(
+      'Of `source-client-cert-file` and `source-client-key-file` only one is given: they go together.',
+    );
+  }
+  return { certificateFile, keyFile };
 }
 
 function readCredentials(read: ReadInput, side: 'source' | 'target', host: HostInputs, region: string) {

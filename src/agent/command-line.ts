@@ -39,6 +39,7 @@ export const USAGE = `valkey-migrate agent: moves a Redis into Valkey and proves
 Addresses are host:port, of a cluster any of its nodes. Options for either side (--source-…, --target-…):
   -username NAME   -password-from file:/path | env:NAME | ssm:/name | secretsmanager:name[#field]
   -tls             -ca-file /path/to/ca.pem
+  -client-cert-file /path/to/cert.pem   -client-key-file /path/to/key.pem
 Other options:
   --migration-id ID        (default: manual)      --state-directory DIR (default: /var/lib/valkey-migrate)
   --flush-target           empty the target before the copy
@@ -71,11 +72,15 @@ const OPTIONS = {
   'source-password-from': { type: 'string' },
   'source-tls': { type: 'boolean' },
   'source-ca-file': { type: 'string' },
+  'source-client-cert-file': { type: 'string' },
+  'source-client-key-file': { type: 'string' },
   target: { type: 'string' },
   'target-username': { type: 'string' },
   'target-password-from': { type: 'string' },
   'target-tls': { type: 'boolean' },
   'target-ca-file': { type: 'string' },
+  'target-client-cert-file': { type: 'string' },
+  'target-client-key-file': { type: 'string' },
   'migration-id': { type: 'string', default: 'manual' },
   'state-directory': { type: 'string', default: '/var/lib/valkey-migrate' },
   'state-directory-base64': { type: 'string' },
@@ -241,6 +246,7 @@ function endpoint(side: Side, values: Options, region: string): Endpoint {
   const address = parseAddress(text);
   if (address === undefined) throw malformed(`--${side}`, text, 'host:port');
   const username = values[`${side}-username`];
+  const clientCertificate = givenCertificate(side, values);
   const caFile = values[`${side}-ca-file`];
   const passwordFrom = values[`${side}-password-from`];
   const password = passwordFrom === undefined ? undefined : parseSecretReference(passwordFrom, region);
@@ -255,8 +261,19 @@ function endpoint(side: Side, values: Options, region: string): Endpoint {
     ...address,
     tls: values[`${side}-tls`] ?? false,
     ...(caFile === undefined ? {} : { caFile }),
+    ...(clientCertificate === undefined ? {} : { clientCertificate }),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
+  };
+}
+
+function givenCertificate(side: Side, values: Options): Endpoint['clientCertificate'] {
+  const certificateFile = values[`${side}-client-cert-file`];
+  const keyFile = values[`${side}-client-key-file`];
+  if (certificateFile === undefined && keyFile === undefined) return undefined;
+  return {
+    certificateFile: certificateFile ?? missing(`--${side}-client-cert-file`),
+    keyFile: keyFile ?? missing(`--${side}-client-key-file`),
   };
 }
 

@@ -26,6 +26,10 @@ export const endpointSchema = z.strictObject({
   tls: z.boolean(),
   /** A file of PEM certificates on the host to trust instead of the system's. */
   caFile: z.string().startsWith('/').optional(),
+  /** PEM files on the host by which the host shows who it is, where the server asks. */
+  clientCertificate: z
+    .strictObject({ certificateFile: z.string().startsWith('/'), keyFile: z.string().startsWith('/') })
+    .optional(),
   username: z.string().min(1).optional(),
   password: secretReferenceSchema.optional(),
 });

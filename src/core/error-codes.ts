@@ -243,7 +243,8 @@ export const ERROR_CODES = {
   },
   'source-tls-failed': {
     when: 'The TLS connection to the source failed: certificate, name or protocol.',
-    remedy: 'Check `source-tls` and `source-ca-file`.',
+    remedy:
+      'Check `source-tls` and `source-ca-file`, and where the source asks for a client certificate `source-client-cert-file`.',
     retryable: false,
   },
   'source-not-ready': {

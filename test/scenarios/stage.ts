@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { type ActionResult, type ActionRun, runAction } from '../runner/run-action.ts';
 import type { ServerBinary } from '../servers/server-binary.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../servers/start.ts';
+import type { TlsFiles } from '../servers/tls.ts';
 import type { SimulatedInstance } from '../simulator/instance.ts';
 import type { ReplicationGroupOptions, SimulatedReplicationGroup } from '../simulator/replication-group.ts';
 import type { Caller } from '../simulator/service.ts';
@@ -15,6 +16,8 @@ import { type Simulator, startSimulator } from '../simulator/start.ts';
 export type StageOptions = {
   readonly source?: ServerBinary;
   readonly sourceConfig?: Readonly<Record<string, string | readonly string[]>>;
+  /** Opens a TLS port of the source, which then is `source-endpoint`. */
+  readonly sourceTls?: TlsFiles;
   readonly target?: ServerBinary;
   /** What the policies of the host's role say; without it everything is allowed. */
   readonly hostAllows?: Caller['allows'];
@@ -52,6 +55,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   const source = opening.use(
     await startServer({
       server: options.source ?? (await sourceServer()),
+      ...(options.sourceTls === undefined ? {} : { tls: options.sourceTls }),
       config: { 'repl-diskless-sync-delay': '0', 'protected-mode': 'no', ...options.sourceConfig },
     }),
   );
@@ -67,7 +71,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   const usual = {
     'replication-group-id': 'sessions',
     'instance-id': instance.instanceId,
-    'source-endpoint': `127.0.0.1:${source.port}`,
+    'source-endpoint': `127.0.0.1:${source.tlsPort ?? source.port}`,
     'state-directory': stateDirectory,
     // SOURCE_SERVER may name one from which `auto` would choose the native route.
     route: 'replica',

@@ -18,7 +18,7 @@ export type Access = {
 };
 
 /**
- * Resolves an endpoint on the host: fetches its password by name and reads its CA file.
+ * Resolves an endpoint on the host: fetches its password by name and reads its PEM files.
  *
  * @throws secret-unreadable, source-tls-failed, target-tls-failed
  */
@@ -39,17 +39,26 @@ export async function resolveAccess(
 }
 
 async function tlsOptions(side: Side, endpoint: Endpoint): Promise<ConnectionOptions> {
-  const { caFile } = endpoint;
-  if (caFile === undefined) return {};
+  const { caFile, clientCertificate: client } = endpoint;
+  return {
+    ...(caFile === undefined ? {} : { ca: await readPem(side, 'CA file', caFile) }),
+    ...(client === undefined
+      ? {}
+      : {
+          cert: await readPem(side, 'client certificate', client.certificateFile),
+          key: await readPem(side, 'key of the client certificate', client.keyFile),
+        }),
+  };
+}
+
+async function readPem(side: Side, what: string, file: string): Promise<Buffer> {
   try {
-    return { ca: await readFile(caFile) };
+    return await readFile(file);
   } catch (error) {
     throw new MigrationError(
       `${side}-tls-failed`,
-      `CA file ${caFile} is not readable: ${errorText(error)}.`,
-      {
-        cause: error,
-      },
+      `The ${what} ${file} is not readable: ${errorText(error)}.`,
+      { cause: error },
     );
   }
 }
