@@ -4,7 +4,7 @@ import { MigrationError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { agentBundlePath } from './host/agent-bundle.ts';
 import { runAction } from './run.ts';
-import { plainLine } from './summary/foreign-text.ts';
+import { logLine } from './summary/foreign-text.ts';
 import { openWorld } from './world.ts';
 
 const LOG_CHARACTERS_MAX = 2000;
@@ -21,7 +21,7 @@ const runner = {
   clock: systemClock,
   signal: cancelling.signal,
   // One line, without control characters: what AWS or a server says must not become a command of the runner.
-  log: (message: string) => core.info(plainLine(message, LOG_CHARACTERS_MAX)),
+  log: (message: string) => core.info(logLine(message, LOG_CHARACTERS_MAX)),
 };
 const ANNOTATE = { error: core.error, warning: core.warning, notice: core.notice };
 const failure = await runAction({

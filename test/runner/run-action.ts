@@ -29,6 +29,8 @@ export type ActionResult = {
   readonly exitCode: number | null;
   readonly outputs: Readonly<Record<string, string>>;
   readonly summary: string;
+  /** What was written to the files for the environment, the path and the state of the job: nothing of ours is. */
+  readonly otherFiles: string;
   readonly annotations: readonly RunAnnotation[];
   readonly masks: readonly string[];
   /** Everything on stdout, commands included. */
@@ -63,6 +65,11 @@ export async function runAction(run: ActionRun): Promise<ActionResult> {
       exitCode,
       outputs: parseKeyValueFile(await readFile(files.GITHUB_OUTPUT, 'utf8')),
       summary,
+      otherFiles: (
+        await Promise.all(
+          [files.GITHUB_ENV, files.GITHUB_PATH, files.GITHUB_STATE].map((path) => readFile(path, 'utf8')),
+        )
+      ).join(''),
       annotations: parseAnnotations(stdout),
       masks: [...stdout.matchAll(/^::add-mask::(.*)$/gm)].map(([, mask]) => mask ?? ''),
       log: stdout,

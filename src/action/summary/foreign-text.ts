@@ -25,6 +25,18 @@ export function plainLine(text: string, maxCharacters: number): string {
 }
 
 /**
+ * The same as a line of the log, which the runner reads for commands: `::name::` at the beginning of a line, and the
+ * older `##[name]` wherever it stands.
+ *
+ * Source: actions/runner, ActionCommand.
+ */
+export function logLine(text: string, maxCharacters: number): string {
+  return plainLine(text, maxCharacters)
+    .replace(/^(\s*:)(?=:)/u, '$1 ')
+    .replaceAll('##[', '## [');
+}
+
+/**
  * Foreign text as Markdown that shows exactly its words, wherever in a paragraph, a cell or a list item it stands.
  *
  * Pipes and dollars are entities, because a backslash saves them neither in a table cell nor from GitHub's math.
