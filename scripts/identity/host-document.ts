@@ -1,5 +1,7 @@
 import { documentParameterName, OPERATIONS, SCRIPT_VALUES } from '../../src/action/host/scripts.ts';
 
+import type { RoleName } from './permissions.ts';
+
 /** What any agent's checksum looks like. */
 export const AGENT_SHA256_PATTERN = '^[0-9a-f]{64}$';
 
@@ -9,6 +11,8 @@ const TOKEN_PATTERN = '^[A-Za-z0-9._-]*$';
 
 /** What is bound further than by an alphabet: to values, or to a pattern that may be a function of a template. */
 export type Bounds = {
+  /** How far the calls to the agent reach: see src/agent/host/access.ts. */
+  readonly access: RoleName;
   readonly stateDirectory: { readonly allowedValues: readonly unknown[] };
   readonly agentSha256: { readonly allowedPattern: unknown };
 };
@@ -19,7 +23,7 @@ export type Bounds = {
  * `{{ name }}` is replaced in the text of the script before the shell sees it, so every parameter has a pattern without
  * quotes, blanks and control characters. Source: Systems Manager user guide, document schema 2.2 and parameters.
  */
-export function hostDocument({ stateDirectory, agentSha256 }: Bounds): unknown {
+export function hostDocument({ access, stateDirectory, agentSha256 }: Bounds): unknown {
   return {
     schemaVersion: '2.2',
     description:
@@ -45,7 +49,7 @@ export function hostDocument({ stateDirectory, agentSha256 }: Bounds): unknown {
         action: 'aws:runShellScript',
         name: 'run',
         precondition: { StringEquals: ['platformType', 'Linux'] },
-        inputs: { timeoutSeconds: '{{ executionTimeout }}', runCommand: documentScript().split('\n') },
+        inputs: { timeoutSeconds: '{{ executionTimeout }}', runCommand: documentScript(access).split('\n') },
       },
     ],
   };
@@ -61,7 +65,7 @@ function valueParameter(name: string): unknown {
   };
 }
 
-function documentScript(): string {
+function documentScript(access: RoleName): string {
   const assignments = SCRIPT_VALUES.map((name) => `${name}='{{ ${documentParameterName(name)} }}'`);
   const branches = Object.entries(OPERATIONS).map(([name, body]) => `${name})\n${body.trim()}\n;;`);
   return [
@@ -69,6 +73,7 @@ function documentScript(): string {
     'set -eu',
     'umask 077',
     ...assignments,
+    `access='${access}'`,
     "case '{{ operation }}' in",
     ...branches,
     'esac',

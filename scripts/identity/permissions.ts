@@ -144,7 +144,7 @@ export const RESOURCE_ARNS: Readonly<Record<ResourceKind, readonly string[]>> = 
   'parameter-groups': [elasticacheArn('parametergroup', '*')],
   snapshots: [elasticacheArn('snapshot', 'valkey-migrate-*')],
   document: [
-    'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/valkey-migrate-${ReplicationGroupId}',
+    'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/valkey-migrate-${ReplicationGroupId}-${Role}',
   ],
   'tagged-hosts': [
     'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',

@@ -29,7 +29,7 @@ export function roleStatements(role: RoleName): readonly Statement[] {
     const before = statements.get(statement.Sid);
     statements.set(statement.Sid, { ...statement, Action: [...(before?.Action ?? []), action] });
   }
-  return [...statements.values()];
+  return [...statements.values()].map((statement) => withValues(statement, { Role: role }));
 }
 
 /**
@@ -82,6 +82,7 @@ export function hostStatements(): readonly Statement[] {
 }
 
 /** Puts values in the place of placeholders, everywhere in a document; one without a value stays. */
+export function withValues<Document>(document: Document, values: Readonly<Record<string, string>>): Document;
 export function withValues(document: unknown, values: Readonly<Record<string, string>>): unknown {
   return mapStrings(document, (text) =>
     text.replaceAll(/\$\{([\w:]+)\}/g, (placeholder, name: string) => values[name] ?? placeholder),

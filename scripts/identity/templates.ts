@@ -41,33 +41,19 @@ export function identityTemplate(): string {
       ReadRole: role('read', 'branch'),
       ChangeRole: role('change', 'branch'),
       CutoverRole: role('cutover', 'environment'),
-      Document: {
-        Type: 'AWS::SSM::Document',
-        Properties: {
-          // A custom name, because the ARN in the policies names it.
-          Name: withFunctions('valkey-migrate-${ReplicationGroupId}'),
-          DocumentType: 'Command',
-          DocumentFormat: 'JSON',
-          TargetType: '/',
-          // Else CloudFormation would replace the document, which its name forbids.
-          UpdateMethod: 'NewVersion',
-          Content: hostDocument({
-            stateDirectory: { allowedValues: [{ 'Fn::Base64': { Ref: 'StateDirectory' } }] },
-            agentSha256: {
-              allowedPattern: {
-                'Fn::If': ['PinsAgent', withFunctions('^${AgentSha256}$'), AGENT_SHA256_PATTERN],
-              },
-            },
-          }),
-          Tags: [{ Key: HOST_TAG, Value: { Ref: 'ReplicationGroupId' } }],
-        },
-      },
+      ReadDocument: documentOf('read'),
+      ChangeDocument: documentOf('change'),
+      CutoverDocument: documentOf('cutover'),
     },
     Outputs: {
       RoleToAssume: output('Input role-to-assume of the workflow.', 'ReadRole'),
       ChangeRoleToAssume: output('Input change-role-to-assume of the workflow.', 'ChangeRole'),
       CutoverRoleToAssume: output('Input cutover-role-to-assume of the workflow.', 'CutoverRole'),
-      SsmDocument: { Description: 'Input ssm-document of the workflow.', Value: { Ref: 'Document' } },
+      SsmDocumentPrefix: {
+        Description:
+          'Input ssm-document-prefix of the workflow: the documents are this with -read, -change and -cutover.',
+        Value: withFunctions('valkey-migrate-${ReplicationGroupId}'),
+      },
     },
   });
 }
@@ -181,6 +167,31 @@ function role(name: RoleName, jobs: TrustedJobs): unknown {
           PolicyDocument: { Version: '2012-10-17', Statement: roleStatements(name).map(statementOf(name)) },
         },
       ],
+      Tags: [{ Key: HOST_TAG, Value: { Ref: 'ReplicationGroupId' } }],
+    },
+  };
+}
+
+function documentOf(access: RoleName): unknown {
+  return {
+    Type: 'AWS::SSM::Document',
+    Properties: {
+      // A custom name, because the ARN in the policies names it.
+      Name: withFunctions(['valkey-migrate-${ReplicationGroupId}', access].join('-')),
+      DocumentType: 'Command',
+      DocumentFormat: 'JSON',
+      TargetType: '/',
+      // Else CloudFormation would replace the document, which its name forbids.
+      UpdateMethod: 'NewVersion',
+      Content: hostDocument({
+        access,
+        stateDirectory: { allowedValues: [{ 'Fn::Base64': { Ref: 'StateDirectory' } }] },
+        agentSha256: {
+          allowedPattern: {
+            'Fn::If': ['PinsAgent', withFunctions('^${AgentSha256}$'), AGENT_SHA256_PATTERN],
+          },
+        },
+      }),
       Tags: [{ Key: HOST_TAG, Value: { Ref: 'ReplicationGroupId' } }],
     },
   };

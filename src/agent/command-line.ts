@@ -16,12 +16,18 @@ import {
 import { hashFieldTtlSchema } from '../contract/skipped.ts';
 import { errorText, MigrationError } from '../core/errors.ts';
 import { parseBytes } from '../core/units.ts';
+import { ACCESS_LEVELS, type AccessLevel } from './host/access.ts';
 import type { Supervisor } from './job/spawn.ts';
 
 /** What the agent was asked to do. */
 export type Invocation =
   | { verb: 'help' }
-  | { verb: 'host'; stateDirectory: string; supervisor: Supervisor | undefined }
+  | {
+      verb: 'host';
+      stateDirectory: string;
+      supervisor: Supervisor | undefined;
+      access: AccessLevel | undefined;
+    }
   | { verb: 'job'; kind: JobKind; migrationDirectory: string }
   | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest; isJson: boolean }
   | { verb: 'status' | 'stop'; stateDirectory: string; migrationId: string; kind: JobKind | undefined }
@@ -85,6 +91,7 @@ const OPTIONS = {
   'state-directory': { type: 'string', default: '/var/lib/valkey-migrate' },
   'state-directory-base64': { type: 'string' },
   supervisor: { type: 'string' },
+  access: { type: 'string' },
   job: { type: 'string' },
   'flush-target': { type: 'boolean', default: false },
   'spool-max-bytes': { type: 'string' },
@@ -121,7 +128,12 @@ export function parseInvocation(argv: readonly string[], region: string): Invoca
     case 'help':
       return { verb };
     case 'host':
-      return { verb, stateDirectory, supervisor: values.supervisor === 'process' ? 'process' : undefined };
+      return {
+        verb,
+        stateDirectory,
+        supervisor: values.supervisor === 'process' ? 'process' : undefined,
+        access: accessLevel(values),
+      };
     case 'job':
       return {
         verb,
@@ -275,6 +287,12 @@ function givenCertificate(side: Side, values: Options): Endpoint['clientCertific
     certificateFile: certificateFile ?? missing(`--${side}-client-cert-file`),
     keyFile: keyFile ?? missing(`--${side}-client-key-file`),
   };
+}
+
+function accessLevel({ access: text }: Options): AccessLevel | undefined {
+  const level = ACCESS_LEVELS.find((name) => name === text);
+  if (text !== undefined && level === undefined) throw malformed('--access', text, ACCESS_LEVELS.join(', '));
+  return level;
 }
 
 function migrationId(values: Options): string {

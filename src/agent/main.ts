@@ -8,6 +8,7 @@ import { systemClock } from '../core/clock.ts';
 import { errorText, MigrationError, toErrorRecord, toMigrationError } from '../core/errors.ts';
 import { type Invocation, parseInvocation, USAGE } from './command-line.ts';
 import { lookAt, ping, runInForeground, type Shell } from './foreground.ts';
+import { requireAccess } from './host/access.ts';
 import { answerHostCommand } from './host/commands.ts';
 import { dispatchJob } from './job/registry.ts';
 import { runPreparedJob } from './job/run.ts';
@@ -71,6 +72,7 @@ async function invoke(invocation: Invocation): Promise<number> {
 async function answerHost({
   stateDirectory,
   supervisor,
+  access,
 }: Extract<Invocation, { verb: 'host' }>): Promise<number> {
   const respond = (response: object) => {
     process.stdout.write(`${JSON.stringify({ ...response, contractVersion: CONTRACT_VERSION })}\n`);
@@ -79,6 +81,7 @@ async function answerHost({
   try {
     makeStateDirectory(stateDirectory);
     const command = readCommand(await readStdin());
+    if (access !== undefined) requireAccess(command, access);
     const reply = await answerHostCommand(command, {
       stateDirectory,
       agentPath: fileURLToPath(import.meta.url),

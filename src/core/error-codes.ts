@@ -133,6 +133,12 @@ export const ERROR_CODES = {
       'Deploy templates/identity.yaml of this release, with the SHA-256 of its agent and the `state-directory` of the workflow.',
     retryable: false,
   },
+  'host-access-denied': {
+    when: 'The document of `ssm-document` does not let the agent do what the phase asks for.',
+    remedy:
+      'Give each phase the document of its role: `-read`, `-change` or `-cutover`. A `repair` needs that of changes.',
+    retryable: false,
+  },
   'command-undeliverable': {
     when: 'Systems Manager could not deliver a command to the instance.',
     remedy: 'Check the SSM agent of the instance, then run the phase again.',

@@ -27,11 +27,11 @@ const roleSchema = z.object({
   Policies: z.tuple([z.object({ PolicyDocument: policySchema })]),
 });
 
-/** The roles of templates/identity.yaml, and its document. */
+/** The roles of templates/identity.yaml, and their documents. */
 export type Identity = {
   readonly resources: Readonly<Record<string, unknown>>;
   readonly outputs: Readonly<Record<string, unknown>>;
-  readonly document: { readonly name: string; readonly content: unknown };
+  document(role: RoleName): { readonly name: string; readonly content: unknown };
   policy(role: RoleName): Policy;
   trust(role: RoleName): { provider: string; conditions: Readonly<Record<string, unknown>> };
 };
@@ -43,11 +43,13 @@ export function readIdentity(given: Readonly<Record<string, string>> = {}): Iden
     ...given,
   });
   const role = (name: RoleName) => roleSchema.parse(resources[ROLE_IDS[name]]);
-  const document = z.object({ Name: z.string(), Content: z.unknown() }).parse(resources.Document);
   return {
     resources,
     outputs,
-    document: { name: document.Name, content: document.Content },
+    document: (name) => {
+      const { Name, Content } = documentSchema.parse(resources[DOCUMENT_IDS[name]]);
+      return { name: Name, content: Content };
+    },
     policy: (name) => role(name).Policies[0].PolicyDocument,
     trust: (name) => {
       const [{ Principal, Condition }] = role(name).AssumeRolePolicyDocument.Statement;
@@ -56,6 +58,8 @@ export function readIdentity(given: Readonly<Record<string, string>> = {}): Iden
   };
 }
 
+const documentSchema = z.object({ Name: z.string(), Content: z.unknown() });
+const DOCUMENT_IDS = { read: 'ReadDocument', change: 'ChangeDocument', cutover: 'CutoverDocument' } as const;
 const ROLE_IDS = { read: 'ReadRole', change: 'ChangeRole', cutover: 'CutoverRole' } as const;
 
 /** The policy that templates/host.yaml gives to the role of the host. */

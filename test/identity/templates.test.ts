@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../src/action/host/scripts.ts';
 import { readDocument } from '../simulator/command-document.ts';
 import { readHostPolicy, readIdentity } from './our-templates.ts';
 import { allows, type Policy, type PolicyCall } from './policy.ts';
 
+const TEMPLATE = new URL('../../templates/identity.yaml', import.meta.url);
 const ISSUER = 'token.actions.githubusercontent.com';
 
 describe('the trust of the roles', () => {
@@ -60,7 +62,12 @@ describe('the policies', () => {
   const sent: PolicyCall = {
     service: 'ssm',
     operation: 'SendCommand',
-    input: { DocumentName: 'valkey-migrate-sessions', InstanceIds: ['i-1'] },
+    input: { InstanceIds: ['i-1'] },
+  };
+  const documents = {
+    read: identity.document('read').name,
+    change: identity.document('change').name,
+    cutover: identity.document('cutover').name,
   };
   const tags = { 'i-1': { 'valkey-migrate': 'sessions' }, 'i-2': { 'valkey-migrate': 'other' } };
 
@@ -68,11 +75,12 @@ describe('the policies', () => {
     for (const role of ['read', 'change', 'cutover'] as const) {
       const policy = identity.policy(role);
       const allowed = (input: Record<string, unknown>) =>
-        allows(policy, { ...sent, input: { ...sent.input, ...input } }, tags);
+        allows(policy, { ...sent, input: { DocumentName: documents[role], ...sent.input, ...input } }, tags);
       expect(allowed({})).toBe(true);
       expect(allowed({ InstanceIds: ['i-1', 'i-2'] })).toBe(false);
       expect(allowed({ InstanceIds: ['i-3'] })).toBe(false);
-      expect(allowed({ DocumentName: 'AWS-RunShellScript' })).toBe(false);
+      for (const name of ['AWS-RunShellScript', ...Object.values(documents)])
+        expect(allowed({ DocumentName: name })).toBe(name === documents[role]);
     }
   });
 
@@ -132,9 +140,13 @@ function groupCall(operation: string, id: string): PolicyCall {
   return { service: 'elasticache', operation, input: { ReplicationGroupId: id } };
 }
 
-describe('the document', () => {
+it('can be deployed without a bucket: CloudFormation takes 51,200 bytes in a request', () => {
+  expect(readFileSync(TEMPLATE).length).toBeLessThan(51_200);
+});
+
+describe('the document of a role', () => {
   const SHA = 'a'.repeat(64);
-  const { document } = readIdentity({ AgentSha256: SHA });
+  const document = readIdentity({ AgentSha256: SHA }).document('read');
   const GIVEN = {
     operation: ['probe'],
     agentSha256: [SHA],
@@ -164,8 +176,16 @@ describe('the document', () => {
     expect(() => render({ ...GIVEN, [name]: [value] })).toThrow(name);
   });
 
+  it('says to the agent how far it reaches, which no parameter can change', () => {
+    for (const role of ['read', 'change', 'cutover'] as const) {
+      const { render } = readDocument(readIdentity().document(role).content);
+      expect(render(GIVEN).script).toContain(`\naccess='${role}'\n`);
+      expect(() => render({ ...GIVEN, access: ['cutover'] })).toThrow('access');
+    }
+  });
+
   it('takes any agent where none is pinned, by its checksum all the same', () => {
-    const { render } = readDocument(readIdentity().document.content);
+    const { render } = readDocument(readIdentity().document('read').content);
     expect(render({ ...GIVEN, agentSha256: ['b'.repeat(64)] }).script).toContain(
       `agent_sha256='${'b'.repeat(64)}'`,
     );

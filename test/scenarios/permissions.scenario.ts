@@ -9,6 +9,7 @@ import { findServer } from '../servers/start.ts';
 import type { RecordedCall } from '../simulator/server.ts';
 import { HOST_ROLE, openStage, type Stage, type StageOptions } from './stage.ts';
 
+const ROLES: readonly RoleName[] = ['read', 'change', 'cutover'];
 const PASSWORD = 'p@ss/w%rd+';
 const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
 
@@ -60,7 +61,7 @@ describe('the roles of the template', () => {
     const denied = async (phase: string, role: RoleName, inputs: Record<string, string | undefined> = {}) => {
       const result = await stage.run(phase, {
         env: roles.env(role),
-        inputs: { 'ssm-document': roles.documentName, ...inputs },
+        inputs: { 'ssm-document': roles.documentName(role), ...inputs },
       });
       return [result.outputs['error-code'], result.annotations.map(({ message }) => message).join()];
     };
@@ -71,6 +72,18 @@ describe('the roles of the template', () => {
     expect(await denied('status', 'read', { 'ssm-document': undefined })).toEqual([
       'aws-access-denied',
       expect.stringContaining('ssm:SendCommand'),
+    ]);
+    expect(await denied('start-migration', 'read')).toEqual([
+      'host-access-denied',
+      expect.stringContaining('for read'),
+    ]);
+    expect(await denied('verify', 'read', { repair: 'differences' })).toEqual([
+      'host-access-denied',
+      expect.stringContaining('start a verify job'),
+    ]);
+    expect(await denied('backup', 'cutover', { 'snapshot-target': 'false' })).toEqual([
+      'host-access-denied',
+      expect.stringContaining('start a backup job'),
     ]);
     const other = await stage.simulator.addInstance();
     expect(await denied('status', 'change', { 'instance-id': other.instanceId })).toEqual([
@@ -103,7 +116,7 @@ function secretInputs(phase: string): Record<string, string> {
   };
 }
 
-type Roles = { readonly documentName: string; env(role: RoleName): Record<string, string> };
+type Roles = { documentName(role: RoleName): string; env(role: RoleName): Record<string, string> };
 
 /** Makes the roles and the document of the template, bound to the agent of the build. */
 async function makeRoles(stage: Stage): Promise<Roles> {
@@ -116,15 +129,13 @@ async function makeRoles(stage: Stage): Promise<Roles> {
       .update(await readFile(AGENT))
       .digest('hex'),
   });
-  simulator.putDocument(identity.document.name, identity.document.content);
+  for (const role of ROLES)
+    simulator.putDocument(identity.document(role).name, identity.document(role).content);
   const tags = { [instance.instanceId]: { [HOST_TAG]: 'sessions' } };
   const envs = new Map(
-    (['read', 'change', 'cutover'] as const).map((role) => [
-      role,
-      simulator.addRole(role, (call) => allows(identity.policy(role), call, tags)),
-    ]),
+    ROLES.map((role) => [role, simulator.addRole(role, (call) => allows(identity.policy(role), call, tags))]),
   );
-  return { documentName: identity.document.name, env: (role) => envs.get(role) ?? {} };
+  return { documentName: (role) => identity.document(role).name, env: (role) => envs.get(role) ?? {} };
 }
 
 type Step = { phase: string; roles: Roles; inputs: Record<string, string> };
@@ -153,7 +164,8 @@ async function completeCalls(stage: Stage, step: Step): Promise<string[]> {
 }
 
 function changesOf({ phase, roles, inputs }: Step) {
-  return { env: roles.env(roleOf(phase)), inputs: { 'ssm-document': roles.documentName, ...inputs } };
+  const role = roleOf(phase);
+  return { env: roles.env(role), inputs: { 'ssm-document': roles.documentName(role), ...inputs } };
 }
 
 function runnerActions(calls: readonly RecordedCall[]): string[] {
@@ -165,8 +177,7 @@ function isSent({ operation, outcome }: RecordedCall): boolean {
 }
 
 function roleOf(phase: string): RoleName {
-  const roles: RoleName[] = ['read', 'change', 'cutover'];
-  const role = roles.find((name) => (ROLE_PHASES[name] as readonly string[]).includes(phase));
+  const role = ROLES.find((name) => (ROLE_PHASES[name] as readonly string[]).includes(phase));
   if (role === undefined) throw new Error(`No role has the phase ${phase}`);
   return role;
 }

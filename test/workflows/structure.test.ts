@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { ROLE_PHASES } from '../../scripts/identity/permissions.ts';
 import { type Job, ownStep, readText, readWorkflow, WORKFLOW_FILES } from './workflow-files.ts';
 
 const MIGRATE = readWorkflow('.github/workflows/migrate.yml');
@@ -70,6 +71,32 @@ describe('migrate.yml', () => {
   test('every job runs the phase of its name', () => {
     for (const [name, job] of PHASE_JOBS.slice(0, -1)) expect(job.env.PHASE).toBe(name);
     expect(PHASE_JOBS.length).toBe(6);
+  });
+
+  test('every phase asks for the role and the document that the table of permissions gives it', () => {
+    const roles = {
+      read: '${{ inputs.role-to-assume }}',
+      change: '${{ inputs.change-role-to-assume || inputs.role-to-assume }}',
+      cutover:
+        '${{ inputs.cutover-role-to-assume || inputs.change-role-to-assume || inputs.role-to-assume }}',
+    };
+    for (const [access, phases] of Object.entries(ROLE_PHASES)) {
+      for (const phase of phases) {
+        const env = MIGRATE.jobs[phase]?.env;
+        // A verification that repairs is a change; status, rollback and cleanup are phases of operate.yml.
+        if (env === undefined || phase === 'verify') continue;
+        expect({ phase, ...env }).toMatchObject({ phase, ACCESS: access, ROLE: Reflect.get(roles, access) });
+      }
+    }
+    const repairs = "inputs.repair && inputs.repair != 'false'";
+    expect(MIGRATE.jobs.verify?.env).toMatchObject({
+      ACCESS: `\${{ ${repairs} && 'change' || 'read' }}`,
+      ROLE: `\${{ ${repairs} && inputs.change-role-to-assume || inputs.role-to-assume }}`,
+    });
+    expect(OPERATE.jobs.operate?.env).toMatchObject({
+      ACCESS: "${{ inputs.phase != 'status' && 'change' || 'read' }}",
+      ROLE: "${{ inputs.phase != 'status' && inputs.change-role-to-assume || inputs.role-to-assume }}",
+    });
   });
 
   test('only the cutover has an environment, the one that the caller names', () => {
