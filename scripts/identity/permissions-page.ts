@@ -27,7 +27,7 @@ const ROLE_INPUTS: Readonly<Record<RoleName, { input: string; jobs: TrustedJobs;
     jobs: 'branch',
     about:
       'IAM cannot tell the `CompleteMigration` that gives an online migration up from the one that hands over. Leave the ' +
-      'last statement out (`RollbackNeedsApproval` of the template) where a rollback on the route `native` may wait for the ' +
+      'statement `GroupMemberClusters` out (`RollbackNeedsApproval` of the template) where a rollback on the route `native` may wait for the ' +
       'reviewers too.',
   },
   cutover: {
