@@ -40,8 +40,6 @@ export const progressSchema = z.strictObject({
   lagMs: z.number().optional(),
   /** Keys that the source has changed and that are not written anew yet (route `scan`). */
   dirtyKeys: z.number().optional(),
-  /** The target has everything that the source held at this moment by the clock of the host (route `scan`). */
-  caughtUpAtMs: z.number().optional(),
   etaMs: z.number().optional(),
   /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
   bottleneck: z.enum(['source', 'host', 'target', 'throttle']).optional(),

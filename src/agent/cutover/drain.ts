@@ -3,10 +3,9 @@ import { assert } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { SiblingJobs } from '../job/context.ts';
-import { readClaim } from '../redis/checkpoint.ts';
+import { readClaim, SCAN_HISTORY } from '../redis/checkpoint.ts';
 import type { Client } from '../redis/client.ts';
 import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
-import { waitForScan } from '../scan/caught-up.ts';
 
 const POLL_MS = 20;
 
@@ -36,18 +35,14 @@ export async function drain(
   route: Route,
   context: DrainContext,
 ): Promise<{ source: Position; targetOffset: number }> {
-  const source = await readPosition(context.source);
-  if (route === 'scan') {
-    await waitForScan(context);
-    return { source, targetOffset: source.offset };
-  }
+  const source = await readPosition(route, context);
   const readTarget = route === 'native' ? readNativeOffset : readCommittedOffset;
   for (;;) {
     context.signal.throwIfAborted();
     const targetOffset = await readTarget(source, context);
-    context.reportLag(Math.max(0, source.offset - (targetOffset ?? 0)));
+    if (route !== 'scan') context.reportLag(Math.max(0, source.offset - (targetOffset ?? 0)));
     if (targetOffset !== undefined && targetOffset >= source.offset) {
-      await assertSameHistory(source, context);
+      await assertSameHistory(source, route, context);
       return { source, targetOffset };
     }
     await context.clock.sleep(POLL_MS, context.signal);
@@ -63,9 +58,13 @@ export function isLinkUp(info: ServerInfo): boolean {
   return info.fields.get('role') === 'slave' && info.fields.get('master_link_status') === 'up';
 }
 
-/** Reads where the source is: `master_replid` and `master_repl_offset` of INFO. */
-async function readPosition(client: Client): Promise<Position> {
-  const { fields } = await readServerInfo(client);
+/** Reads where the source is: `master_replid` and `master_repl_offset` of INFO; of the route `scan` a place is a time. */
+async function readPosition(
+  route: Route,
+  { source, clock }: Pick<DrainContext, 'source' | 'clock'>,
+): Promise<Position> {
+  if (route === 'scan') return { replid: SCAN_HISTORY, offset: clock.nowMs() };
+  const { fields } = await readServerInfo(source);
   const replid = fields.get('master_replid');
   const offset = Number(fields.get('master_repl_offset'));
   assert(
@@ -96,11 +95,11 @@ async function readNativeOffset(source: Position, { target }: DrainContext): Pro
   return Number(info.fields.get('slave_repl_offset'));
 }
 
-async function assertSameHistory(before: Position, { source }: DrainContext): Promise<void> {
-  const { replid } = await readPosition(source);
+async function assertSameHistory(before: Position, route: Route, context: DrainContext): Promise<void> {
+  const { replid } = await readPosition(route, context);
   if (replid === before.replid) return;
   throw new MigrationError(
     'sync-lost',
-    `The source ${source.access.address} changed its replication id from ${before.replid} to ${replid} during the drain: it failed over or was restarted.`,
+    `The source ${context.source.access.address} changed its replication id from ${before.replid} to ${replid} during the drain: it failed over or was restarted.`,
   );
 }

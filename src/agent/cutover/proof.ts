@@ -5,6 +5,7 @@ import { formatCount } from '../../core/units.ts';
 import { NO_PROGRESS } from '../job/context.ts';
 import { openClient } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { createMender } from '../repair/mender.ts';
 import { compareAll } from '../verify/compare.ts';
 import { advanceBase, compareDelta, type DeltaOptions, type ScopedOptions } from '../verify/delta.ts';
 import { countTouched } from '../verify/touched-batches.ts';
@@ -89,13 +90,24 @@ export async function drainAndProve(
  */
 async function prove(cutover: Cutover, signal: AbortSignal): Promise<VerifyReport> {
   const { request, context } = cutover;
-  const options = compareOptions(cutover, { signal, stage: 'proving' });
-  if (request.route !== 'replica') return compareAll(options);
+  const options = { ...compareOptions(cutover, { signal, stage: 'proving' }), ...menderOf(cutover, signal) };
+  if (request.route === 'native') return compareAll(options);
   const { maxVerificationAgeMs: maxBaseAgeMs } = request;
   const found = await compareDelta({ ...options, maxBaseAgeMs, isProof: true });
   if ('kind' in found) return found;
   context.log(`The proof compares all keys: ${found.reason}.`);
   return { ...(await compareAll(options)), fullReason: found.reason };
+}
+
+/**
+ * What no event tells of (XACK and its kin, functions) a sync by scanning may have missed: what the proof finds is
+ * written anew, and then compared again. Nothing else writes to the target behind the fence.
+ */
+function menderOf({ request, context, target }: Cutover, signal: AbortSignal): Pick<ScopedOptions, 'mender'> {
+  if (request.route !== 'scan') return {};
+  const { hashFieldTtl } = request;
+  const mode = 'differences-and-extras';
+  return { mender: createMender({ mode, hashFieldTtl, target, clock: context.clock, signal }) };
 }
 
 /** Keys that have changed meanwhile, of which so many are compared and settled in a moment. */
@@ -113,9 +125,11 @@ const ROUNDS_MAX = 5;
  */
 export async function prepareProof(cutover: Cutover): Promise<ExpiringKeys | undefined> {
   const { request, context, source, target } = cutover;
-  if (request.route !== 'replica') return undefined;
+  if (request.route === 'native') return undefined;
   context.report({ ...NO_PROGRESS, stage: 'preparing' });
   await compareTouched(cutover, undefined);
+  // Its expiry times are exact all along.
+  if (request.route === 'scan') return undefined;
   if (!(await tellsAbsoluteTimes(source, context.signal))) {
     // What is noted now would be written over what is corrected then.
     context.log('Expiry times are corrected behind the fence, and restored by going over all keys.');

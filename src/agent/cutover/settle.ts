@@ -35,6 +35,8 @@ export async function settleTarget(
   const { clock, signal } = context;
   context.report({ ...NO_PROGRESS, stage: 'settling' });
   for (const primary of target.all) await endEarlierWriters(primary, claim.migrationId);
+  // Nothing of it is padded.
+  if (claim.route === 'scan') return;
   const { migrationId, repository, hostId } = claim;
   const settling = encodeClaim({ migrationId, repository, hostId, state: 'settling' });
   await target.home.call('SET', RESERVED_KEY, settling, 'XX');

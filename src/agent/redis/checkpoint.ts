@@ -82,14 +82,29 @@ export function encodeClaim(claim: Claim): Buffer {
   return Buffer.from(JSON.stringify({ format: 2, expiryPadMs: EXPIRY_PAD_MS, ...claim }));
 }
 
+/**
+ * Stands for a history in the checkpoints of the route `scan`, of which the offsets are times: the target has everything
+ * that the source held at that millisecond by the clock of the host.
+ */
+export const SCAN_HISTORY = 'scan';
+
 /** Whether what lies under {@link RESERVED_KEY} is a claim of this version by which expiry times are padded. */
 export function isPaddingClaim(value: Buffer): boolean {
+  const claim = parseClaim(value);
+  return claim !== undefined && claim.route !== 'scan';
+}
+
+/** Whether it is one of the route `scan`. */
+export function isScanClaim(value: Buffer): boolean {
+  return parseClaim(value)?.route === 'scan';
+}
+
+function parseClaim(value: Buffer): Claim | undefined {
   try {
-    const claim = claimSchema.safeParse(JSON.parse(value.toString()));
-    return claim.success && claim.data.route !== 'scan';
+    return claimSchema.safeParse(JSON.parse(value.toString())).data;
   } catch {
     // No JSON at all.
-    return false;
+    return undefined;
   }
 }
 

@@ -46,7 +46,7 @@ export async function writeGuarded(
   try {
     const writes = await read();
     if (writes.every((commands) => commands.length === 0)) return keys.map(() => 'written');
-    await waitForMark(pair, await markSource(pair.source), lane);
+    await waitForMark(pair, await markSource(pair, lane.clock), lane);
     return await execute(connection, writes);
   } finally {
     await forget(connection);

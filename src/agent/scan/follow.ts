@@ -1,6 +1,7 @@
+import type { Checkpoint } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
-import { encodeClaim } from '../redis/checkpoint.ts';
+import { encodeClaim, SCAN_HISTORY } from '../redis/checkpoint.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { BATCH_KEYS, copyDirty, oldestOpen } from './dirty-copy.ts';
 import type { ScanSession } from './session.ts';
@@ -30,22 +31,43 @@ export async function goLive(session: ScanSession): Promise<void> {
 
 /** Copies what changes, until there is a gap. Throws as {@link goLive}. */
 export async function follow(session: ScanSession): Promise<void> {
-  const { attention, copier, dirty, context, signal } = session;
+  const { attention, copier, dirty, context, signal, touched } = session;
+  const now = () => ({ replid: SCAN_HISTORY, offset: context.clock.nowMs() });
+  using _ = touched.attach(now(), now);
   while (attention.gap === undefined) {
     signal.throwIfAborted();
     copier.assertSound();
     if (dirty.count < BATCH_KEYS && dirty.count > 0) await context.clock.sleep(GATHER_MS, signal);
     if (!(await copyDirty(session))) await attention.news();
   }
+  touched.lose('everything was gone over again');
   await writeClaim(session, 'reconciling');
+}
+
+/**
+ * Says in the claim that the target has everything up to a moment, by the clock of the host. Nothing is waited for
+ * before it is on its way: what is written to the claim later comes later.
+ */
+export async function commit(session: ScanSession, atMs: number): Promise<void> {
+  session.touched.flush(atMs);
+  await writeClaim(session, 'live', { replid: SCAN_HISTORY, offset: atMs, db: 0 });
+}
+
+/** Takes back what the claim says of a moment, since nobody goes on from there. The next sync writes it anew. */
+export async function leaveClaim(session: ScanSession): Promise<void> {
+  const state = session.meter.stage === 'live' ? 'live' : 'reconciling';
+  await writeClaim(session, state).catch(() => {
+    // The target is gone, or the claim: whoever looks for it next says so.
+  });
 }
 
 async function writeClaim(
   { primaries, holder, skips }: ScanSession,
   state: 'live' | 'reconciling',
+  checkpoint?: Checkpoint,
 ): Promise<void> {
   const { home } = primaries;
-  const claim = encodeClaim({ ...holder, state, ...skips.forClaim() });
+  const claim = encodeClaim({ ...holder, state, checkpoint, ...skips.forClaim() });
   // Without one somebody has emptied the target.
   if ((await home.call('SET', RESERVED_KEY, claim, 'XX')) === null) throw claimLost(home.access);
 }

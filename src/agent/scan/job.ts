@@ -5,11 +5,12 @@ import { resolveAccess } from '../redis/access.ts';
 import { CopyBudget } from '../sync/copy-budget.ts';
 import type { SyncLimits } from '../sync/meter.ts';
 import { isPassing, Patience } from '../sync/patience.ts';
+import { TouchedKeys } from '../touched/touched-keys.ts';
 import { ScanMeter } from './scan-meter.ts';
 import { runScanSession, type ScanWorld } from './session.ts';
+import { StreamGroups } from './stream-groups.ts';
 
-/** A cutover waits for what is said here. */
-const REPORT_MS = 100;
+const REPORT_MS = 250;
 /** A client that flushes a database every hour is no reason to give up: a pass costs the source no fork. */
 const PASSES = {
   perDayMax: 1000,
@@ -30,6 +31,11 @@ export const runScanSync: Job<'sync'> = async (request, context) => {
   const meter = new ScanMeter(clock, limitsOf(request, context));
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
+  const { directory, log } = context;
+  const streams = new StreamGroups();
+  using touched = new TouchedKeys({ directory, log, onBegin: () => streams.touchAll(touched) });
+  const signal = AbortSignal.any([context.signal, done.signal]);
+  const answering = touched.answer({ clock, signal });
   try {
     await syncUntilStopped({
       source: await resolveAccess('source', request.source, resolveSecret),
@@ -41,12 +47,14 @@ export const runScanSync: Job<'sync'> = async (request, context) => {
       meter,
       context,
       copies: new CopyBudget(clock, PASSES),
+      touched,
+      streams,
       sourceRunId: undefined,
     });
     return meter.report();
   } finally {
     done.abort();
-    await reporting;
+    await Promise.all([reporting, answering]);
   }
 };
 

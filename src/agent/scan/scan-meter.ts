@@ -20,8 +20,6 @@ export class ScanMeter {
   removedKeys = 0;
   /** From when a change was made until the target had it, as last measured. */
   lagMs: number | undefined;
-  /** The target has everything that the source held then; undefined while that is not known. */
-  caughtUpAtMs: number | undefined;
   /** What is to be read again. */
   dirty: { readonly count: number } | undefined;
   /** What is left out; undefined until the target has been looked at. */
@@ -52,7 +50,6 @@ export class ScanMeter {
     this.#scannedKeys = 0;
     this.#passStartedAtMs = this.#clock.nowMs();
     this.lagMs = undefined;
-    this.caughtUpAtMs = undefined;
   }
 
   /** Everything was gone over once. */
@@ -91,7 +88,6 @@ export class ScanMeter {
       bytes: this.#writtenBytes,
       ...this.#rates,
       ...(isFollowing && this.lagMs !== undefined ? { lagMs: this.lagMs } : {}),
-      ...(this.caughtUpAtMs === undefined ? {} : { caughtUpAtMs: this.caughtUpAtMs }),
       ...(this.dirty === undefined ? {} : { dirtyKeys: this.dirty.count }),
       ...(skipped.length === 0 ? {} : { skipped }),
       notes: [...this.#notes],

@@ -8,15 +8,17 @@ import type { Holder } from '../sync/claim.ts';
 import type { CopyBudget } from '../sync/copy-budget.ts';
 import { inspectSource, inspectTarget } from '../sync/servers.ts';
 import { Skips } from '../sync/skips.ts';
+import type { TouchedKeys } from '../touched/touched-keys.ts';
 import { Attention } from './attention.ts';
 import { chooseForm } from './choose-form.ts';
 import type { Copier } from './copier.ts';
 import { DirtyKeys, type TakenKeys } from './dirty-keys.ts';
 import { type EventStream, openEventStream, patternOf, readEvent } from './event-stream.ts';
-import { follow, goLive } from './follow.ts';
+import { follow, goLive, leaveClaim } from './follow.ts';
 import { openCopier } from './open-copier.ts';
 import { passOver } from './pass.ts';
 import type { ScanMeter } from './scan-meter.ts';
+import type { StreamGroups } from './stream-groups.ts';
 import { superviseSession } from './supervise.ts';
 import { takeTarget } from './take-target.ts';
 
@@ -31,6 +33,8 @@ export type ScanWorld = {
   readonly meter: ScanMeter;
   readonly context: JobContext;
   readonly copies: CopyBudget;
+  readonly touched: TouchedKeys;
+  readonly streams: StreamGroups;
   /** The process that the source was when it was last seen. */
   sourceRunId: string | undefined;
 };
@@ -95,6 +99,7 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   using dirty = new DirtyKeys({ directory, onOverflow });
   const onKey: Parameters<typeof readEvent>[2] = (db, bytes, start, end) => {
     dirty.add(db, bytes, start, end);
+    world.touched.touch(db, bytes, start, end);
     attention.wake();
   };
   // Before anything is read: what changes from now on is told.
@@ -112,12 +117,13 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   const { copier } = copying;
   const underWay = new Set<TakenKeys>();
   const session = { ...world, ...opened, events, attention, dirty, copier, underWay, skips };
-  const supervision = superviseSession(session, ended);
+  const supervision = await superviseSession(session, ended);
   try {
     return await passAndFollow(session, mayHaveExtras);
   } finally {
     ended.abort(new Error('the session has ended'));
-    await supervision;
+    await supervision.over;
+    await leaveClaim(session);
   }
 }
 

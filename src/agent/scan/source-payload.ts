@@ -6,6 +6,7 @@ import { type TargetForm, toTargetPayload } from '../sync/payload.ts';
 import type { Skips } from '../sync/skips.ts';
 import type { Part } from './command-buffer.ts';
 import type { DirtyKey } from './dirty-keys.ts';
+import type { StreamGroups } from './stream-groups.ts';
 
 /**
  * A DUMP payload of the source as one that the target takes; undefined for what it cannot hold. The bytes of the
@@ -18,8 +19,11 @@ export type ToPayload = (at: DirtyKey, payload: Part) => Part | undefined;
 /** Keys that are remembered as skipped, so that one that is read again is not counted again. */
 const SKIPPED_REMEMBERED_MAX = 100_000;
 
+/** Streams of every version. */
+const STREAM_TYPES: ReadonlySet<number> = new Set([15, 19, 21]);
+
 /** Makes payloads for one kind of target; `skips` counts what is left out, each key once. */
-export function payloadMaker(form: TargetForm, skips: Skips): ToPayload {
+export function payloadMaker(form: TargetForm, skips: Skips, streams: StreamGroups): ToPayload {
   const remembered = new Set<string>();
   const skip = ({ db, key }: DirtyKey, reason: string) => {
     const id = `${db} ${key.toString('latin1')}`;
@@ -35,6 +39,7 @@ export function payloadMaker(form: TargetForm, skips: Skips): ToPayload {
       skip(at, `module ${moduleName(bytes, start + 1)}`);
       return undefined;
     }
+    if (STREAM_TYPES.has(type)) streams.add(at, end - start);
     const version = bytes.readUInt16LE(footerAt);
     const isOfValkeyHash = type === TYPE_VALKEY_HASH_2 && version >= VALKEY_FOOTER_VERSION;
     if (VALUE_LAYOUTS.has(type) && !isOfValkeyHash) {

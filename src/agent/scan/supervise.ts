@@ -2,7 +2,7 @@ import { errorText } from '../../core/errors.ts';
 import { openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { oldestOpen } from './dirty-copy.ts';
-import { claimLost } from './follow.ts';
+import { claimLost, commit } from './follow.ts';
 import { describeMissing, NOTIFY_SETTING, notificationsMissing, readNotifications } from './notifications.ts';
 import type { ScanSession } from './session.ts';
 import { UnannouncedChanges } from './unannounced.ts';
@@ -22,23 +22,35 @@ type LagMark = { readonly sequence: number; readonly sentAtMs: number };
 /**
  * Looks after a session until it is over: finds changes that no event tells, says up to when the target has everything,
  * and ends the session when the source sends no events or the target has lost its claim.
+ *
+ * Resolves when the source has been looked at once, so that whatever is read later is watched; the result resolves when
+ * it is over.
  */
-export async function superviseSession(session: ScanSession, ended: AbortController): Promise<void> {
-  try {
-    await supervise(session);
-  } catch (error) {
-    session.context.log(`the session ends: ${errorText(error)}`);
-    ended.abort(error);
-  } finally {
-    session.attention.wake();
-  }
+export async function superviseSession(
+  session: ScanSession,
+  ended: AbortController,
+): Promise<{ readonly over: Promise<void> }> {
+  const { source, signal, events, attention, context } = session;
+  const connection = await openRawConnection(source, { signal });
+  const unannounced = new UnannouncedChanges(connection, events);
+  await unannounced.look();
+  const over = supervise(session, { connection, unannounced })
+    .catch((error: unknown) => {
+      context.log(`the session ends: ${errorText(error)}`);
+      ended.abort(error);
+    })
+    .finally(async () => {
+      attention.wake();
+      await connection[Symbol.asyncDispose]();
+    });
+  return { over };
 }
 
-async function supervise(session: ScanSession): Promise<void> {
-  const { source, signal, context, attention, primaries, events, dirty } = session;
+type Supervision = { readonly connection: RawConnection; readonly unannounced: UnannouncedChanges };
+
+async function supervise(session: ScanSession, { connection, unannounced }: Supervision): Promise<never> {
+  const { signal, context, attention, primaries, dirty, streams, meter } = session;
   const { clock } = context;
-  await using connection = await openRawConnection(source, { signal });
-  const unannounced = new UnannouncedChanges(connection, events);
   const marks: LagMark[] = [];
   for (let looks = 0; ; looks++) {
     const sentAtMs = clock.nowMs();
@@ -49,33 +61,37 @@ async function supervise(session: ScanSession): Promise<void> {
       marks.push({ sequence: dirty.sequence, sentAtMs });
     }
     if (looks % LOOKS_PER_SETTING === 0) await assertStillTold(connection);
-    if (Number(await primaries.home.call('EXISTS', RESERVED_KEY)) === 0)
-      throw claimLost(primaries.home.access);
+    const claims = await primaries.home.call('EXISTS', RESERVED_KEY);
+    if (Number(claims) === 0) throw claimLost(primaries.home.access);
+    if (meter.stage === 'live') await streams.look(connection, { dirty, nowMs: clock.nowMs() });
+    if (dirty.count > 0) attention.wake();
     const untilMs = sentAtMs + LOOK_MS;
     do {
-      passMarks(session, marks);
+      await passMarks(session, marks);
       await clock.sleep(TICK_MS, signal);
     } while (clock.nowMs() < untilMs);
   }
 }
 
 /** Takes away the marks that the target has reached. */
-function passMarks(session: ScanSession, marks: LagMark[]): void {
+async function passMarks(session: ScanSession, marks: LagMark[]): Promise<void> {
   const { meter, attention, context } = session;
   // Of what is gone over it is not known when the target has what of it.
   if (meter.stage !== 'live' || attention.gap !== undefined) {
     marks.length = 0;
     return;
   }
+  let reachedAtMs: number | undefined;
   const oldest = oldestOpen(session);
   const nowMs = context.clock.nowMs();
   while (marks[0] !== undefined && marks[0].sequence < oldest) {
     meter.lagMs = Math.max(0, nowMs - marks[0].sentAtMs);
-    meter.caughtUpAtMs = marks[0].sentAtMs;
+    reachedAtMs = marks[0].sentAtMs;
     marks.shift();
   }
   // One that has waited longer than the last one did says more.
   if (marks[0] !== undefined) meter.lagMs = Math.max(meter.lagMs ?? 0, nowMs - marks[0].sentAtMs);
+  if (reachedAtMs !== undefined) await commit(session, reachedAtMs);
 }
 
 /** Somebody may take the setting back, and the source would fall silent without a word. */

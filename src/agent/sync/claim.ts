@@ -59,6 +59,8 @@ export function planStart(
   if (claim !== undefined) {
     if (!isHeldBy(claim, holder)) throw conflict(claim, address);
     const { state, checkpoint, skipped = [] } = claim;
+    // What the one route has left is written over by the other, and by itself: there is no place to go on from.
+    if (claim.route === 'scan' || holder.route === 'scan') return { kind: 'reconcile' };
     if (state === 'live' && checkpoint !== undefined) return { kind: 'resume', checkpoint, skipped };
     return state === 'reconciling' ? { kind: 'reconcile' } : { kind: 'copy', mustFlush: true };
   }

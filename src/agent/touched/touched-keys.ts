@@ -21,6 +21,8 @@ export type TouchedKeysOptions = {
   readonly log: (message: string) => void;
   readonly bytesMax?: number;
   readonly keysMax?: number;
+  /** Called when a generation has begun: what may change without being told is touched at once. */
+  readonly onBegin?: () => void;
 };
 
 /** A place in the stream of the source. */
@@ -41,6 +43,7 @@ export class TouchedKeys implements Disposable {
   readonly #log: (message: string) => void;
   readonly #bytesMax: number;
   readonly #keysMax: number;
+  readonly #onBegin: (() => void) | undefined;
   readonly #bootId = readBootId();
   readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #used = 0;
@@ -61,7 +64,9 @@ export class TouchedKeys implements Disposable {
     log,
     bytesMax = TOUCHED_BYTES_MAX,
     keysMax = TOUCHED_KEYS_MAX,
+    onBegin,
   }: TouchedKeysOptions) {
+    this.#onBegin = onBegin;
     this.#files = touchedFiles(directory);
     this.#log = log;
     this.#bytesMax = bytesMax;
@@ -171,6 +176,7 @@ export class TouchedKeys implements Disposable {
       this.isTracking = true;
       this.#removeKeys(follows === undefined ? [generation] : [generation, follows]);
       this.#log(`keeps track of touched keys from offset ${offset} on`);
+      this.#onBegin?.();
     });
   }
 

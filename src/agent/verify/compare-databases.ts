@@ -27,7 +27,7 @@ export async function compareTouched(
   touched: NonNullable<VerifyOptions['touched']>,
 ): Promise<void> {
   const { pair, tally, options } = run;
-  const mark = await markSource(pair.source);
+  const mark = await markSource(pair, options.clock);
   await waitForMark(pair, mark, options);
   await forEachConcurrently(touched(mark), BATCHES_AT_ONCE, async ({ db, keys }) => {
     options.signal.throwIfAborted();

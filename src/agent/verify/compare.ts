@@ -130,7 +130,7 @@ async function settleFunctions({ pair, options }: VerifyRun): Promise<readonly D
   for (const pauseMs of FUNCTION_PAUSES_MS) {
     if (differences.length === 0) break;
     await options.clock.sleep(pauseMs, options.signal);
-    await waitForMark(pair, await markSource(pair.source), options);
+    await waitForMark(pair, await markSource(pair, options.clock), options);
     const again = await compareFunctions(pair, options.keyDisplay);
     differences = again.filter((now) =>
       differences.some(({ key, detail }) => key === now.key && detail === now.detail),

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
-import { decodeClaim } from '../redis/checkpoint.ts';
+import { decodeClaim, SCAN_HISTORY } from '../redis/checkpoint.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import type { Session } from './session.ts';
 
@@ -12,8 +12,15 @@ export type Mark = { readonly replid: string; readonly offset: number };
 export const LAG_WAIT_MAX_MS = 120_000;
 const POLL_MS = 200;
 
-/** Where the source's stream is now; undefined where it has none that can be told, or as many as it has primaries. */
-export async function markSource(source: Session): Promise<Mark | undefined> {
+/**
+ * Where the source's stream is now; undefined where it has none that can be told, or as many as it has primaries. Of a
+ * sync by scanning a place is a time.
+ */
+export async function markSource(
+  { source, target }: { source: Session; target: Session },
+  clock: Clock,
+): Promise<Mark | undefined> {
+  if (target.capabilities.scanned) return { replid: SCAN_HISTORY, offset: clock.nowMs() };
   if (source.primaries > 1) return undefined;
   const fields = await readReplication(source);
   const replid = fields.get('master_replid');

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import { backoffDelaysMs, retry } from '../../core/retry.ts';
 import type { Access } from '../redis/access.ts';
-import { isPaddingClaim } from '../redis/checkpoint.ts';
+import { isPaddingClaim, isScanClaim } from '../redis/checkpoint.ts';
 import { openRoutedConnection, type RoutedConnection } from '../redis/cluster/routed-connection.ts';
 import type { Command, RawConnection } from '../redis/raw-connection.ts';
 import type { ReplyBytes } from '../redis/reply-bytes.ts';
@@ -25,6 +25,8 @@ export type Capabilities = {
   readonly encoding: boolean;
   /** Whether its expiry times have the pad of a sync: then they are read without it. */
   readonly paddedExpiry: boolean;
+  /** Whether it is the target of a sync by scanning, whose checkpoints are times. */
+  readonly scanned: boolean;
 };
 
 /**
@@ -226,6 +228,7 @@ async function readCapabilities(connection: RawConnection): Promise<Capabilities
     ['OBJECT', 'ENCODING', RESERVED_KEY],
     ['GET', RESERVED_KEY],
   ]);
+  const isOfTarget = connection.access.side === 'target' && Buffer.isBuffer(claim);
   return {
     absoluteExpiry: isKnown(absoluteExpiry) && isAllowed(absoluteExpiry),
     // There is nothing to do without it: where it is known but denied, asking for it says so.
@@ -233,7 +236,8 @@ async function readCapabilities(connection: RawConnection): Promise<Capabilities
     multiLookup: isKnown(multiLookup) && isAllowed(multiLookup),
     memoryUsage: isKnown(memoryUsage) && isAllowed(memoryUsage),
     encoding: isKnown(encoding) && isAllowed(encoding),
-    paddedExpiry: connection.access.side === 'target' && Buffer.isBuffer(claim) && isPaddingClaim(claim),
+    paddedExpiry: isOfTarget && isPaddingClaim(claim),
+    scanned: isOfTarget && isScanClaim(claim),
   };
 }
 

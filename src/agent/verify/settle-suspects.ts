@@ -34,7 +34,7 @@ export async function* settleSuspects(
     return;
   }
   await options.clock.sleep(SLOW_LOOKS_MS, options.signal);
-  await waitForMark(pair, await markSource(pair.source), options);
+  await waitForMark(pair, await markSource(pair, options.clock), options);
   using moving = new Suspects(options.directory);
   for (const group of groupsOf(suspects.unique(), GROUP_MAX)) {
     const standing = await recheckStanding(pair, group, options);

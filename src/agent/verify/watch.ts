@@ -89,7 +89,7 @@ export async function settleWatches(
   };
   for (const pauseMs of SLOW_PAUSES_MS) await lookAfter(pauseMs);
   if (!watches.some(isOpen)) return;
-  await waitForMark(pair, await markSource(pair.source), options);
+  await waitForMark(pair, await markSource(pair, options.clock), options);
   for (const pauseMs of QUICK_PAUSES_MS) await lookAfter(pauseMs);
   judgeStanding(watches);
   const moving = watches.filter(isOpen);
@@ -110,7 +110,7 @@ export async function settleStanding(
   options: WatchOptions,
 ): Promise<void> {
   await look(pair, watches, options);
-  await waitForMark(pair, await markSource(pair.source), options);
+  await waitForMark(pair, await markSource(pair, options.clock), options);
   for (const pauseMs of QUICK_PAUSES_MS) {
     const open = watches.filter(isOpen);
     if (open.length === 0) return;
@@ -144,7 +144,7 @@ async function followMoving(pair: Pair, watches: readonly Watch[], options: Watc
   };
   await lookOften();
   if (!watches.some(isOpen)) return;
-  const mark = await markSource(pair.source);
+  const mark = await markSource(pair, options.clock);
   const arrival = waitForMark(pair, mark, options);
   let hasArrived = false;
   const settled = arrival.finally(() => {

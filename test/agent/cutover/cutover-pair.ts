@@ -1,4 +1,5 @@
 import type { SiblingJobs } from '../../../src/agent/job/context.ts';
+import type { Route } from '../../../src/contract/finding.ts';
 import type { JobState } from '../../../src/contract/job-state.ts';
 import type { JobKind, JobRequest, JobRequestOf } from '../../../src/contract/jobs.ts';
 import type { JobReportOf, VerifyReport } from '../../../src/contract/reports.ts';
@@ -13,10 +14,7 @@ export type CutoverPair = { readonly source: RunningServer; readonly target: Run
 export type Places = Readonly<Record<'source' | 'target', Pick<RunningServer, 'host' | 'port'>>>;
 
 /** A request to cut over by the route, with generous limits. */
-export function cutoverRequest(
-  { source, target }: Places,
-  route: 'native' | 'replica',
-): JobRequestOf<'cutover'> {
+export function cutoverRequest({ source, target }: Places, route: Route): JobRequestOf<'cutover'> {
   return {
     kind: 'cutover',
     source: endpointOf(source),

@@ -132,15 +132,11 @@ export async function startSync(options: SyncRunOptions): Promise<SyncRun> {
       ended.then(() => reject(new Error('the sync has ended')), reject);
     });
   const caughtUp = async () => {
-    if (options.route === 'scan') {
-      const sinceMs = Date.now();
-      await until(({ caughtUpAtMs = 0 }) => caughtUpAtMs >= sinceMs);
-      return;
-    }
     const client = source.client();
     const info = await client.info('replication');
     client.disconnect();
-    const offset = Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1]);
+    const isScan = options.route === 'scan';
+    const offset = isScan ? Date.now() : Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1]);
     const reader = target.client();
     for (;;) {
       const claim = await reader.get('__valkey-migrate__');
