@@ -80,14 +80,22 @@ function proofTable(report: CutoverReport): Block {
       ['Fenced at', instant(report.fencedAtMs)],
       ['Fence', code(report.fence)],
       ['Write pause', pause(report)],
-      ['Replication id', code(report.sourceReplid)],
-      ['Offset at source', formatCount(report.sourceOffset)],
-      ['Offset at target', targetOffset(report)],
+      ...placeRows(report),
       ['Keys verified', formatCount(verification.keysCompared)],
       ['Differences', formatCount(verification.differences.total)],
       ['Left out', skippedCounts(verification.skipped)],
     ],
   });
+}
+
+/** On the route `scan` a place is a time. */
+function placeRows(report: CutoverReport): [string, Span | string][] {
+  if (report.route === 'scan') return [['Target has all until', instant(report.targetOffset)]];
+  return [
+    ['Replication id', code(report.sourceReplid)],
+    ['Offset at source', formatCount(report.sourceOffset)],
+    ['Offset at target', targetOffset(report)],
+  ];
 }
 
 function pause(report: CutoverReport): string {

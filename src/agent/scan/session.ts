@@ -4,6 +4,7 @@ import type { JobContext } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
+import type { ServerInfo } from '../redis/server-info.ts';
 import type { Holder } from '../sync/claim.ts';
 import type { CopyBudget } from '../sync/copy-budget.ts';
 import { inspectSource, inspectTarget } from '../sync/servers.ts';
@@ -43,6 +44,8 @@ export type ScanWorld = {
 export type ScanSession = ScanWorld & {
   readonly sourceClient: Client;
   readonly primaries: Primaries;
+  /** Undefined where INFO is refused. */
+  readonly info: ServerInfo | undefined;
   readonly events: EventStream;
   readonly attention: Attention;
   readonly dirty: DirtyKeys;
@@ -116,12 +119,15 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   await using copying = await openCopier(world, { facts, skips, attention, signal });
   const { copier } = copying;
   const underWay = new Set<TakenKeys>();
-  const session = { ...world, ...opened, events, attention, dirty, copier, underWay, skips };
+  const session = { ...world, ...opened, info, events, attention, dirty, copier, underWay, skips };
   const supervision = await superviseSession(session, ended);
   try {
     return await passAndFollow(session, mayHaveExtras);
+  } catch (error) {
+    // The first reason stays: what others then fail with follows from it.
+    ended.abort(error);
+    throw error;
   } finally {
-    ended.abort(new Error('the session has ended'));
     await supervision.over;
     await leaveClaim(session);
   }

@@ -32,7 +32,7 @@ export async function superviseSession(
 ): Promise<{ readonly over: Promise<void> }> {
   const { source, signal, events, attention, context } = session;
   const connection = await openRawConnection(source, { signal });
-  const unannounced = new UnannouncedChanges(connection, events);
+  const unannounced = new UnannouncedChanges({ connection, events, source: session.info });
   await unannounced.look();
   const over = supervise(session, { connection, unannounced })
     .catch((error: unknown) => {

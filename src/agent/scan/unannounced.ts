@@ -1,19 +1,23 @@
 import type { RawConnection } from '../redis/raw-connection.ts';
 import type { Reply } from '../redis/reply-parser.ts';
+import { isVersionAtLeast, type ServerInfo } from '../redis/server-info.ts';
 import type { EventStream } from './event-stream.ts';
 
 /**
- * Finds what no event tells of: FLUSHALL, FLUSHDB and SWAPDB, by the counts of commands where the source shows them,
+ * Finds what no event tells of: FLUSHALL, FLUSHDB and SWAPDB, before Redis 6.2 MOVE as well, by the counts of commands where the source shows them,
  * and by a database that has lost more keys than there were events; and changes of functions.
  */
 export class UnannouncedChanges {
   readonly #connection: RawConnection;
   readonly #events: Pick<EventStream, 'mark' | 'count'>;
+  readonly #untold: RegExp;
   #last: Look | undefined;
 
-  constructor(connection: RawConnection, events: Pick<EventStream, 'mark' | 'count'>) {
+  constructor({ connection, events, source }: Watched) {
     this.#connection = connection;
     this.#events = events;
+    const isMoveUntold = source?.kind === 'redis' && !isVersionAtLeast(source.version, 6, 2);
+    this.#untold = isMoveUntold ? UNTOLD_WITH_MOVE : UNTOLD;
   }
 
   /**
@@ -31,7 +35,7 @@ export class UnannouncedChanges {
     await this.#events.mark();
     const last = this.#last;
     const look: Look = {
-      calls: readCalls(stats),
+      calls: readCalls(stats, this.#untold),
       keys: readKeys(keyspace),
       eventsBefore,
       eventsAfter: this.#events.count,
@@ -41,8 +45,16 @@ export class UnannouncedChanges {
   }
 }
 
+/** Where changes are looked for. */
+export type Watched = {
+  readonly connection: RawConnection;
+  readonly events: Pick<EventStream, 'mark' | 'count'>;
+  /** Undefined where the source does not say what it is. */
+  readonly source: Pick<ServerInfo, 'kind' | 'version'> | undefined;
+};
+
 type Look = {
-  /** How often each command of {@link UNTOLD} was called; empty where the source does not say. */
+  /** How often each command that is not told was called; empty where the source does not say. */
   readonly calls: ReadonlyMap<string, number>;
   readonly keys: ReadonlyMap<string, number>;
   /** How many events had come at the latest when the source answered, and at the earliest. */
@@ -53,9 +65,11 @@ type Look = {
 /** Commands that change the data without an event; those of functions change no key. */
 const UNTOLD = /^cmdstat_(flushall|flushdb|swapdb|function\|(?:load|delete|flush|restore)):calls=(\d+)/gim;
 
-function readCalls(reply: Reply | undefined): ReadonlyMap<string, number> {
+const UNTOLD_WITH_MOVE = new RegExp(UNTOLD.source.replace('flushall', 'move|flushall'), UNTOLD.flags);
+
+function readCalls(reply: Reply | undefined, untold: RegExp): ReadonlyMap<string, number> {
   const text = Buffer.isBuffer(reply) ? reply.toString('latin1') : '';
-  return new Map(Array.from(text.matchAll(UNTOLD), ([, name = '', calls]) => [name, Number(calls)]));
+  return new Map(Array.from(text.matchAll(untold), ([, name = '', calls]) => [name, Number(calls)]));
 }
 
 function readKeys(reply: Reply | undefined): ReadonlyMap<string, number> {

@@ -4,8 +4,8 @@ import path from 'node:path';
 import type { Redis } from 'ioredis';
 import { expect, it } from 'vitest';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
-import { expectEqual } from '../sync/fault-run.ts';
 import { startSync } from '../sync/sync-run.ts';
+import { expectSame } from './expect-same.ts';
 
 const KEYS = 20_000;
 
@@ -28,9 +28,27 @@ it('goes over everything again when its subscription is killed, beside writers',
   await writer.stop();
   await sync.until(({ stage }) => stage === 'live');
   await sync.caughtUp();
-  await expectEqual(source, target);
+  await expectSame(source, target);
   const report = await sync.stop();
   expect(report.reconnects).toBeGreaterThanOrEqual(3);
+});
+
+it('goes on when connections to either side are lost, which may have taken what was on its way along', async () => {
+  await using pair = await startPair();
+  const { source, target } = pair;
+  await writeKeys(source.client(), KEYS);
+  await using sync = await startSync({ source, target, route: 'scan' });
+  await sync.until(({ stage }) => stage === 'live');
+  const writer = startWriter(source);
+  for (const server of [source, target, source, target]) {
+    await sync.until(({ stage }) => stage === 'live');
+    await server.client().call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await sync.until(({ stage }) => stage !== 'live');
+  }
+  await sync.until(({ stage }) => stage === 'live');
+  await writer.stop();
+  await sync.caughtUp();
+  await expectSame(source, target);
 });
 
 it('goes over everything again when the source has cut it off for an overflowing buffer', async () => {
@@ -45,7 +63,7 @@ it('goes over everything again when the source has cut it off for an overflowing
   await sync.until(({ stage }) => stage !== 'live');
   await sync.until(({ stage }) => stage === 'live');
   await sync.caughtUp();
-  await expectEqual(source, target);
+  await expectSame(source, target);
   expect(await target.client().exists('burst:4999')).toBe(1);
   expect(sync.log.join()).toContain('source-unreachable');
 });
@@ -62,14 +80,14 @@ it('finds FLUSHDB, FLUSHALL and SWAPDB out, also in the middle of the copy', asy
   await client.set('after', 'the flush');
   await sync.until(({ stage }) => stage === 'live');
   await sync.caughtUp();
-  await expectEqual(source, target);
+  await expectSame(source, target);
   await client.call('SWAPDB', '0', '5');
   await sync.caughtUp();
-  await expectEqual(source, target);
+  await expectSame(source, target);
   await client.flushall();
   await sync.caughtUp();
   expect(await target.client().dbsize()).toBe(1);
-  await expectEqual(source, target);
+  await expectSame(source, target);
   expect(sync.log.join()).toMatch(/FLUSHDB was run.*SWAPDB was run.*FLUSHALL was run/);
 });
 
@@ -84,7 +102,7 @@ it('keeps more changed keys than its memory takes on disk, and loses none', asyn
     await writeKeys(source.client(4), KEYS);
   }
   await sync.caughtUp();
-  await expectEqual(source, target);
+  await expectSame(source, target);
 });
 
 it('started again after -9 removes what the source has no more', async () => {
@@ -104,7 +122,7 @@ it('started again after -9 removes what the source has no more', async () => {
     const { notes } = await second.until(({ stage }) => stage === 'live');
     expect(notes.join()).toContain('everything is written over');
     await second.caughtUp();
-    await expectEqual(source, target);
+    await expectSame(source, target);
     expect((await second.stop()).removedKeys).toBe(3);
   } finally {
     await rm(directory, { recursive: true, force: true });
