@@ -9,7 +9,7 @@ import { type CommandBuffer, partUnder } from './command-buffer.ts';
 import { copyInPieces } from './large-value.ts';
 import { type Line, SELECT_REFUSED } from './line.ts';
 import type { ScanMeter } from './scan-meter.ts';
-import type { ToPayload } from './source-payload.ts';
+import type { DropFieldTimes, ToPayload } from './source-payload.ts';
 
 /** What a copier needs besides the line. */
 export type CopierOptions = {
@@ -19,6 +19,7 @@ export type CopierOptions = {
   /** What the source knows and lets us run. */
   readonly capabilities: SourceCapabilities;
   readonly toPayload: ToPayload;
+  readonly dropFieldTimes: DropFieldTimes;
   /** Whether the target can hold hashes of which fields expire. */
   readonly hasHashFieldTtls: boolean;
   readonly meter: ScanMeter;

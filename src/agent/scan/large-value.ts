@@ -7,6 +7,7 @@ import { LENGTH_COMMANDS } from '../verify/compare-key.ts';
 import { expiryCommands, readExpiries, readTime } from '../verify/expiry.ts';
 import type { SourceCapabilities } from './copier.ts';
 import { type Line, requestOf } from './line.ts';
+import type { DropFieldTimes } from './source-payload.ts';
 
 /** A large value on its way. */
 export type LargeValue = {
@@ -14,6 +15,7 @@ export type LargeValue = {
   readonly capabilities: SourceCapabilities;
   /** Whether the target can hold hashes of which fields expire. */
   readonly hasHashFieldTtls: boolean;
+  readonly dropFieldTimes: DropFieldTimes;
   readonly db: number;
   readonly key: Buffer;
   readonly signal: AbortSignal;
@@ -137,8 +139,8 @@ const SORTED_SET: Unordered = {
 const HASH: Unordered = { scan: 'HSCAN', write: (key, pairs) => ['HSET', key, ...pairs] };
 
 async function copyUnordered(value: Paged, type: Unordered): Promise<Refused> {
-  const { key, pageLength, capabilities, hasHashFieldTtls } = value;
-  const hasFieldTimes = type === HASH && capabilities.fieldExpiry && hasHashFieldTtls;
+  const { key, pageLength, capabilities } = value;
+  const hasFieldTimes = type === HASH && capabilities.fieldExpiry;
   let cursor = '0';
   let isFirst = true;
   do {
@@ -165,6 +167,10 @@ function writeFieldExpiries(value: Paged, names: readonly Buffer[]): Promise<Ref
   const { key } = value;
   return piece(value, [['HPEXPIRETIME', key, 'FIELDS', names.length, ...names]], ([reply]) => {
     const times = Array.isArray(reply) ? reply : [];
+    if (!value.hasHashFieldTtls) {
+      if (times.some((time) => readTime(time, { paddedExpiry: false }) >= 0)) value.dropFieldTimes(value);
+      return [];
+    }
     return names.flatMap((name, index): Command[] => {
       const atMs = readTime(times[index], { paddedExpiry: false });
       return atMs < 0 ? [] : [['HPEXPIREAT', key, atMs, 'FIELDS', 1, name]];

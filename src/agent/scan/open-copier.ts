@@ -45,7 +45,7 @@ export async function openCopier(
       source: world.source,
       target: world.target,
       capabilities: await readCapabilities(source),
-      toPayload: payloadMaker(form, skips, world.streams),
+      ...payloadMaker(form, skips, world.streams),
       hasHashFieldTtls,
       meter: world.meter,
       signal,

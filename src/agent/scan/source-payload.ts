@@ -2,7 +2,7 @@ import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
 import { TYPE_MODULE, TYPE_VALKEY_HASH_2, VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import { moduleName } from '../redis/rdb/module-name.ts';
-import { type TargetForm, toTargetPayload } from '../sync/payload.ts';
+import { hashFieldTtlsUnsupported, type TargetForm, toTargetPayload } from '../sync/payload.ts';
 import type { Skips } from '../sync/skips.ts';
 import type { Part } from './command-buffer.ts';
 import type { DirtyKey } from './dirty-keys.ts';
@@ -16,6 +16,9 @@ import type { StreamGroups } from './stream-groups.ts';
  */
 export type ToPayload = (at: DirtyKey, payload: Part) => Part | undefined;
 
+/** Is told of a hash of which fields expire and which is written without that. @throws source-data-unsupported */
+export type DropFieldTimes = (at: DirtyKey) => void;
+
 /** Keys that are remembered as skipped, so that one that is read again is not counted again. */
 const SKIPPED_REMEMBERED_MAX = 100_000;
 
@@ -23,7 +26,11 @@ const SKIPPED_REMEMBERED_MAX = 100_000;
 const STREAM_TYPES: ReadonlySet<number> = new Set([15, 19, 21]);
 
 /** Makes payloads for one kind of target; `skips` counts what is left out, each key once. */
-export function payloadMaker(form: TargetForm, skips: Skips, streams: StreamGroups): ToPayload {
+export function payloadMaker(
+  form: TargetForm,
+  skips: Skips,
+  streams: StreamGroups,
+): { readonly toPayload: ToPayload; readonly dropFieldTimes: DropFieldTimes } {
   const remembered = new Set<string>();
   const skip = ({ db, key }: DirtyKey, reason: string) => {
     const id = `${db} ${key.toString('latin1')}`;
@@ -31,7 +38,11 @@ export function payloadMaker(form: TargetForm, skips: Skips, streams: StreamGrou
     if (remembered.size < SKIPPED_REMEMBERED_MAX) remembered.add(id);
     skips.add({ what: 'keys', reason, key: { db, name: key } });
   };
-  return (at, payload) => {
+  const dropFieldTimes: DropFieldTimes = (at) => {
+    if (form.hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
+    skip(at, HASH_FIELD_TTL);
+  };
+  const toPayload: ToPayload = (at, payload) => {
     const { bytes, start, end } = payload;
     const type = bytes[start] ?? 0;
     const footerAt = end - FOOTER_BYTES;
@@ -56,7 +67,8 @@ export function payloadMaker(form: TargetForm, skips: Skips, streams: StreamGrou
       return payload;
     }
     const converted = toTargetPayload(bytes.subarray(start, end), form);
-    if (!form.hasHashFieldTtls) skip(at, HASH_FIELD_TTL);
+    if (!form.hasHashFieldTtls) dropFieldTimes(at);
     return { bytes: converted, start: 0, end: converted.length };
   };
+  return { toPayload, dropFieldTimes };
 }
