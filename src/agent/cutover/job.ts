@@ -6,7 +6,7 @@ import type { Job } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
 import { type Cutover, enter } from './cutover.ts';
-import { FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
+import { isFenceStanding, liftFence, setFence } from './fence.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
@@ -58,7 +58,7 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
 
 async function isFenced({ source, context }: Cutover): Promise<boolean> {
   await using client = await openClient(source);
-  return await isFenceStanding(client, context.directory);
+  return await isFenceStanding(client, context);
 }
 
 /** The target was released behind a fence that has fallen since: nobody knows what the source took meanwhile. */
@@ -82,15 +82,15 @@ async function startOver({ request, context, source, target }: Cutover): Promise
 
 async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
   const { request, context } = cutover;
-  const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs() };
+  const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs(), fence: '' };
   const { clock, signal } = context;
   const { maxWritePauseMs } = request;
   using pause = startWritePause({ maxWritePauseMs, measures, clock, signal });
   try {
     enter(cutover, 'fencing');
     await using sourceClient = await openClient(cutover.source);
-    await setFence(sourceClient, context);
-    context.log(`Writes at the source ${cutover.source.address} are fenced: ${FENCE_NAME}.`);
+    measures.fence = await setFence(sourceClient, { ...context, ...pauseOf(request) });
+    context.log(`Writes at the source ${cutover.source.address} are fenced: ${measures.fence}.`);
     const report = await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
     decide(cutover, report);
     return report;
@@ -99,6 +99,13 @@ async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
     throw error;
   }
 }
+
+/** A fence that is a pause outlasts the budget by the moment in which it is made to last. */
+function pauseOf({ route, maxWritePauseMs }: Cutover['request']): { pauseMs?: number } {
+  return route === 'native' ? {} : { pauseMs: maxWritePauseMs + PAUSE_MARGIN_MS };
+}
+
+const PAUSE_MARGIN_MS = 5_000;
 
 /** From here on the cutover only goes forward. @throws write-pause-exceeded when the keeper was faster */
 function decide({ request, context }: Cutover, report: CutoverReport): void {

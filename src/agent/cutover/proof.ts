@@ -12,7 +12,7 @@ import { correctExpiries, tellsAbsoluteTimes } from './correct-expiries.ts';
 import { type Cutover, enter } from './cutover.ts';
 import { drain } from './drain.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
-import { assertFenceHeld, FENCE_NAME } from './fence.ts';
+import { assertFenceHeld } from './fence.ts';
 import { assertNothingSkipped } from './preconditions.ts';
 import type { WritePauseMeasures } from './write-pause.ts';
 
@@ -57,7 +57,7 @@ export async function drainAndProve(
     kind: 'cutover',
     route: request.route,
     fencedAtMs: measures.fencedAtMs,
-    fence: FENCE_NAME,
+    fence: measures.fence,
     sourceReplid: drained.source.replid,
     sourceOffset: drained.source.offset,
     targetOffset: drained.targetOffset,
@@ -77,7 +77,7 @@ export async function drainAndProve(
     context.leaveReport(report);
     throw error;
   }
-  await assertFenceHeld(sourceClient);
+  await assertFenceHeld(sourceClient, context);
   return report;
 }
 

@@ -6,6 +6,8 @@ import { formatBytes, formatDuration } from '../../core/units.ts';
 export type WritePauseMeasures = {
   /** When the fence was begun to be set. */
   readonly fencedAtMs: number;
+  /** The fence in words; empty until it stands. */
+  fence: string;
   lagBytes?: number;
   drainedAtMs?: number;
   provedAtMs?: number;
