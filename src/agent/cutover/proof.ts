@@ -65,6 +65,7 @@ export async function drainAndProve(
     proofDurationMs: provedAtMs - correctedAtMs,
     settleDurationMs: correctedAtMs - drainedAtMs,
     writePauseMs: provedAtMs - measures.fencedAtMs,
+    ...(measures.clients === undefined ? {} : { clients: measures.clients }),
     verification,
   };
   if (!verification.passed) {

@@ -1,3 +1,4 @@
+import type { ClientList } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatBytes, formatDuration } from '../../core/units.ts';
@@ -8,6 +9,8 @@ export type WritePauseMeasures = {
   readonly fencedAtMs: number;
   /** The fence in words; empty until it stands. */
   fence: string;
+  /** Who was connected to the source before it. */
+  readonly clients?: ClientList | undefined;
   lagBytes?: number;
   drainedAtMs?: number;
   provedAtMs?: number;
