@@ -69925,7 +69925,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1954);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9649);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
@@ -69948,7 +69948,7 @@ const runner = {
     clock: _core_clock_js__WEBPACK_IMPORTED_MODULE_1__/* .systemClock */ .m,
     signal: cancelling.signal,
     // One line, without control characters: what AWS or a server says must not become a command of the runner.
-    log: (message) => _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .info */ .pq((0,_summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__/* .plainLine */ .h0)(message, LOG_CHARACTERS_MAX)),
+    log: (message) => _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .info */ .pq((0,_summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__/* .logLine */ .BP)(message, LOG_CHARACTERS_MAX)),
 };
 const ANNOTATE = { error: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .error */ .z3, warning: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .warning */ .$e, notice: _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .notice */ .lm };
 const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C)({
@@ -69966,6 +69966,7 @@ const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C
         ...runner,
         version: _core_version_js__WEBPACK_IMPORTED_MODULE_7__/* .VERSION */ .x,
         repository: process.env.GITHUB_REPOSITORY ?? 'local',
+        runId: process.env.GITHUB_RUN_ID,
         githubApiUrl: process.env.GITHUB_API_URL ?? 'https://api.github.com',
         agentPath: (0,_host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__/* .agentBundlePath */ .x)(),
         nodePath: process.execPath,
@@ -69981,7 +69982,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 1954:
+/***/ 9649:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70206,6 +70207,7 @@ function parseInputs(readRaw, defaults) {
                 allowSkipped: readFlag(read, 'allow-skipped'),
                 maxVerificationAgeMs: readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
                 maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
+                stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
             };
         case 'rollback':
             return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };
@@ -70286,8 +70288,13 @@ function readServers(read, { host, region }) {
     const tls = readFlag(read, 'source-tls');
     const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
     const caFile = readPath(read, 'source-ca-file');
-    if (caFile !== undefined && !tls) {
-        throw contradictory('`source-ca-file` is given, but `source-tls` is false.');
+    const clientCertificate = readClientCertificate(read);
+    for (const [name, value] of Object.entries({
+        'source-ca-file': caFile,
+        'source-client-cert-file': clientCertificate,
+    })) {
+        if (value !== undefined && !tls)
+            throw contradictory(`\`${name}\` is given, but \`source-tls\` is false.`);
     }
     return {
         source: {
@@ -70295,12 +70302,24 @@ function readServers(read, { host, region }) {
             tls,
             ...readCredentials(read, 'source', host, region),
             ...optional('caFile', caFile),
+            ...optional('clientCertificate', clientCertificate),
         },
         targetAccess: {
             ...readCredentials(read, 'target', host, region),
             ...optional('caFile', readPath(read, 'target-ca-file')),
         },
     };
+}
+/** ElastiCache asks for none, so only the source has one. */
+function readClientCertificate(read) {
+    const certificateFile = readPath(read, 'source-client-cert-file');
+    const keyFile = readPath(read, 'source-client-key-file');
+    if (certificateFile === undefined && keyFile === undefined)
+        return undefined;
+    if (certificateFile === undefined || keyFile === undefined) {
+        throw contradictory('Of `source-client-cert-file` and `source-client-key-file` only one is given: they go together.');
+    }
+    return { certificateFile, keyFile };
 }
 function readCredentials(read, side, host, region) {
     const username = read(`${side}-username`);
@@ -70749,6 +70768,34 @@ const verifyReportSchema = schemas/* strictObject */.rej({
     /** Only when a repair was asked for and something differed; `differences` are those that are left after it. */
     repair: repairReportSchema.optional(),
 });
+/** The most groups of clients that a report lists. */
+const CLIENTS_LISTED_MAX = 50;
+/** Connections from one address by one user under one name. */
+const clientGroupSchema = schemas/* strictObject */.rej({
+    address: schemas/* string */.YjP(),
+    /** Empty before Redis 6.0. */
+    user: schemas/* string */.YjP(),
+    /** Of CLIENT SETNAME; mostly empty. */
+    name: schemas/* string */.YjP(),
+    /** The most at one time. */
+    connections: schemas/* number */.aig(),
+    /** Of one that writes, what it wrote with. */
+    lastCommand: schemas/* string */.YjP(),
+    writes: schemas/* boolean */.zMY(),
+});
+/** Who is connected; `more`: groups that are not listed. */
+const clientListSchema = schemas/* strictObject */.rej({
+    groups: schemas/* array */.YOg(clientGroupSchema).max(CLIENTS_LISTED_MAX),
+    more: schemas/* number */.aig(),
+});
+/** Who still came to the fenced source. */
+const stragglersReportSchema = schemas/* strictObject */.rej({
+    kind: schemas/* literal */.euz('stragglers'),
+    watchedMs: schemas/* number */.aig(),
+    /** Writes that the source refused meanwhile; absent where it does not count them. */
+    refusedWrites: schemas/* number */.aig().optional(),
+    clients: clientListSchema,
+});
 /** What a cutover leaves behind. */
 const cutoverReportSchema = schemas/* strictObject */.rej({
     kind: schemas/* literal */.euz('cutover'),
@@ -70765,6 +70812,8 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     settleDurationMs: schemas/* number */.aig(),
     /** From the fence until the target could take over; on the route native until the proof was complete. */
     writePauseMs: schemas/* number */.aig(),
+    /** Who was connected to the source before the fence; absent where it does not tell. */
+    clients: clientListSchema.optional(),
     verification: verifyReportSchema,
 });
 /** What became of a cutover under watch: it ended by itself, or was ended in its place. */
@@ -70788,6 +70837,7 @@ const jobReportSchema = schemas/* discriminatedUnion */.gMt('kind', [
     verifyReportSchema,
     cutoverReportSchema,
     keeperReportSchema,
+    stragglersReportSchema,
     unfenceReportSchema,
     rollbackReportSchema,
 ]);
@@ -71373,8 +71423,6 @@ function endpointList({ host, port }) {
     return [{ Address: host, Port: port }];
 }
 
-// EXTERNAL MODULE: ./lib/src/core/error-codes.js
-var error_codes = __nccwpck_require__(7009);
 // EXTERNAL MODULE: external "fs"
 var external_fs_ = __nccwpck_require__(9896);
 // EXTERNAL MODULE: external "os"
@@ -76438,6 +76486,51 @@ function httpStatus(error) {
         : undefined;
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/github/approvals.js
+
+
+
+
+/** What of GitHub's answer matters. Source: GitHub REST API, "Get the review history for a workflow run". */
+const reviewsSchema = schemas/* array */.YOg(schemas/* looseObject */._H3({
+    state: schemas/* string */.YjP(),
+    comment: schemas/* string */.YjP().nullish(),
+    user: schemas/* looseObject */._H3({ login: schemas/* string */.YjP() }).nullish(),
+    environments: schemas/* array */.YOg(schemas/* looseObject */._H3({ name: schemas/* string */.YjP() })).optional(),
+}));
+/**
+ * Reads who approved the deployments of a run; needs a token with `actions: read`.
+ *
+ * @throws environment-unreadable, and the signal's reason
+ */
+async function readApprovals({ token, repository, runId, apiUrl, signal, }) {
+    const [owner = '', repo = ''] = repository.split('/');
+    try {
+        const octokit = getOctokit(token, { log: SILENT, baseUrl: apiUrl });
+        const { data } = await octokit.rest.actions.getReviewsForRun({
+            owner,
+            repo,
+            run_id: Number(runId),
+            request: { signal },
+        });
+        return reviewsSchema
+            .parse(data)
+            .filter(({ state }) => state === 'approved')
+            .map(({ user, comment, environments }) => ({
+            by: user?.login ?? 'unknown',
+            environments: (environments ?? []).map(({ name }) => name),
+            comment: (comment ?? '').slice(0, COMMENT_CHARACTERS_MAX),
+        }));
+    }
+    catch (error) {
+        signal.throwIfAborted();
+        throw new errors/* MigrationError */.Py('environment-unreadable', `Who approved the run ${runId} of ${repository} could not be read: ${(0,errors/* errorText */.kc)(error)}.`, { cause: error });
+    }
+}
+const COMMENT_CHARACTERS_MAX = 200;
+
+// EXTERNAL MODULE: ./lib/src/core/error-codes.js
+var error_codes = __nccwpck_require__(7009);
 ;// CONCATENATED MODULE: ./lib/src/action/phases/gate.js
 
 
@@ -76629,6 +76722,7 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 
 
 
+
 /** Fences the source, drains, proves the two sides equal, hands over, and says where the target is. */
 const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -76641,6 +76735,7 @@ const completeMigration = async (inputs, world, found) => {
     found.route(migration.route);
     found.outputs({ route: migration.route });
     const setting = { inputs, world, found, host, target, migration };
+    found.part({ proof: await gatherProof(inputs, world, found) });
     if (migration.completedAtMs === undefined) {
         await requireGate(inputs.gate, world, found.warn);
         await cutOver(setting);
@@ -76656,7 +76751,41 @@ const completeMigration = async (inputs, world, found) => {
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
     found.part({ endpoints: endpointParts(handedOver) });
     found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
+    await watchStragglers(setting);
 };
+/** Who approved the run is worth a warning when it is not to be had, and no reason to stop. */
+async function gatherProof({ gate }, world, found) {
+    const { repository, runId, githubApiUrl: apiUrl, signal, tool } = world;
+    const known = { toolVersion: tool.version, agentSha256: await tool.agentSha256() };
+    if (gate.environment === undefined || gate.githubToken === '' || runId === undefined)
+        return known;
+    try {
+        const approvals = await readApprovals({ token: gate.githubToken, repository, runId, apiUrl, signal });
+        return { ...known, approvals };
+    }
+    catch (error) {
+        signal.throwIfAborted();
+        found.warn((0,errors/* errorText */.kc)(error));
+        return known;
+    }
+}
+/** The target has taken over: whatever becomes of this, the phase has done its work. */
+async function watchStragglers({ inputs, world, found, host, migration }) {
+    if (inputs.stragglerWatchMs === 0)
+        return;
+    const { source } = migration;
+    try {
+        const watchMs = inputs.stragglerWatchMs;
+        const outcome = await runHostJob({ inputs, world, host }, { kind: 'stragglers', source, watchMs });
+        if (outcome.error !== undefined)
+            throw outcome.error;
+        found.part({ stragglers: outcome.report });
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        found.warn(`Who still comes to the source is not known: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
 async function cutOver(setting) {
     const { inputs, world, found, host, target, migration } = setting;
     const { source, target: endpoint, route } = migration;
@@ -77596,6 +77725,7 @@ function ofPhase(view) {
                 ...(view.report === undefined ? [] : ofDifferences(view.report.verification)),
                 ...ofSkipped(view.report?.verification.skipped),
                 ...(primary === undefined ? [] : [annotation('notice', 'New primary endpoint', primary)]),
+                ...ofStragglers(view.stragglers),
             ];
         }
         default:
@@ -77620,6 +77750,14 @@ function ofDifferences(report) {
         .slice(0, DIFFERENCES_ANNOTATED_MAX)
         .map(({ db, key, type, kind, detail }) => annotation(level, `Difference: ${DIFFERENCE_KIND_WORDS[kind]}`, `Database ${db}, ${type} ${key}: ${detail}`));
     return [annotation(level, 'Source and target differ', sum), ...first];
+}
+function ofStragglers(report) {
+    const writing = report?.clients.groups.filter(({ writes }) => writes) ?? [];
+    return writing.map(({ address, user, name, lastCommand, connections }) => {
+        const who = [user === '' ? '' : `, user ${user}`, name === '' ? '' : `, name ${name}`].join('');
+        const message = `${address}${who} still writes to the source, last with ${lastCommand}, over ${(0,units/* formatCount */.B4)(connections)} connections. The source refuses it: point it at the target.`;
+        return annotation('warning', 'Straggler', message);
+    });
 }
 function onHost({ list }) {
     if (list === undefined)
@@ -77952,6 +78090,7 @@ function capitalised(word) {
 
 
 
+
 /** The proof of the cutover and the endpoint that the applications need next. */
 function completeMigrationBody(view) {
     const { report } = view;
@@ -77961,8 +78100,10 @@ function completeMigrationBody(view) {
         sections: [
             { weight: 'main', blocks: [endpointTable(view)] },
             { weight: 'main', blocks: next },
-            { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report)] },
+            { weight: 'main', blocks: stragglerBlocks(view) },
+            { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
             ...(report === undefined ? [] : proofSections(report)),
+            { weight: 'detail', blocks: clientBlocks(report) },
             eventSection(view.nativeEvents),
         ],
     };
@@ -77973,12 +78114,22 @@ function complete_migration_verdict({ result, report }) {
     if (report === undefined)
         return span `**The target has taken over.**`;
     const { verification } = report;
-    const proof = verification.differences.total === 0
-        ? `${(0,units/* formatCount */.B4)(verification.keysCompared)} keys proved equal`
-        : `${(0,units/* formatCount */.B4)(verification.keysCompared)} keys compared, ${(0,units/* formatCount */.B4)(verification.differences.total)} differences allowed`;
+    const { base, keysCompared, differences } = verification;
+    const equal = base === undefined
+        ? `${(0,units/* formatCount */.B4)(keysCompared)} keys proved equal`
+        : `${(0,units/* formatCount */.B4)(base.keysCompared)} keys proved equal, the ${(0,units/* formatCount */.B4)(keysCompared)} that changed since behind the fence`;
+    const proof = differences.total === 0
+        ? equal
+        : `${(0,units/* formatCount */.B4)(keysCompared)} keys compared, ${(0,units/* formatCount */.B4)(differences.total)} differences allowed`;
     const left = skippedCounts(verification.skipped);
     const without = left === undefined ? '' : `, ${left} left out`;
     return span `**The target has taken over.** ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
+}
+/** Of a proof that goes on from a full verification: both numbers. */
+function keysVerified({ base, keysCompared }) {
+    if (base === undefined)
+        return (0,units/* formatCount */.B4)(keysCompared);
+    return `${(0,units/* formatCount */.B4)(base.keysCompared)} in full, ${(0,units/* formatCount */.B4)(keysCompared)} that changed since behind the fence`;
 }
 /** A proof that passed must not read like a cutover that passed. */
 function failedVerdict(report) {
@@ -78015,21 +78166,86 @@ function nextSteps({ endpoints }) {
         list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
     ];
 }
-function proofTable(report) {
+function proofTable(report, { proof }) {
     const { verification } = report;
     return facts({
         title: 'Cutover',
         rows: [
+            ['Approved by', approvers(proof?.approvals)],
             ['Fenced at', instant(report.fencedAtMs)],
             ['Fence', code(report.fence)],
             ['Write pause', pause(report)],
-            ['Replication id', code(report.sourceReplid)],
-            ['Offset at source', (0,units/* formatCount */.B4)(report.sourceOffset)],
-            ['Offset at target', targetOffset(report)],
-            ['Keys verified', (0,units/* formatCount */.B4)(verification.keysCompared)],
+            ...placeRows(report),
+            ['Keys verified', keysVerified(verification)],
             ['Differences', (0,units/* formatCount */.B4)(verification.differences.total)],
             ['Left out', skippedCounts(verification.skipped)],
+            ['Tool', proof === undefined ? undefined : span `valkey-migrate ${proof.toolVersion}`],
+            ['Agent', proof === undefined ? undefined : code(`sha256:${proof.agentSha256}`)],
         ],
+    });
+}
+/** On the route `scan` a place is a time. */
+function placeRows(report) {
+    if (report.route === 'scan')
+        return [['Target has all until', instant(report.targetOffset)]];
+    return [
+        ['Replication id', code(report.sourceReplid)],
+        ['Offset at source', (0,units/* formatCount */.B4)(report.sourceOffset)],
+        ['Offset at target', targetOffset(report)],
+    ];
+}
+function approvers(approvals) {
+    if (approvals === undefined)
+        return undefined;
+    if (approvals.length === 0)
+        return '⚠️ nobody';
+    const names = approvals.slice(0, APPROVALS_MAX).map(({ by, environments }) => {
+        return environments.length === 0 ? code(by) : span `${code(by)} for ${code(environments.join(', '))}`;
+    });
+    return joined(names, ', ');
+}
+const APPROVALS_MAX = 10;
+/** Who came to the source after the target had taken over. */
+function stragglerBlocks({ stragglers }) {
+    if (stragglers === undefined)
+        return [];
+    const { clients, refusedWrites, watchedMs } = stragglers;
+    const writing = clients.groups.filter(({ writes }) => writes).length;
+    const refused = refusedWrites === undefined ? '' : `; ${(0,units/* formatCount */.B4)(refusedWrites)} writes were refused`;
+    const seen = clients.groups.length === 0
+        ? 'nobody was connected to the source any more'
+        : `${writing === 0 ? '✅ nobody' : `⚠️ ${(0,units/* formatCount */.B4)(writing)} of those that were connected`} still wrote to the source`;
+    return [
+        heading(3, 'Stragglers'),
+        paragraph(`In ${(0,units/* formatDuration */.a3)(watchedMs)} ${seen}${refused}.`),
+        ...(clients.groups.length === 0 ? [] : [clientTable(clients)]),
+    ];
+}
+/** Who was connected before: these are the applications that have to move. */
+function clientBlocks(report) {
+    const clients = report?.clients;
+    if (clients === undefined || clients.groups.length === 0)
+        return [];
+    return [details('Clients of the source before the fence', [clientTable(clients)])];
+}
+function clientTable({ groups, more }) {
+    return table({
+        columns: [
+            ...leftColumns('Address', 'User', 'Name'),
+            { title: 'Connections', align: 'right' },
+            ...leftColumns('Last command', 'Writes'),
+        ],
+        items: groups,
+        cells: ({ address, user, name, connections, lastCommand, writes }) => [
+            code(address),
+            user === '' ? '' : code(user),
+            name === '' ? '' : code(name),
+            (0,units/* formatCount */.B4)(connections),
+            code(lastCommand),
+            writes ? 'yes' : '',
+        ],
+        maxRows: CLIENTS_LISTED_MAX,
+        totalItems: groups.length + more,
     });
 }
 function pause(report) {
@@ -78731,6 +78947,7 @@ function resultOutputs(view) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   BP: () => (/* binding */ logLine),
 /* harmony export */   O: () => (/* binding */ PROSE_CHARACTERS_MAX),
 /* harmony export */   ZD: () => (/* binding */ escapeHtml),
 /* harmony export */   fd: () => (/* binding */ escapeProse),
@@ -78760,6 +78977,17 @@ function plainLine(text, maxCharacters) {
         .replace(ANSI_SEQUENCE, '')
         .replace(/\s+/gu, ' ');
     return shorten(printable(shorten(line, maxCharacters)), maxCharacters);
+}
+/**
+ * The same as a line of the log, which the runner reads for commands: `::name::` at the beginning of a line, and the
+ * older `##[name]` wherever it stands.
+ *
+ * Source: actions/runner, ActionCommand.
+ */
+function logLine(text, maxCharacters) {
+    return plainLine(text, maxCharacters)
+        .replace(/^(\s*:)(?=:)/u, '$1 ')
+        .replaceAll('##[', '## [');
 }
 /**
  * Foreign text as Markdown that shows exactly its words, wherever in a paragraph, a cell or a list item it stands.
@@ -78862,6 +79090,8 @@ function openAwsClients({ region, version }) {
     };
 }
 
+// EXTERNAL MODULE: ./lib/src/action/host/agent-bundle.js
+var agent_bundle = __nccwpck_require__(678);
 // EXTERNAL MODULE: external "node:child_process"
 var external_node_child_process_ = __nccwpck_require__(1421);
 // EXTERNAL MODULE: external "node:fs/promises"
@@ -79115,8 +79345,6 @@ function backoffDelaysMs(options) {
 var units = __nccwpck_require__(8187);
 // EXTERNAL MODULE: ./lib/src/action/aws/aws-error.js
 var aws_error = __nccwpck_require__(9357);
-// EXTERNAL MODULE: ./lib/src/action/host/agent-bundle.js
-var agent_bundle = __nccwpck_require__(678);
 ;// CONCATENATED MODULE: ./lib/src/action/host/scripts.js
 
 /**
@@ -79269,7 +79497,8 @@ fi
  * Hands one request to the agent on stdin; its answer is the output.
  *
  * What runs is chosen here and not by the caller: the Node.js that was found on the PATH, and an agent with the
- * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host.
+ * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host,
+ * and `access`, which only such a document sets, says how far they reach.
  */
 const CALL_AGENT = `${READ_STATE_DIRECTORY}
 node="$(cat -- "$state_directory/agent/node" 2>/dev/null)" || node=''
@@ -79284,7 +79513,7 @@ if [ ! -f "$agent" ] || [ "$(sha256sum < "$agent" | cut -d ' ' -f 1)" != "$agent
 fi
 cd -- "$state_directory"
 printf %s "$request_base64" | base64 -d |
-  "$node" "$agent" host --state-directory-base64 "$state_directory_base64"
+  "$node" "$agent" host --state-directory-base64 "$state_directory_base64" \${access:+--access "$access"}
 `;
 /** Everything that is ever run on a host through Systems Manager, by name. */
 const OPERATIONS = {
@@ -79703,11 +79932,12 @@ function wasLost(error) {
 
 
 
+
 /** Looks at ElastiCache: dense at first, since small groups settle fast, then at the pace of its rate limits. */
 const ELASTICACHE_POLL_DELAYS_MS = [500, 1000, 2000, 4000, 8000, 15_000];
 /** Opens the way to AWS and, at the first call, to the host; both are closed with the world. */
 function openWorld(inputs, options) {
-    const { clock, signal, log, repository, githubApiUrl } = options;
+    const { clock, signal, log, repository, githubApiUrl, runId, version } = options;
     const clients = openAwsClients({ region: inputs.region, version: options.version });
     let host;
     return {
@@ -79720,6 +79950,8 @@ function openWorld(inputs, options) {
         },
         repository,
         githubApiUrl,
+        runId,
+        tool: { version, agentSha256: async () => (await (0,agent_bundle/* readAgentBundle */.o)(options.agentPath)).sha256 },
         clock,
         signal,
         log,
@@ -79786,6 +80018,9 @@ const endpointSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej(
     tls: zod__WEBPACK_IMPORTED_MODULE_0__/* .boolean */ .zMY(),
     /** A file of PEM certificates on the host to trust instead of the system's. */
     caFile: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().startsWith('/').optional(),
+    /** PEM files on the host by which the host shows who it is, where the server asks. */
+    clientCertificate: zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({ certificateFile: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().startsWith('/'), keyFile: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().startsWith('/') })
+        .optional(),
     username: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1).optional(),
     password: secretReferenceSchema.optional(),
 });
@@ -79924,8 +80159,6 @@ const progressSchema = schemas/* strictObject */.rej({
     lagMs: schemas/* number */.aig().optional(),
     /** Keys that the source has changed and that are not written anew yet (route `scan`). */
     dirtyKeys: schemas/* number */.aig().optional(),
-    /** The target has everything that the source held at this moment by the clock of the host (route `scan`). */
-    caughtUpAtMs: schemas/* number */.aig().optional(),
     etaMs: schemas/* number */.aig().optional(),
     /** What the job waits for most; `source` includes the way from it, `throttle` is a limit that was asked for. */
     bottleneck: schemas/* enum */.k5n(['source', 'host', 'target', 'throttle']).optional(),
@@ -80070,7 +80303,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -80200,6 +80433,12 @@ const keeperRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ 
     kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('keeper'),
     cutover: cutoverRequestSchema,
 });
+/** Looks who still comes to the fenced source, for a time. */
+const stragglersRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('stragglers'),
+    source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd,
+    watchMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
+});
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 const unfenceRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('unfence'), source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
 /** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
@@ -80218,6 +80457,7 @@ const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .discriminatedUnion 
     verifyRequestSchema,
     cutoverRequestSchema,
     keeperRequestSchema,
+    stragglersRequestSchema,
     unfenceRequestSchema,
     rollbackRequestSchema,
 ]);
@@ -80230,6 +80470,7 @@ const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n([
     'verify',
     'cutover',
     'keeper',
+    'stragglers',
     'unfence',
     'rollback',
 ]);
@@ -80486,6 +80727,11 @@ const ERROR_CODES = {
         remedy: 'Deploy templates/identity.yaml of this release, with the SHA-256 of its agent and the `state-directory` of the workflow.',
         retryable: false,
     },
+    'host-access-denied': {
+        when: 'The document of `ssm-document` does not let the agent do what the phase asks for.',
+        remedy: 'Give each phase the document of its role: `-read`, `-change` or `-cutover`. A `repair` needs that of changes.',
+        retryable: false,
+    },
     'command-undeliverable': {
         when: 'Systems Manager could not deliver a command to the instance.',
         remedy: 'Check the SSM agent of the instance, then run the phase again.',
@@ -80591,7 +80837,7 @@ const ERROR_CODES = {
     },
     'source-tls-failed': {
         when: 'The TLS connection to the source failed: certificate, name or protocol.',
-        remedy: 'Check `source-tls` and `source-ca-file`.',
+        remedy: 'Check `source-tls` and `source-ca-file`, and where the source asks for a client certificate `source-client-cert-file`.',
         retryable: false,
     },
     'source-not-ready': {
@@ -80815,7 +81061,7 @@ const ERROR_CODES = {
     },
     'fence-denied': {
         when: 'Writes at the source could not be fenced.',
-        remedy: 'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`.',
+        remedy: 'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`, or `+acl|users +acl|getuser +acl|setuser`.',
         retryable: false,
     },
     'fence-lost': {

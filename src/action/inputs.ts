@@ -105,6 +105,7 @@ export type Inputs = CommonInputs &
         allowSkipped: boolean;
         maxVerificationAgeMs: number;
         maxWritePauseMs: number;
+        stragglerWatchMs: number;
       } & ServerInputs &
         CompareInputs)
     | ({ phase: 'rollback'; flushTarget: boolean } & ServerInputs)
@@ -177,6 +178,7 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
         maxVerificationAgeMs:
           readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
         maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
+        stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
       };
     case 'rollback':
       return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };

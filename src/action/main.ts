@@ -39,6 +39,7 @@ const failure = await runAction({
       ...runner,
       version: VERSION,
       repository: process.env.GITHUB_REPOSITORY ?? 'local',
+      runId: process.env.GITHUB_RUN_ID,
       githubApiUrl: process.env.GITHUB_API_URL ?? 'https://api.github.com',
       agentPath: agentBundlePath(),
       nodePath: process.execPath,

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { openAwsClients } from './aws/clients.ts';
+import { readAgentBundle } from './host/agent-bundle.ts';
 import type { Host } from './host/host.ts';
 import { openLocalHost } from './host/local-host.ts';
 import { openSsmHost } from './host/ssm-host.ts';
@@ -11,6 +12,7 @@ export type WorldOptions = {
   readonly version: string;
   readonly repository: string;
   readonly githubApiUrl: string;
+  readonly runId: string | undefined;
   readonly agentPath: string;
   readonly nodePath: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -24,7 +26,7 @@ const ELASTICACHE_POLL_DELAYS_MS = [500, 1000, 2000, 4000, 8000, 15_000];
 
 /** Opens the way to AWS and, at the first call, to the host; both are closed with the world. */
 export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncDisposable {
-  const { clock, signal, log, repository, githubApiUrl } = options;
+  const { clock, signal, log, repository, githubApiUrl, runId, version } = options;
   const clients = openAwsClients({ region: inputs.region, version: options.version });
   let host: Promise<Host> | undefined;
   return {
@@ -37,6 +39,8 @@ export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncD
     },
     repository,
     githubApiUrl,
+    runId,
+    tool: { version, agentSha256: async () => (await readAgentBundle(options.agentPath)).sha256 },
     clock,
     signal,
     log,

@@ -145,6 +145,13 @@ export const keeperRequestSchema = z.strictObject({
   cutover: cutoverRequestSchema,
 });
 
+/** Looks who still comes to the fenced source, for a time. */
+export const stragglersRequestSchema = z.strictObject({
+  kind: z.literal('stragglers'),
+  source: endpointSchema,
+  watchMs: z.int().min(0),
+});
+
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 export const unfenceRequestSchema = z.strictObject({ kind: z.literal('unfence'), source: endpointSchema });
 
@@ -165,6 +172,7 @@ export const jobRequestSchema = z.discriminatedUnion('kind', [
   verifyRequestSchema,
   cutoverRequestSchema,
   keeperRequestSchema,
+  stragglersRequestSchema,
   unfenceRequestSchema,
   rollbackRequestSchema,
 ]);
@@ -184,6 +192,7 @@ export const jobKindSchema = z.enum([
   'verify',
   'cutover',
   'keeper',
+  'stragglers',
   'unfence',
   'rollback',
 ]);

@@ -212,6 +212,44 @@ export const verifyReportSchema = z.strictObject({
 /** See {@link verifyReportSchema}. */
 export type VerifyReport = z.infer<typeof verifyReportSchema>;
 
+/** The most groups of clients that a report lists. */
+export const CLIENTS_LISTED_MAX = 50;
+
+/** Connections from one address by one user under one name. */
+export const clientGroupSchema = z.strictObject({
+  address: z.string(),
+  /** Empty before Redis 6.0. */
+  user: z.string(),
+  /** Of CLIENT SETNAME; mostly empty. */
+  name: z.string(),
+  /** The most at one time. */
+  connections: z.number(),
+  /** Of one that writes, what it wrote with. */
+  lastCommand: z.string(),
+  writes: z.boolean(),
+});
+/** See {@link clientGroupSchema}. */
+export type ClientGroup = z.infer<typeof clientGroupSchema>;
+
+/** Who is connected; `more`: groups that are not listed. */
+export const clientListSchema = z.strictObject({
+  groups: z.array(clientGroupSchema).max(CLIENTS_LISTED_MAX),
+  more: z.number(),
+});
+/** See {@link clientListSchema}. */
+export type ClientList = z.infer<typeof clientListSchema>;
+
+/** Who still came to the fenced source. */
+export const stragglersReportSchema = z.strictObject({
+  kind: z.literal('stragglers'),
+  watchedMs: z.number(),
+  /** Writes that the source refused meanwhile; absent where it does not count them. */
+  refusedWrites: z.number().optional(),
+  clients: clientListSchema,
+});
+/** See {@link stragglersReportSchema}. */
+export type StragglersReport = z.infer<typeof stragglersReportSchema>;
+
 /** What a cutover leaves behind. */
 export const cutoverReportSchema = z.strictObject({
   kind: z.literal('cutover'),
@@ -228,6 +266,8 @@ export const cutoverReportSchema = z.strictObject({
   settleDurationMs: z.number(),
   /** From the fence until the target could take over; on the route native until the proof was complete. */
   writePauseMs: z.number(),
+  /** Who was connected to the source before the fence; absent where it does not tell. */
+  clients: clientListSchema.optional(),
   verification: verifyReportSchema,
 });
 /** See {@link cutoverReportSchema}. */
@@ -261,6 +301,7 @@ export const jobReportSchema = z.discriminatedUnion('kind', [
   verifyReportSchema,
   cutoverReportSchema,
   keeperReportSchema,
+  stragglersReportSchema,
   unfenceReportSchema,
   rollbackReportSchema,
 ]);

@@ -490,7 +490,8 @@ export const ERROR_CODES = {
   },
   'fence-denied': {
     when: 'Writes at the source could not be fenced.',
-    remedy: 'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`.',
+    remedy:
+      'Allow the user at the source `+config|get +config|set +client|pause +client|unpause`, or `+acl|users +acl|getuser +acl|setuser`.',
     retryable: false,
   },
   'fence-lost': {

@@ -98,6 +98,7 @@ export async function migrate(
     'instance-id': instance.instanceId,
     'source-endpoint': `127.0.0.1:${source.port}`,
     'state-directory': join(instance.directory, 'valkey-migrate'),
+    'straggler-watch-seconds': '2',
     route: migration.route,
     'key-display': 'shown',
     'cutover-environment': ENVIRONMENT,

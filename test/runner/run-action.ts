@@ -19,6 +19,8 @@ export type ActionRun = {
   onLine?(line: string): void;
   /** Cancels the run as the runner does: SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL. */
   readonly cancel?: AbortSignal;
+  /** Kills the action at once, as a runner that is lost. */
+  readonly kill?: AbortSignal;
 };
 
 /** An annotation as the action commands it. */
@@ -113,7 +115,7 @@ async function inputVariables(inputs: Readonly<Record<string, string>>): Promise
 }
 
 function spawnAction(
-  { onLine, cancel }: ActionRun,
+  { onLine, cancel, kill }: ActionRun,
   env: Record<string, string>,
 ): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
   const child = spawn(process.execPath, [join(ROOT, 'dist', 'action', 'index.js')], {
@@ -129,6 +131,7 @@ function spawnAction(
     );
   };
   cancel?.addEventListener('abort', onCancel, { once: true });
+  kill?.addEventListener('abort', () => child.kill('SIGKILL'), { once: true });
   let stdout = '';
   let stderr = '';
   let shown = 0;

@@ -116,7 +116,7 @@ describe('complete-migration', () => {
 
   it('refuses a gate that stands open, and goes through one with reviewers', async () => {
     await using stage = await startedStage();
-    await using github = await startGithubStub({ guarded: 2, open: 0 });
+    await using github = await startGithubStub({ guarded: 2, open: 0 }, ['octocat']);
     expect((await stage.run('verify')).exitCode).toBe(0);
     const through = (environment: string): PhaseChanges => ({
       inputs: {
@@ -129,7 +129,16 @@ describe('complete-migration', () => {
     await expectRefusal(stage, 'environment-unprotected', through('open'));
     await expectRefusal(stage, 'environment-unprotected', through('missing'));
     await expectRefusal(stage, 'environment-unprotected', through(''));
-    expect((await stage.run('complete-migration', through('guarded'))).exitCode).toBe(0);
+    const done = await stage.run('complete-migration', through('guarded'));
+    expect(done.exitCode).toBe(0);
+    expect(done.report).toMatchObject({
+      proof: {
+        approvals: [{ by: 'octocat', environments: ['guarded'] }],
+        agentSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      },
+      report: { verification: { differences: { total: 0 } }, fence: 'min-replicas-to-write 1000000' },
+    });
+    expect(done.summary).toContain('| Approved by | `octocat` for `guarded` |');
   });
 });
 

@@ -76,6 +76,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     // SOURCE_SERVER may name one from which `auto` would choose the native route.
     route: 'replica',
     'allow-unprotected-environment': 'true',
+    'straggler-watch-seconds': '0',
     'report-directory': reports,
   };
   const run: Stage['run'] = async (phase, { inputs, env, ...changes } = {}) => {

@@ -1,15 +1,24 @@
 import { createServer } from 'node:http';
 
-/** A GitHub API that knows environments and nothing else. */
+/** A GitHub API that knows environments and approvals, and nothing else. */
 export type GithubStub = AsyncDisposable & { readonly url: string };
 
 /**
- * Starts the stub on loopback. `environments` maps names to the number of required reviewers.
+ * Starts the stub on loopback. `environments` maps names to the number of required reviewers; `approvers` approved every
+ * run.
  *
- * Source: GitHub REST API, "Get an environment".
+ * Source: GitHub REST API, "Get an environment" and "Get the review history for a workflow run".
  */
-export async function startGithubStub(environments: Readonly<Record<string, number>>): Promise<GithubStub> {
+export async function startGithubStub(
+  environments: Readonly<Record<string, number>>,
+  approvers: readonly string[] = [],
+): Promise<GithubStub> {
   const server = createServer((request, response) => {
+    if (request.url?.endsWith('/approvals')) {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(approvers.map(approvalBy)));
+      return;
+    }
     const name = decodeURIComponent(request.url?.split('/').at(-1) ?? '');
     const reviewers = environments[name];
     const rules = reviewers
@@ -31,4 +40,8 @@ export async function startGithubStub(environments: Readonly<Record<string, numb
         server.close(() => resolve());
       }),
   };
+}
+
+function approvalBy(login: string) {
+  return { state: 'approved', comment: 'Go.', user: { login }, environments: [{ name: 'guarded' }] };
 }

@@ -35,6 +35,7 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     repair: 'verify only',
     'verification-max-age-minutes': 'complete-migration only',
     'max-write-pause-seconds': 'complete-migration only',
+    'straggler-watch-seconds': 'complete-migration only',
     'cutover-environment': 'complete-migration only',
     'allow-unprotected-environment': 'complete-migration only',
   },

@@ -82,7 +82,7 @@ export async function readEnvironmentProtection({
 }
 
 /** Octokit would print requests and failures on its own; the phase tells what matters. */
-const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+export const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 function httpStatus(error: unknown): number | undefined {
   return error instanceof Error && 'status' in error && typeof error.status === 'number'

@@ -12,13 +12,14 @@ import {
   watchCompletion,
 } from '../aws/online-migration.ts';
 import { describeTarget, type Target } from '../aws/target.ts';
+import { readApprovals } from '../github/approvals.ts';
 import type { Host } from '../host/host.ts';
 import { fetchReport } from '../host/report.ts';
 import type { InputsOf } from '../inputs.ts';
 import type { Outputs } from '../outputs.ts';
 import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
-import type { Found, RunPhase, World } from './phase.ts';
+import type { Found, PartsOf, RunPhase, World } from './phase.ts';
 import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs, endpointParts } from './target-endpoint.ts';
 import { verificationOutputs } from './verify.ts';
@@ -44,6 +45,7 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
   found.route(migration.route);
   found.outputs({ route: migration.route });
   const setting: Setting = { inputs, world, found, host, target, migration };
+  found.part({ proof: await gatherProof(inputs, world, found) });
   if (migration.completedAtMs === undefined) {
     await requireGate(inputs.gate, world, found.warn);
     await cutOver(setting);
@@ -59,7 +61,42 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
   const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
   found.part({ endpoints: endpointParts(handedOver) });
   found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
+  await watchStragglers(setting);
 };
+
+/** Who approved the run is worth a warning when it is not to be had, and no reason to stop. */
+async function gatherProof(
+  { gate }: InputsOf<'complete-migration'>,
+  world: World,
+  found: Found<'complete-migration'>,
+): Promise<NonNullable<PartsOf<'complete-migration'>['proof']>> {
+  const { repository, runId, githubApiUrl: apiUrl, signal, tool } = world;
+  const known = { toolVersion: tool.version, agentSha256: await tool.agentSha256() };
+  if (gate.environment === undefined || gate.githubToken === '' || runId === undefined) return known;
+  try {
+    const approvals = await readApprovals({ token: gate.githubToken, repository, runId, apiUrl, signal });
+    return { ...known, approvals };
+  } catch (error) {
+    signal.throwIfAborted();
+    found.warn(errorText(error));
+    return known;
+  }
+}
+
+/** The target has taken over: whatever becomes of this, the phase has done its work. */
+async function watchStragglers({ inputs, world, found, host, migration }: Setting): Promise<void> {
+  if (inputs.stragglerWatchMs === 0) return;
+  const { source } = migration;
+  try {
+    const watchMs = inputs.stragglerWatchMs;
+    const outcome = await runHostJob({ inputs, world, host }, { kind: 'stragglers', source, watchMs });
+    if (outcome.error !== undefined) throw outcome.error;
+    found.part({ stragglers: outcome.report });
+  } catch (error) {
+    world.signal.throwIfAborted();
+    found.warn(`Who still comes to the source is not known: ${errorText(error)}`);
+  }
+}
 
 async function cutOver(setting: Setting): Promise<void> {
   const { inputs, world, found, host, target, migration } = setting;

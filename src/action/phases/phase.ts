@@ -12,6 +12,10 @@ export type World = {
   /** `owner/name` of the repository whose workflow runs. */
   readonly repository: string;
   readonly githubApiUrl: string;
+  /** Of the workflow's run; undefined outside of one. */
+  readonly runId: string | undefined;
+  /** Of this action, and the agent that it brings: what a proof names. */
+  readonly tool: { readonly version: string; agentSha256(): Promise<string> };
   readonly clock: Clock;
   /** Aborted when the run is cancelled. */
   readonly signal: AbortSignal;

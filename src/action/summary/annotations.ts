@@ -1,4 +1,4 @@
-import type { PreflightReport, VerifyReport } from '../../contract/reports.ts';
+import type { PreflightReport, StragglersReport, VerifyReport } from '../../contract/reports.ts';
 import type { SkippedCount } from '../../contract/skipped.ts';
 import type { ErrorRecord } from '../../core/errors.ts';
 import { formatCount } from '../../core/units.ts';
@@ -54,6 +54,7 @@ function ofPhase(view: PhaseView): Annotation[] {
         ...(view.report === undefined ? [] : ofDifferences(view.report.verification)),
         ...ofSkipped(view.report?.verification.skipped),
         ...(primary === undefined ? [] : [annotation('notice', 'New primary endpoint', primary)]),
+        ...ofStragglers(view.stragglers),
       ];
     }
     default:
@@ -88,6 +89,15 @@ function ofDifferences(report: VerifyReport): Annotation[] {
       ),
     );
   return [annotation(level, 'Source and target differ', sum), ...first];
+}
+
+function ofStragglers(report: StragglersReport | undefined): Annotation[] {
+  const writing = report?.clients.groups.filter(({ writes }) => writes) ?? [];
+  return writing.map(({ address, user, name, lastCommand, connections }) => {
+    const who = [user === '' ? '' : `, user ${user}`, name === '' ? '' : `, name ${name}`].join('');
+    const message = `${address}${who} still writes to the source, last with ${lastCommand}, over ${formatCount(connections)} connections. The source refuses it: point it at the target.`;
+    return annotation('warning', 'Straggler', message);
+  });
 }
 
 function onHost({ list }: VerifyReport): string {

@@ -1,11 +1,31 @@
-import type { CutoverReport } from '../../contract/reports.ts';
+import {
+  CLIENTS_LISTED_MAX,
+  type ClientList,
+  type CutoverReport,
+  type VerifyReport,
+} from '../../contract/reports.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
 import type { PhaseBody, Section } from './document.ts';
-import { type Block, code, details, facts, heading, instant, list, type Span, span } from './markdown.ts';
+import {
+  type Block,
+  code,
+  details,
+  facts,
+  heading,
+  instant,
+  joined,
+  leftColumns,
+  list,
+  type Phrase,
+  paragraph,
+  type Span,
+  span,
+  table,
+} from './markdown.ts';
 import { skippedCounts } from './skipped.ts';
 import { eventSection } from './sync-progress.ts';
 import { verificationSections, verificationVerdict } from './verify.ts';
-import type { CompleteMigrationView } from './views.ts';
+import type { Approval, CompleteMigrationView } from './views.ts';
 
 /** The proof of the cutover and the endpoint that the applications need next. */
 export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
@@ -16,8 +36,10 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
     sections: [
       { weight: 'main', blocks: [endpointTable(view)] },
       { weight: 'main', blocks: next },
-      { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report)] },
+      { weight: 'main', blocks: stragglerBlocks(view) },
+      { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
       ...(report === undefined ? [] : proofSections(report)),
+      { weight: 'detail', blocks: clientBlocks(report) },
       eventSection(view.nativeEvents),
     ],
   };
@@ -27,13 +49,24 @@ function verdict({ result, report }: CompleteMigrationView): Span | undefined {
   if (result === 'failed') return failedVerdict(report);
   if (report === undefined) return span`**The target has taken over.**`;
   const { verification } = report;
+  const { base, keysCompared, differences } = verification;
+  const equal =
+    base === undefined
+      ? `${formatCount(keysCompared)} keys proved equal`
+      : `${formatCount(base.keysCompared)} keys proved equal, the ${formatCount(keysCompared)} that changed since behind the fence`;
   const proof =
-    verification.differences.total === 0
-      ? `${formatCount(verification.keysCompared)} keys proved equal`
-      : `${formatCount(verification.keysCompared)} keys compared, ${formatCount(verification.differences.total)} differences allowed`;
+    differences.total === 0
+      ? equal
+      : `${formatCount(keysCompared)} keys compared, ${formatCount(differences.total)} differences allowed`;
   const left = skippedCounts(verification.skipped);
   const without = left === undefined ? '' : `, ${left} left out`;
   return span`**The target has taken over.** ${proof}${without}; writes paused for ${formatDuration(report.writePauseMs)}.`;
+}
+
+/** Of a proof that goes on from a full verification: both numbers. */
+function keysVerified({ base, keysCompared }: VerifyReport): string {
+  if (base === undefined) return formatCount(keysCompared);
+  return `${formatCount(base.keysCompared)} in full, ${formatCount(keysCompared)} that changed since behind the fence`;
 }
 
 /** A proof that passed must not read like a cutover that passed. */
@@ -72,18 +105,21 @@ function nextSteps({ endpoints }: CompleteMigrationView): Block[] {
   ];
 }
 
-function proofTable(report: CutoverReport): Block {
+function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Block {
   const { verification } = report;
   return facts({
     title: 'Cutover',
     rows: [
+      ['Approved by', approvers(proof?.approvals)],
       ['Fenced at', instant(report.fencedAtMs)],
       ['Fence', code(report.fence)],
       ['Write pause', pause(report)],
       ...placeRows(report),
-      ['Keys verified', formatCount(verification.keysCompared)],
+      ['Keys verified', keysVerified(verification)],
       ['Differences', formatCount(verification.differences.total)],
       ['Left out', skippedCounts(verification.skipped)],
+      ['Tool', proof === undefined ? undefined : span`valkey-migrate ${proof.toolVersion}`],
+      ['Agent', proof === undefined ? undefined : code(`sha256:${proof.agentSha256}`)],
     ],
   });
 }
@@ -96,6 +132,62 @@ function placeRows(report: CutoverReport): [string, Span | string][] {
     ['Offset at source', formatCount(report.sourceOffset)],
     ['Offset at target', targetOffset(report)],
   ];
+}
+
+function approvers(approvals: readonly Approval[] | undefined): Phrase | undefined {
+  if (approvals === undefined) return undefined;
+  if (approvals.length === 0) return '⚠️ nobody';
+  const names = approvals.slice(0, APPROVALS_MAX).map(({ by, environments }) => {
+    return environments.length === 0 ? code(by) : span`${code(by)} for ${code(environments.join(', '))}`;
+  });
+  return joined(names, ', ');
+}
+
+const APPROVALS_MAX = 10;
+
+/** Who came to the source after the target had taken over. */
+function stragglerBlocks({ stragglers }: CompleteMigrationView): Block[] {
+  if (stragglers === undefined) return [];
+  const { clients, refusedWrites, watchedMs } = stragglers;
+  const writing = clients.groups.filter(({ writes }) => writes).length;
+  const refused = refusedWrites === undefined ? '' : `; ${formatCount(refusedWrites)} writes were refused`;
+  const seen =
+    clients.groups.length === 0
+      ? 'nobody was connected to the source any more'
+      : `${writing === 0 ? '✅ nobody' : `⚠️ ${formatCount(writing)} of those that were connected`} still wrote to the source`;
+  return [
+    heading(3, 'Stragglers'),
+    paragraph(`In ${formatDuration(watchedMs)} ${seen}${refused}.`),
+    ...(clients.groups.length === 0 ? [] : [clientTable(clients)]),
+  ];
+}
+
+/** Who was connected before: these are the applications that have to move. */
+function clientBlocks(report: CutoverReport | undefined): Block[] {
+  const clients = report?.clients;
+  if (clients === undefined || clients.groups.length === 0) return [];
+  return [details('Clients of the source before the fence', [clientTable(clients)])];
+}
+
+function clientTable({ groups, more }: ClientList): Block {
+  return table({
+    columns: [
+      ...leftColumns('Address', 'User', 'Name'),
+      { title: 'Connections', align: 'right' },
+      ...leftColumns('Last command', 'Writes'),
+    ],
+    items: groups,
+    cells: ({ address, user, name, connections, lastCommand, writes }) => [
+      code(address),
+      user === '' ? '' : code(user),
+      name === '' ? '' : code(name),
+      formatCount(connections),
+      code(lastCommand),
+      writes ? 'yes' : '',
+    ],
+    maxRows: CLIENTS_LISTED_MAX,
+    totalItems: groups.length + more,
+  });
 }
 
 function pause(report: CutoverReport): string {

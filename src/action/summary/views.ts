@@ -6,10 +6,18 @@ import type {
   CutoverReport,
   PreflightReport,
   RollbackReport,
+  StragglersReport,
   SyncReport,
   VerifyReport,
 } from '../../contract/reports.ts';
 import type { ErrorRecord } from '../../core/errors.ts';
+
+/** Who approved a run of the workflow. */
+export type Approval = {
+  readonly by: string;
+  readonly environments: readonly string[];
+  readonly comment: string;
+};
 
 /** What every phase knows of itself, however early it failed. */
 export type PhaseHead = {
@@ -92,6 +100,16 @@ export type CompleteMigrationView = PhaseHead & {
         readonly engineVersion?: string | undefined;
       }
     | undefined;
+  /** Who let it happen, and what did it. */
+  readonly proof?:
+    | {
+        /** Undefined where GitHub was not asked, or did not say. */
+        readonly approvals?: readonly Approval[] | undefined;
+        readonly toolVersion: string;
+        readonly agentSha256: string;
+      }
+    | undefined;
+  readonly stragglers?: StragglersReport | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
 

@@ -1,88 +1,191 @@
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
-import { readJsonIfThere, writeFileAtomically } from '../job/files.ts';
-import type { Client } from '../redis/client.ts';
+import { readJsonIfThere, removeIfThere, writeFileAtomically } from '../job/files.ts';
+import type { Access } from '../redis/access.ts';
+import { type Client, openClient } from '../redis/client.ts';
 import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
-import { readSetting } from '../redis/server-setting.ts';
+import {
+  type AclFence,
+  describeAclFence,
+  isAclFenceSet,
+  readAclFence,
+  restoreAclFence,
+  setAclFence,
+} from './fence-by-acl.ts';
+import {
+  areScriptsUsed,
+  assertScriptsAreFenced,
+  isReplicasFenceSet,
+  REPLICAS_FENCE,
+  readReplicasFence,
+  restoreReplicasFence,
+  setReplicasFence,
+  unpause,
+} from './fence-by-replicas.ts';
 
-/** No source has as many replicas, so it refuses every write. */
-const FENCE_REPLICAS = '1000000';
-/** The fence in words, for the report. */
-export const FENCE_NAME = `min-replicas-to-write ${FENCE_REPLICAS}`;
+/** How long a fence that is a pause lasts once the target has taken over: time enough to move every application. */
+const LASTING_PAUSE_MS = 24 * 3_600_000;
 
-const REPLICAS = 'min-replicas-to-write';
-const MAX_LAG = 'min-replicas-max-lag';
-/** A max-lag of 0 switches the check of min-replicas-to-write off, so the fence sets the default of the servers. */
-const FENCE_MAX_LAG = '10';
-/** Longer than two settings take to set; if this process dies in between, the source goes on by itself after it. */
-const PAUSE_MS = 5000;
-
-const recordSchema = z.strictObject({
-  sourceAddress: z.string(),
-  recordedAtMs: z.number(),
-  /** Whether writers were paused as well, which servers below 6.2 cannot do for writes alone. */
-  paused: z.boolean(),
-  /** The settings as they were found, in the order in which they are restored. */
-  settings: z.array(z.strictObject({ name: z.string(), value: z.string() })),
+const found = { sourceAddress: z.string(), recordedAtMs: z.number(), runId: z.string() };
+const userSchema = z.strictObject({
+  name: z.string(),
+  commands: z.string(),
+  selectors: z.array(z.string()),
 });
+const recordSchema = z.discriminatedUnion('method', [
+  z.strictObject({
+    method: z.literal('replicas'),
+    ...found,
+    paused: z.boolean(),
+    settings: z.array(z.strictObject({ name: z.string(), value: z.string() })),
+  }),
+  z.strictObject({
+    method: z.literal('acl'),
+    ...found,
+    users: z.array(userSchema),
+    /** What the users have behind the fence; not there until it is set. */
+    fenced: z.array(userSchema).optional(),
+  }),
+  z.strictObject({ method: z.literal('pause'), ...found, untilMs: z.number() }),
+]);
 type FenceRecord = z.infer<typeof recordSchema>;
 
+/** Where the record of a fence is kept. */
+export type FenceStore = {
+  readonly directory: string;
+  readonly clock: Clock;
+  /** How long a fence that can only be a pause lasts, until {@link makeFenceLast}; without it, it is no fence. */
+  readonly pauseMs?: number;
+};
+
 /**
- * Fences writes at the source: once it returns, the source refuses every write with NOREPLICAS.
+ * Fences writes at the source, in the best of the ways that it allows, and returns the way in words:
+ *
+ *   min-replicas-to-write   needs CONFIG; every write is refused, whoever sends it
+ *   ACL                     needs ACL SETUSER, Redis 6.0 and later; every write of every user is refused
+ *   CLIENT PAUSE            needs CLIENT PAUSE and 6.2; writes wait, for a time
  *
  * What was set before is recorded in the folder of the migration first, so that {@link liftFence} restores exactly
- * that, after a crash too; a fence that is already recorded is renewed and its record kept. Writers are paused while
- * the settings change, and unpaused into the fence, so that a blocked write fails instead of being done later.
- *
- * A source below 6.2 is not paused: its CLIENT PAUSE would hold this connection too. A source that lets scripts pass
- * the fence, and on which scripts are used, is refused.
+ * that, after a crash too; a fence that is already recorded is renewed and its record kept.
  *
  * @throws fence-denied, with the source as it was
  */
-export async function setFence(client: Client, { directory, clock }: FenceStore): Promise<void> {
+export async function setFence(client: Client, store: FenceStore): Promise<string> {
   const info = await readServerInfo(client);
-  const recorded = readRecord(directory);
+  const recorded = readRecord(store.directory);
   if (recorded !== undefined) assertSameSource(client, recorded);
   if (info.fields.get('role') !== 'master') {
     throw fenceDenied(client, 'it is a replica, and writes reach it from its own master.');
   }
-  const paused = recorded?.paused ?? isVersionAtLeast(info.version, 6, 2);
-  const record = recorded ?? (await recordSettings(client, { directory, clock, paused }));
-  try {
-    if (record.paused) await client.call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE');
-    const lag = record.settings.find(({ name }) => name === MAX_LAG);
-    if (lag?.value === '0') await client.call('CONFIG', 'SET', MAX_LAG, FENCE_MAX_LAG);
-    await client.call('CONFIG', 'SET', REPLICAS, FENCE_REPLICAS);
-    if (record.paused) await client.call('CLIENT', 'UNPAUSE');
-    // Before 6.2 a transaction that was queued before the fence would still be executed behind it.
-    if (!record.paused) await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    if (areScriptsUsed(info)) await assertScriptsAreFenced(client);
-  } catch (error) {
-    await liftFence(client, directory);
-    throw fenceDenied(client, error);
+  const reasons: string[] = [];
+  for (const method of recorded === undefined ? METHODS : [recorded.method]) {
+    try {
+      const record = recorded ?? (await readFound(method, client, { info, store }));
+      writeRecord(store.directory, record);
+      await apply(client, record, store);
+      return describe(record);
+    } catch (error) {
+      await liftFence(client, store.directory);
+      if (isMigrationError(error) && error.retryable) throw error;
+      reasons.push(`${METHOD_NAMES[method]}: ${errorText(error)}`);
+    }
+  }
+  throw fenceDenied(client, reasons.join('; '), areScriptsUsed(info));
+}
+
+const METHODS = ['replicas', 'acl', 'pause'] as const;
+type Method = (typeof METHODS)[number];
+const METHOD_NAMES: Readonly<Record<Method, string>> = {
+  replicas: 'by min-replicas-to-write',
+  acl: 'by ACL',
+  pause: 'by CLIENT PAUSE',
+};
+
+/** What the method would change, as it is now. @throws what shows that the source does not allow the method */
+async function readFound(
+  method: Method,
+  client: Client,
+  { info, store }: { readonly info: ServerInfo; readonly store: FenceStore },
+): Promise<FenceRecord> {
+  const nowMs = store.clock.nowMs();
+  const common = {
+    sourceAddress: client.access.address,
+    recordedAtMs: nowMs,
+    runId: info.fields.get('run_id') ?? '',
+  };
+  switch (method) {
+    case 'replicas': {
+      const { paused, settings } = await readReplicasFence(client, info);
+      return { method, ...common, paused, settings: [...settings] };
+    }
+    case 'acl':
+      return { method, ...common, users: copyOf(await readAclFence(client)) };
+    case 'pause':
+      if (!isVersionAtLeast(info.version, 6, 2)) throw new Error('it cannot pause writes alone before 6.2.');
+      if (store.pauseMs === undefined) throw new Error('it would not last until the promotion.');
+      return { method, ...common, untilMs: nowMs + store.pauseMs };
+  }
+}
+
+async function apply(client: Client, record: FenceRecord, { directory, clock }: FenceStore): Promise<void> {
+  switch (record.method) {
+    case 'replicas':
+      return setReplicasFence(client, record);
+    case 'acl':
+      return writeRecord(directory, { ...record, fenced: copyOf(await setAclFence(client, record)) });
+    case 'pause':
+      await client.call('CLIENT', 'PAUSE', Math.max(1, record.untilMs - clock.nowMs()), 'WRITE');
+  }
+}
+
+function copyOf({ users }: AclFence) {
+  return users.map((user) => ({ ...user, selectors: [...user.selectors] }));
+}
+
+function describe(record: FenceRecord): string {
+  switch (record.method) {
+    case 'replicas':
+      return REPLICAS_FENCE;
+    case 'acl':
+      return describeAclFence(record);
+    case 'pause':
+      return 'CLIENT PAUSE WRITE';
   }
 }
 
 /**
- * Looks whether anything may have written behind the fence: on a source that lets scripts pass, a client may have run
- * its first script only after the fence was set.
+ * Looks whether the fence has held until now: the source has not been restarted, nobody has changed it, and on a source
+ * that lets scripts pass none was run.
  *
  * @throws fence-denied
  */
-export async function assertFenceHeld(client: Client): Promise<void> {
-  if (!areScriptsUsed(await readServerInfo(client))) return;
+export async function assertFenceHeld(client: Client, { directory, clock }: FenceStore): Promise<void> {
   try {
-    await assertScriptsAreFenced(client);
+    const record = readRecord(directory);
+    const runId = (await readServerInfo(client)).fields.get('run_id');
+    if (runId !== record?.runId) {
+      throw new Error('the source was restarted behind the fence, which did not survive that.');
+    }
+    if (!(await isFenceStanding(client, { directory, clock }))) {
+      throw new Error('somebody has lifted the fence, or changed what it had set.');
+    }
+    if (record?.method === 'replicas') await assertScriptsAreFenced(client);
   } catch (error) {
-    throw fenceDenied(client, error);
+    throw fenceDenied(client, error, /scripts/.test(errorText(error)));
   }
 }
 
-/** Where the record of a fence is kept. */
-export type FenceStore = { readonly directory: string; readonly clock: Clock };
+/** Keeps a fence that would end by itself; another one is left as it is. Throws the codes of {@link openClient}. */
+export async function makeFenceLast(source: Access, { directory, clock }: FenceStore): Promise<void> {
+  const record = readRecord(directory);
+  if (record?.method !== 'pause') return;
+  await using client = await openClient(source);
+  const untilMs = clock.nowMs() + LASTING_PAUSE_MS;
+  await client.call('CLIENT', 'PAUSE', LASTING_PAUSE_MS, 'WRITE');
+  writeRecord(directory, { ...record, untilMs });
+}
 
 /**
  * Restores what the fence changed and forgets its record; false where none is recorded.
@@ -93,19 +196,36 @@ export async function liftFence(client: Client, directory: string): Promise<bool
   const record = readRecord(directory);
   if (record === undefined) return false;
   assertSameSource(client, record);
-  for (const { name, value } of record.settings) {
-    if ((await readSetting(client, name)) !== value) await client.call('CONFIG', 'SET', name, value);
+  switch (record.method) {
+    case 'replicas':
+      await restoreReplicasFence(client, record);
+      break;
+    case 'acl':
+      // A source that was restarted has read its users anew.
+      await restoreAclFence(client, record);
+      break;
+    case 'pause':
+      await unpause(client);
   }
-  // Only now, so that writers that are still blocked find the fence gone.
-  if (record.paused) await unpause(client);
-  rmSync(recordPath(directory), { force: true });
+  removeIfThere(recordPath(directory));
   return true;
 }
 
 /** Whether the recorded fence still stands; a source that was restarted has lost it. */
-export async function isFenceStanding(client: Client, directory: string): Promise<boolean> {
-  if (readRecord(directory) === undefined) return false;
-  return (await readSetting(client, REPLICAS)) === FENCE_REPLICAS;
+export async function isFenceStanding(client: Client, { directory, clock }: FenceStore): Promise<boolean> {
+  const record = readRecord(directory);
+  switch (record?.method) {
+    case undefined:
+      return false;
+    case 'replicas':
+      return isReplicasFenceSet(client);
+    case 'acl':
+      return record.fenced !== undefined && (await isAclFenceSet(client, { users: record.fenced }));
+    case 'pause': {
+      const { fields } = await readServerInfo(client);
+      return fields.get('run_id') === record.runId && clock.nowMs() < record.untilMs;
+    }
+  }
 }
 
 /** Since when a fence is recorded that has not been lifted; undefined for none. */
@@ -124,72 +244,24 @@ export function isFenceRecorded(directory: string): boolean {
  * @throws fence-denied
  */
 export async function refuseUnrecordedFence(client: Client): Promise<void> {
-  const value = await readSetting(client, REPLICAS).catch(() => undefined); // who may not look did not fence either
-  if (value !== FENCE_REPLICAS) return;
+  if (!(await isReplicasFenceSet(client))) return;
   throw new MigrationError(
     'fence-denied',
-    `The source ${client.access.address} still refuses writes (${FENCE_NAME}), and what was set before is not recorded on this host.`,
-    { remedy: `Set it by hand: CONFIG SET ${REPLICAS} 0 is the default.` },
+    `The source ${client.access.address} still refuses writes (${REPLICAS_FENCE}), and what was set before is not recorded on this host.`,
+    { remedy: 'Set it by hand: CONFIG SET min-replicas-to-write 0 is the default.' },
   );
 }
 
-async function recordSettings(
-  client: Client,
-  { directory, clock, paused }: FenceStore & { paused: boolean },
-): Promise<FenceRecord> {
-  const settings: FenceRecord['settings'] = [];
-  try {
-    for (const name of [REPLICAS, MAX_LAG]) {
-      const value = await readSetting(client, name);
-      if (value === undefined) throw new Error(`it has no setting ${name}`);
-      // Setting what is set changes nothing, and shows a refusal before anything is changed.
-      await client.call('CONFIG', 'SET', name, value);
-      settings.push({ name, value });
-    }
-  } catch (error) {
-    throw fenceDenied(client, error);
-  }
-  const record = { sourceAddress: client.access.address, recordedAtMs: clock.nowMs(), paused, settings };
-  writeFileAtomically(recordPath(directory), `${JSON.stringify(record)}\n`);
-  return record;
-}
-
-/** Whether any client has run a script since the source's statistics began. */
-export function areScriptsUsed(info: ServerInfo): boolean {
-  return ['cmdstat_eval', 'cmdstat_evalsha'].some((field) => info.fields.has(field));
-}
-
-/**
- * Old servers check min-replicas-to-write for the EVAL only, not for the writes of its script: a DEL of a key that
- * is not there changes nothing and tells which kind this one is.
- */
-async function assertScriptsAreFenced(client: Client): Promise<void> {
-  const key = `__valkey-migrate-fence__${client.access.address}`;
-  try {
-    await client.call('EVAL', "return redis.call('DEL', KEYS[1])", 1, key);
-  } catch (error) {
-    if (/NOREPLICAS/.test(errorText(error))) return;
-    if (isMigrationError(error) && error.code === 'source-permission-denied') return;
-    throw error;
-  }
-  throw new Error('scripts of a server of this version write in spite of min-replicas-to-write');
-}
-
-/** A user who may not unpause was not able to pause, so there is nothing to end. */
-async function unpause(client: Client): Promise<void> {
-  try {
-    await client.call('CLIENT', 'UNPAUSE');
-  } catch (error) {
-    if (!isMigrationError(error) || error.code !== 'source-permission-denied') throw error;
-  }
-}
-
 function readRecord(directory: string): FenceRecord | undefined {
-  const found = readJsonIfThere(recordPath(directory));
-  if (found === undefined) return undefined;
-  const record = recordSchema.safeParse(found);
+  const content = readJsonIfThere(recordPath(directory));
+  if (content === undefined) return undefined;
+  const record = recordSchema.safeParse(content);
   if (record.success) return record.data;
   throw new MigrationError('contract-mismatch', `${recordPath(directory)} is not the record of a fence.`);
+}
+
+function writeRecord(directory: string, record: FenceRecord): void {
+  writeFileAtomically(recordPath(directory), `${JSON.stringify(record)}\n`);
 }
 
 function recordPath(directory: string): string {
@@ -206,11 +278,14 @@ function assertSameSource(client: Client, record: FenceRecord): void {
 }
 
 /** A source that cannot be reached has not denied anything: that error keeps its name. */
-function fenceDenied(client: Client, cause: unknown): MigrationError {
-  if (isMigrationError(cause) && cause.retryable) return cause;
-  return new MigrationError(
-    'fence-denied',
-    `Writes at the source ${client.access.address} could not be fenced: ${errorText(cause)}`,
-    { cause },
-  );
+function fenceDenied(client: Client, cause: unknown, areScripts = false): MigrationError {
+  if (isMigrationError(cause) && (cause.retryable || cause.code === 'fence-denied')) return cause;
+  const message = `Writes at the source ${client.access.address} could not be fenced: ${errorText(cause)}`;
+  return new MigrationError('fence-denied', message, {
+    cause,
+    ...(areScripts ? { remedy: SCRIPTS_REMEDY } : {}),
+  });
 }
+
+const SCRIPTS_REMEDY =
+  'Scripts of a source before Redis 6.2 write in spite of min-replicas-to-write, and one has run since its statistics began. Allow the user at the source `+acl|users +acl|getuser +acl|setuser` (Redis 6.0 and later); or stop the applications that run scripts, reset the statistics with CONFIG RESETSTAT, and run the phase again.';

@@ -7,6 +7,7 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import type { Cutover } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
+import { makeFenceLast } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { writeCutoverStep } from './state.ts';
 
@@ -17,11 +18,12 @@ import { writeCutoverStep } from './state.ts';
  * that a sync can go on with, and on which no key expires by itself while the sync lags.
  */
 export async function handOver(
-  { request, context, target }: Cutover,
+  { request, context, source, target }: Cutover,
   proved: CutoverReport,
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
+  await makeFenceLast(source, context);
   await context.siblings.stop('sync');
   await using primaries = await openPrimaries(target);
   const beganAtMs = context.clock.nowMs();

@@ -1,12 +1,13 @@
-import type { CutoverReport } from '../../contract/reports.ts';
+import type { ClientList, CutoverReport } from '../../contract/reports.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import { retry } from '../../core/retry.ts';
 import { formatDuration } from '../../core/units.ts';
 import type { Job } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
+import { watchClients } from './clients.ts';
 import { type Cutover, enter } from './cutover.ts';
-import { FENCE_NAME, isFenceStanding, liftFence, setFence } from './fence.ts';
+import { isFenceStanding, liftFence, setFence } from './fence.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
@@ -46,9 +47,10 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
     if (earlier.step === 'completed') throw fenceLost(cutover.source, earlier.report);
   }
   await startOver(cutover);
-  using expiring = await prepareProof(cutover);
+  const [clients, prepared] = await Promise.all([sampleClients(cutover), prepareProof(cutover)]);
+  using expiring = prepared;
   await siblings.start({ kind: 'keeper', cutover: request });
-  const report = await proveBehindFence(cutover);
+  const report = await proveBehindFence(cutover, clients);
   // On the native route the action decides, right before it asks for the promotion.
   if (request.route === 'native') return report;
   const handedOver = await handOver(cutover, report, expiring);
@@ -58,7 +60,7 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
 
 async function isFenced({ source, context }: Cutover): Promise<boolean> {
   await using client = await openClient(source);
-  return await isFenceStanding(client, context.directory);
+  return await isFenceStanding(client, context);
 }
 
 /** The target was released behind a fence that has fallen since: nobody knows what the source took meanwhile. */
@@ -80,17 +82,37 @@ async function startOver({ request, context, source, target }: Cutover): Promise
   await assertMayCutOver({ request, context, target: targetClient });
 }
 
-async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
+/** Who is connected to the source now; a few looks, since the last command of a client that reads and writes varies. */
+async function sampleClients({ source, context }: Cutover): Promise<ClientList | undefined> {
+  try {
+    await using client = await openClient(source);
+    const watch = await watchClients(client);
+    for (let look = 0; look < CLIENT_LOOKS; look++) {
+      if (look > 0) await context.clock.sleep(CLIENT_LOOK_MS, context.signal);
+      await watch.look();
+    }
+    return watch.list();
+  } catch (error) {
+    context.signal.throwIfAborted();
+    context.log(`The clients of the source are not known: ${errorText(error)}`);
+    return undefined;
+  }
+}
+
+const CLIENT_LOOKS = 5;
+const CLIENT_LOOK_MS = 50;
+
+async function proveBehindFence(cutover: Cutover, clients: ClientList | undefined): Promise<CutoverReport> {
   const { request, context } = cutover;
-  const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs() };
+  const measures: WritePauseMeasures = { fencedAtMs: context.clock.nowMs(), fence: '', clients };
   const { clock, signal } = context;
   const { maxWritePauseMs } = request;
   using pause = startWritePause({ maxWritePauseMs, measures, clock, signal });
   try {
     enter(cutover, 'fencing');
     await using sourceClient = await openClient(cutover.source);
-    await setFence(sourceClient, context);
-    context.log(`Writes at the source ${cutover.source.address} are fenced: ${FENCE_NAME}.`);
+    measures.fence = await setFence(sourceClient, { ...context, ...pauseOf(request) });
+    context.log(`Writes at the source ${cutover.source.address} are fenced: ${measures.fence}.`);
     const report = await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
     decide(cutover, report);
     return report;
@@ -99,6 +121,13 @@ async function proveBehindFence(cutover: Cutover): Promise<CutoverReport> {
     throw error;
   }
 }
+
+/** A fence that is a pause outlasts the budget by the moment in which it is made to last. */
+function pauseOf({ route, maxWritePauseMs }: Cutover['request']): { pauseMs?: number } {
+  return route === 'native' ? {} : { pauseMs: maxWritePauseMs + PAUSE_MARGIN_MS };
+}
+
+const PAUSE_MARGIN_MS = 5_000;
 
 /** From here on the cutover only goes forward. @throws write-pause-exceeded when the keeper was faster */
 function decide({ request, context }: Cutover, report: CutoverReport): void {

@@ -1,5 +1,5 @@
-import type { KeeperReport } from '../../contract/reports.ts';
-import { errorText } from '../../core/errors.ts';
+import type { CutoverReport, KeeperReport } from '../../contract/reports.ts';
+import { errorText, isMigrationError } from '../../core/errors.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
@@ -88,16 +88,34 @@ async function liftFor(
 }
 
 /** The target takes over: that is decided, and its cutover is gone. On the native route the rest is the action's. */
-async function goOn({ cutover: request }: Request, context: JobContext): Promise<KeeperReport['outcome']> {
+async function goOn(
+  { cutover: request }: Request,
+  context: JobContext,
+): Promise<KeeperReport['outcome'] | undefined> {
   const step = readCutoverStep(context.directory, request);
   if (request.route === 'native' || step?.step !== 'handing-over') return 'ended';
+  try {
+    return await handOverFor(request, step.report, context);
+  } catch (error) {
+    if (!isMigrationError(error) || !error.retryable) throw error;
+    context.log(`The hand-over is not complete yet: ${errorText(error)}`);
+    await context.clock.sleep(RETRY_MS, context.signal);
+    return undefined;
+  }
+}
+
+async function handOverFor(
+  request: Request['cutover'],
+  proved: CutoverReport,
+  context: JobContext,
+): Promise<KeeperReport['outcome']> {
   const source = await resolveAccess('source', request.source, context.resolveSecret);
   const target = await resolveAccess('target', request.target, context.resolveSecret);
   await using client = await openClient(source);
   // A source that was restarted has lost its fence: what to do then is not for a process to decide.
-  if (!(await isFenceStanding(client, context.directory))) return 'ended';
+  if (!(await isFenceStanding(client, context))) return 'ended';
   const cutover = { request, context, source, target };
-  await handOver(cutover, step.report);
+  await handOver(cutover, proved);
   await restoreSettings(cutover);
   context.log('Went on with the hand-over of a cutover that was gone.');
   return 'handed-over';

@@ -13,7 +13,7 @@ import { correctExpiries, tellsAbsoluteTimes } from './correct-expiries.ts';
 import { type Cutover, enter } from './cutover.ts';
 import { drain } from './drain.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
-import { assertFenceHeld, FENCE_NAME } from './fence.ts';
+import { assertFenceHeld } from './fence.ts';
 import { assertNothingSkipped } from './preconditions.ts';
 import type { WritePauseMeasures } from './write-pause.ts';
 
@@ -58,7 +58,7 @@ export async function drainAndProve(
     kind: 'cutover',
     route: request.route,
     fencedAtMs: measures.fencedAtMs,
-    fence: FENCE_NAME,
+    fence: measures.fence,
     sourceReplid: drained.source.replid,
     sourceOffset: drained.source.offset,
     targetOffset: drained.targetOffset,
@@ -66,6 +66,7 @@ export async function drainAndProve(
     proofDurationMs: provedAtMs - correctedAtMs,
     settleDurationMs: correctedAtMs - drainedAtMs,
     writePauseMs: provedAtMs - measures.fencedAtMs,
+    ...(measures.clients === undefined ? {} : { clients: measures.clients }),
     verification,
   };
   if (!verification.passed) {
@@ -78,7 +79,7 @@ export async function drainAndProve(
     context.leaveReport(report);
     throw error;
   }
-  await assertFenceHeld(sourceClient);
+  await assertFenceHeld(sourceClient, context);
   return report;
 }
 

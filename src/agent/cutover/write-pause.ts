@@ -1,3 +1,4 @@
+import type { ClientList } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatBytes, formatDuration } from '../../core/units.ts';
@@ -6,6 +7,10 @@ import { formatBytes, formatDuration } from '../../core/units.ts';
 export type WritePauseMeasures = {
   /** When the fence was begun to be set. */
   readonly fencedAtMs: number;
+  /** The fence in words; empty until it stands. */
+  fence: string;
+  /** Who was connected to the source before it. */
+  readonly clients?: ClientList | undefined;
   lagBytes?: number;
   drainedAtMs?: number;
   provedAtMs?: number;

@@ -11,9 +11,9 @@ export const ACCESS_LEVELS = ['read', 'change', 'cutover'] as const;
 export type AccessLevel = (typeof ACCESS_LEVELS)[number];
 
 const LOOKING_COMMANDS: ReadonlySet<HostCommand['command']> = new Set(['hello', 'status', 'report']);
-const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link']);
+const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link', 'stragglers']);
 const CUTOVER_COMMANDS: ReadonlySet<HostCommand['command']> = new Set(['hand-over', 'complete']);
-const CUTOVER_JOBS: ReadonlySet<JobKind> = new Set(['cutover', 'unfence', 'link']);
+const CUTOVER_JOBS: ReadonlySet<JobKind> = new Set(['cutover', 'unfence', 'link', 'stragglers']);
 
 /**
  * Refuses what a level does not reach: `read` looks and compares, `change` does all but the cutover, `cutover` only that.

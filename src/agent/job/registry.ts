@@ -5,6 +5,7 @@ import { runBackup } from '../backup/job.ts';
 import { runCutover } from '../cutover/job.ts';
 import { runKeeper } from '../cutover/keeper.ts';
 import { runRollback } from '../cutover/rollback.ts';
+import { runStragglers } from '../cutover/stragglers.ts';
 import { runUnfence } from '../cutover/unfence.ts';
 import { runLink } from '../link/job.ts';
 import { runPreflight } from '../preflight/job.ts';
@@ -33,6 +34,8 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
       return runCutover(request, context);
     case 'keeper':
       return runKeeper(request, context);
+    case 'stragglers':
+      return runStragglers(request, context);
     case 'unfence':
       return runUnfence(request, context);
     case 'rollback':

@@ -53,8 +53,14 @@ describe('the annotations of a phase', () => {
     expect(levels).toEqual(['warning', 'warning', 'warning']);
   });
 
-  it('name the new endpoint', () => {
+  it('name the new endpoint, and who still writes to the old one', () => {
     expect(annotationsOf(sample('complete-migration-passed'))).toEqual([
+      {
+        level: 'warning',
+        title: 'Straggler',
+        message:
+          '10.0.4.17, user shop, name cart-api still writes to the source, last with hset, over 2 connections. The source refuses it: point it at the target.',
+      },
       {
         level: 'notice',
         title: 'New primary endpoint',

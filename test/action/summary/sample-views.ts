@@ -211,7 +211,53 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
   'complete-migration-passed': {
     ...SAMPLE_HEAD,
     phase: 'complete-migration',
-    report: cutoverReport(verifyReport(0)),
+    report: {
+      ...cutoverReport(verifyReport(0)),
+      clients: {
+        groups: [
+          {
+            address: '10.0.4.17',
+            user: 'shop',
+            name: 'cart-api',
+            connections: 12,
+            lastCommand: 'hset',
+            writes: true,
+          },
+          {
+            address: '10.0.4.18',
+            user: 'default',
+            name: '',
+            connections: 3,
+            lastCommand: 'get',
+            writes: false,
+          },
+        ],
+        more: 0,
+      },
+    },
+    proof: {
+      approvals: [{ by: 'octocat', environments: ['production-cutover'], comment: 'Go.' }],
+      toolVersion: '1.0.0',
+      agentSha256: 'b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c',
+    },
+    stragglers: {
+      kind: 'stragglers',
+      watchedMs: 30_012,
+      refusedWrites: 41,
+      clients: {
+        groups: [
+          {
+            address: '10.0.4.17',
+            user: 'shop',
+            name: 'cart-api',
+            connections: 2,
+            lastCommand: 'hset',
+            writes: true,
+          },
+        ],
+        more: 3,
+      },
+    },
     endpoints: {
       primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',
       reader: 'replica.sessions.abc123.apn2.cache.amazonaws.com:6379',

@@ -1,6 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { isFenceStanding, liftFence, setFence } from '../../../src/agent/cutover/fence.ts';
+import {
+  assertFenceHeld,
+  isFenceStanding,
+  liftFence,
+  makeFenceLast,
+  setFence,
+} from '../../../src/agent/cutover/fence.ts';
 import { type Client, openClient } from '../../../src/agent/redis/client.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { findServer, type RunningServer, sourceServer, startServer } from '../../servers/start.ts';
@@ -19,13 +25,13 @@ describe('a fence', () => {
     await writer.set('a', '1');
     // From now on the fence tries whether it holds scripts, since some client uses them.
     await writer.eval("return redis.call('GET', KEYS[1])", 1, 'a');
-    await setFence(client, { directory: running.directory, clock });
+    await setFence(client, { directory: running.directory, clock, pauseMs: 5000 });
     await expect(writer.set('a', '2')).rejects.toThrow('NOREPLICAS');
     await expect(writer.del('a')).rejects.toThrow('NOREPLICAS');
     await expect(writer.eval("return redis.call('SET', KEYS[1], '2')", 1, 'a')).rejects.toThrow('NOREPLICAS');
     await expect(writer.multi().set('a', '2').exec()).rejects.toThrow('EXECABORT');
     expect(await writer.get('a')).toBe('1');
-    expect(await isFenceStanding(client, running.directory)).toBe(true);
+    expect(await isFenceStanding(client, { directory: running.directory, clock })).toBe(true);
   });
 
   it.each([
@@ -37,7 +43,7 @@ describe('a fence', () => {
     await using client = await open(running);
     const before = await readSettings(running);
     const files = await readdir(running.directory);
-    await setFence(client, { directory: running.directory, clock });
+    await setFence(client, { directory: running.directory, clock, pauseMs: 5000 });
     await expect(running.client().set('a', '1')).rejects.toThrow('NOREPLICAS');
     expect(await readSettings(running)).not.toEqual(before);
     expect(await liftFence(client, running.directory)).toBe(true);
@@ -53,7 +59,7 @@ describe('a fence', () => {
     await client.call('CLIENT', 'PAUSE', 30_000, 'WRITE');
     const held = writer.set('a', '1').catch((error: Error) => error.message);
     await untilBlocked(client);
-    await setFence(client, { directory: running.directory, clock });
+    await setFence(client, { directory: running.directory, clock, pauseMs: 5000 });
     expect(await held).toContain('NOREPLICAS');
     expect(await writer.get('a')).toBeNull();
   });
@@ -64,11 +70,11 @@ describe('a fence', () => {
     const before = await (async () => {
       await using first = await open(running);
       const settings = await readSettings(running);
-      await setFence(first, { directory: running.directory, clock });
+      await setFence(first, { directory: running.directory, clock, pauseMs: 5000 });
       return settings;
     })();
     await using second = await open(running);
-    await setFence(second, { directory: running.directory, clock });
+    await setFence(second, { directory: running.directory, clock, pauseMs: 5000 });
     await expect(running.client().set('a', '1')).rejects.toThrow('NOREPLICAS');
     await liftFence(second, running.directory);
     expect(await readSettings(running)).toEqual(before);
@@ -77,10 +83,10 @@ describe('a fence', () => {
   it('is seen to be gone when the source was restarted', async () => {
     await using running = await startServer({ server: await sourceServer() });
     await using before = await open(running);
-    await setFence(before, { directory: running.directory, clock });
+    await setFence(before, { directory: running.directory, clock, pauseMs: 5000 });
     await running.restart();
     await using after = await open(running);
-    expect(await isFenceStanding(after, running.directory)).toBe(false);
+    expect(await isFenceStanding(after, { directory: running.directory, clock })).toBe(false);
     expect(await liftFence(after, running.directory)).toBe(true);
   });
 
@@ -88,32 +94,121 @@ describe('a fence', () => {
     await using running = await startServer({ server: await sourceServer() });
     await using other = await startServer({ server: await sourceServer() });
     await using client = await open(running);
-    await setFence(client, { directory: running.directory, clock });
+    await setFence(client, { directory: running.directory, clock, pauseMs: 5000 });
     await using stranger = await open(other);
     await expect(liftFence(stranger, running.directory)).rejects.toMatchObject({ code: 'fence-denied' });
-    await expect(setFence(stranger, { directory: running.directory, clock })).rejects.toMatchObject({
+    await expect(
+      setFence(stranger, { directory: running.directory, clock, pauseMs: 5000 }),
+    ).rejects.toMatchObject({
       code: 'fence-denied',
     });
-    expect(await isFenceStanding(client, running.directory)).toBe(true);
+    expect(await isFenceStanding(client, { directory: running.directory, clock })).toBe(true);
   });
 
   it.each(['-config|set', '-config', '-client|pause', '-client|unpause'])(
-    'is denied without the permission %s, and changes nothing',
+    'is set by ACL without the permission %s, and every user is as before when it is lifted',
     async (rule) => {
       const server = await findServer({ kind: 'redis', version: '7.0' });
       await using running = await startServer({ server });
       await using admin = await open(running);
       await admin.call('ACL', 'SETUSER', 'mover', 'on', '>pw', '~*', '&*', '+@all', rule);
-      const before = await readSettings(running);
+      const rules = 'on >pw ~app:* -@all +ping +get +set'.split(' ');
+      await admin.call('ACL', 'SETUSER', 'app', ...rules, '(~log:* +append)');
+      await admin.call('ACL', 'SETUSER', 'nobody', 'on', '>pw', '~*', '-@all');
+      const [settings, users] = [await readSettings(running), await admin.call('ACL', 'LIST')];
+      await using app = await open(running, { name: 'app', password: 'pw' });
       await using client = await open(running, { name: 'mover', password: 'pw' });
-      await expect(setFence(client, { directory: running.directory, clock })).rejects.toMatchObject({
+      const fence = await setFence(client, { directory: running.directory, clock, pauseMs: 5000 });
+      expect(fence).toBe('ACL SETUSER -@write for 3 users');
+      await expect(app.call('SET', 'app:a', '1')).rejects.toThrow('NOPERM');
+      await expect(app.call('APPEND', 'log:a', '1')).rejects.toThrow('NOPERM');
+      await expect(running.client().set('a', '1')).rejects.toThrow('NOPERM');
+      const script = "return redis.call('SET', KEYS[1], '1')";
+      await expect(running.client().eval(script, 1, 'a')).rejects.toThrow(
+        /can't run this command|NOPERM|ACL/,
+      );
+      await expect(running.client().multi().set('a', '1').exec()).rejects.toThrow('EXECABORT');
+      expect(await app.call('GET', 'app:a')).toBeNull();
+      await assertFenceHeld(client, { directory: running.directory, clock });
+
+      await admin.call('ACL', 'SETUSER', 'new', 'on', '>pw', '~*', '+@all');
+      await expect(assertFenceHeld(client, { directory: running.directory, clock })).rejects.toMatchObject({
         code: 'fence-denied',
-        message: expect.stringContaining('NOPERM'),
+        message: expect.stringContaining('somebody has lifted the fence'),
       });
-      expect(await readSettings(running)).toEqual(before);
-      expect(await liftFence(client, running.directory)).toBe(false);
+      await admin.call('ACL', 'DELUSER', 'new');
+      expect(await liftFence(client, running.directory)).toBe(true);
+      expect(await admin.call('ACL', 'LIST')).toEqual(users);
+      expect(await readSettings(running)).toEqual(settings);
+      expect(await app.call('SET', 'app:a', '1')).toEqual(Buffer.from('OK'));
     },
   );
+
+  it('is a pause where neither CONFIG nor ACL may be used, which ends by itself', async () => {
+    await using running = await startServer({
+      server: await findServer({ kind: 'redis', version: '7.0' }),
+      config: { 'rename-command': ['CONFIG ""', 'ACL ""'] },
+    });
+    await using client = await open(running);
+    const store = { directory: running.directory, clock, pauseMs: 1500 };
+    expect(await setFence(client, store)).toBe('CLIENT PAUSE WRITE');
+    const written = running.client().set('a', '1');
+    await untilBlocked(client);
+    expect(await isFenceStanding(client, store)).toBe(true);
+    expect(await written).toBe('OK');
+    while (await isFenceStanding(client, store)) await clock.sleep(20, AbortSignal.timeout(10_000));
+
+    await makeFenceLast(accessOf('source', running), store);
+    const held = running.client().set('a', '2');
+    await untilBlocked(client);
+    expect(await isFenceStanding(client, store)).toBe(true);
+    expect(await liftFence(client, running.directory)).toBe(true);
+    expect(await held).toBe('OK');
+  });
+
+  it('is denied where nothing of it is allowed, and changes nothing', async () => {
+    await using running = await startServer({ server: await findServer({ kind: 'redis', version: '7.0' }) });
+    await using admin = await open(running);
+    await admin.call(
+      'ACL',
+      'SETUSER',
+      'mover',
+      'on',
+      '>pw',
+      '~*',
+      '&*',
+      '+@all',
+      '-config',
+      '-acl',
+      '-client|pause',
+    );
+    const before = await readSettings(running);
+    await using client = await open(running, { name: 'mover', password: 'pw' });
+    await expect(
+      setFence(client, { directory: running.directory, clock, pauseMs: 5000 }),
+    ).rejects.toMatchObject({
+      code: 'fence-denied',
+      message: expect.stringMatching(
+        /by min-replicas-to-write: .*NOPERM.* by ACL: .*NOPERM.* by CLIENT PAUSE: .*NOPERM/,
+      ),
+    });
+    expect(await readSettings(running)).toEqual(before);
+    expect(await liftFence(client, running.directory)).toBe(false);
+  });
+
+  it('that a restart of the source took away is found before anything is decided', async () => {
+    await using running = await startServer({ server: await sourceServer() });
+    await using before = await open(running);
+    const store = { directory: running.directory, clock };
+    await setFence(before, store);
+    await assertFenceHeld(before, store);
+    await running.restart();
+    await using after = await open(running);
+    await expect(assertFenceHeld(after, store)).rejects.toMatchObject({
+      code: 'fence-denied',
+      message: expect.stringContaining('restarted behind the fence'),
+    });
+  });
 
   it('is denied at a replica, whose writes come from elsewhere', async () => {
     await using master = await startServer({ server: await sourceServer() });
@@ -122,7 +217,9 @@ describe('a fence', () => {
       config: { replicaof: `127.0.0.1 ${master.port}` },
     });
     await using client = await open(running);
-    await expect(setFence(client, { directory: running.directory, clock })).rejects.toMatchObject({
+    await expect(
+      setFence(client, { directory: running.directory, clock, pauseMs: 5000 }),
+    ).rejects.toMatchObject({
       code: 'fence-denied',
       message: expect.stringContaining('it is a replica'),
     });

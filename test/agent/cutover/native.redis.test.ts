@@ -228,7 +228,7 @@ describe('a cutover on the native route', () => {
     });
     await admin.call('ACL', 'SETUSER', 'mover', '+config');
     await using client = await openClient(accessOf('source', pair.source));
-    expect(await isFenceStanding(client, pair.source.directory)).toBe(true);
+    expect(await isFenceStanding(client, { directory: pair.source.directory, clock })).toBe(true);
     const { source, target } = request;
     await runRollback({ kind: 'rollback', source, target, route: 'native', flushTarget: false }, context);
     expect(await readSettings(pair.source)).toEqual(before);

@@ -180,6 +180,25 @@ describe('a cutover on the replica route', () => {
     expect(await pair.source.client().set('b', 'free')).toBe('OK');
   });
 
+  it('fences by ACL where CONFIG is renamed away, and gives every user exactly what it had when the proof fails', async () => {
+    await using pair = await startLivePair({ 'rename-command': 'CONFIG ""' });
+    const source = pair.source.client();
+    await source.call('ACL', 'SETUSER', 'shop', 'on', '>pw', '~cart:*', '+@read', '+set');
+    const users = await source.call('ACL', 'LIST');
+    await pair.target.client().set('stray', '1');
+    const cutover = () => runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await expect(cutover()).rejects.toMatchObject({ code: 'verification-different' });
+    expect(await source.call('ACL', 'LIST')).toEqual(users);
+
+    await pair.target.client().del('stray');
+    const writer = startWriter(pair.source);
+    const report = await cutover();
+    expect(report.fence).toBe('ACL SETUSER -@write for 2 users');
+    expect(await writer.refusal).toContain('NOPERM');
+    expect(await pair.target.client().exists(`written:${writer.acknowledged}`)).toBe(1);
+    expect(await cutover()).toEqual(report);
+  });
+
   it('compares everything when the numbers of keys say that somebody else has written to the target', async () => {
     await using pair = await startLivePair();
     const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });

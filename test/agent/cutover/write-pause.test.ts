@@ -41,7 +41,7 @@ describe('the budget of a write pause', () => {
     [{}, 'the drain was not done after 30.0 s, with an unknown lag left'],
     [{ lagBytes: 0, drainedAtMs: 400 }, 'the drain took 400 ms, and the proof was not done after 29.6 s'],
   ])('says what was measured when it is used up: %j', async (measures, said) => {
-    const { pause, wake } = start({ fencedAtMs: 0, ...measures });
+    const { pause, wake } = start({ fence: '', fencedAtMs: 0, ...measures });
     const reason = aborted(pause.signal);
     wake();
     expect(await reason).toMatchObject({
@@ -52,13 +52,13 @@ describe('the budget of a write pause', () => {
 
   it('ends with the job, for its reason', async () => {
     const job = new AbortController();
-    const { pause } = start({ fencedAtMs: 0 }, job.signal);
+    const { pause } = start({ fence: '', fencedAtMs: 0 }, job.signal);
     job.abort('stopped');
     expect(pause.signal.reason).toBe('stopped');
   });
 
   it('does not end what is done in time', async () => {
-    const { pause, wake } = start({ fencedAtMs: 0 });
+    const { pause, wake } = start({ fence: '', fencedAtMs: 0 });
     pause[Symbol.dispose]();
     wake();
     await Promise.resolve();

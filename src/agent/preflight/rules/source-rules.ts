@@ -1,6 +1,6 @@
 import type { Route } from '../../../contract/finding.ts';
 import { formatBytes, formatCount } from '../../../core/units.ts';
-import { areScriptsUsed } from '../../cutover/fence.ts';
+import { areScriptsUsed } from '../../cutover/fence-by-replicas.ts';
 import { isSourceServed, isVersionAtLeast } from '../../redis/server-info.ts';
 import { rdbVersionOf } from '../rdb-version.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
@@ -76,9 +76,9 @@ function judgeFence({ fence, info }: SourceFacts): Ruling {
   if (fence.state === 'denied') {
     return warn('fence-denied', {
       title,
-      detail: `The cutover could not fence writes: ${fence.detail}`,
+      detail: `Writes cannot be fenced by min-replicas-to-write (${fence.detail}); the cutover tries ACL SETUSER and CLIENT PAUSE instead.`,
       remedy:
-        'Allow the user `+config|get +config|set +client|pause +client|unpause` before complete-migration.',
+        'Allow the user `+config|get +config|set +client|pause +client|unpause`, or `+acl|users +acl|getuser +acl|setuser`, before complete-migration.',
     });
   }
   if (!isVersionAtLeast(info.version, 6, 2) && areScriptsUsed(info)) {
