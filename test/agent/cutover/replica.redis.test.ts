@@ -8,6 +8,7 @@ import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import { runSync } from '../../../src/agent/sync/job.ts';
 import { readTuningRecord, writeTuningRecord } from '../../../src/agent/tune/record.ts';
+import { countTouched } from '../../../src/agent/verify/touched-batches.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { verifyInScope } from '../verify/scoped-verify.ts';
@@ -124,6 +125,8 @@ describe('a cutover on the replica route', () => {
     const context = jobContext({ directory: pair.target.directory, siblings: pair.siblings });
     pair.siblings.verification = await verifyInScope('full', { ...pair, directory: context.directory });
     await write(names.slice(500), 6_000);
+    while (countTouched(context.directory, names.length) < 24_500)
+      await systemClock.sleep(20, context.signal);
     // Right after the keys were noted, one gets another time and one loses it.
     const start = pair.siblings.start;
     pair.siblings.start = async (request) => {
