@@ -7,8 +7,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts', 'test/**/*.scenario.ts'],
     setupFiles: ['test/setup.ts'],
     // Real servers and child processes on small machines, and much waiting for them: generous limits, no retries.
-    maxWorkers: 3,
-    testTimeout: 60_000,
+    maxWorkers: 4,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     // These packages import JSON and extensionless files in a way that Node alone refuses.
     server: { deps: { inline: [/@actions\/(languageservice|workflow-parser|expressions)/] } },
