@@ -115,8 +115,8 @@ async function measureVerify(bench: Bench, set: PreparedSet): Promise<void> {
 }
 
 async function measureStream(bench: Bench): Promise<void> {
-  const { scale, collected, liveCommands } = bench;
-  const load = (count: number) => ({ commands: liveCommands, count: Math.max(1, Math.round(count * scale)) });
+  const { scale, collected, liveCommands: commands, liveKeys: keys } = bench;
+  const load = (count: number) => ({ commands, keys, count: Math.max(1, Math.round(count * scale)) });
   const alone = chooseContestants(bench, ['none', 'native', 'raw', 'ours', 'redis-shake']);
   await interleave(bench, { what: 'live', contestants: alone }, async (boutOptions, place) => {
     const run = await runLive(load(LIVE_COMMANDS), boutOptions);

@@ -11,6 +11,8 @@ export type Load = {
   readonly commands: BenchOptions['liveCommands'];
   /** Of each command. */
   readonly count: number;
+  /** How many keys they are about, at random. */
+  readonly keys: number;
 };
 
 /** What the load generator achieved. */
@@ -22,7 +24,6 @@ export type LoadResult = {
 
 const CONNECTIONS = 50;
 const PIPELINE = 50;
-const KEYS = 1_000_000;
 const VALUE_BYTES = 64;
 
 /** Writes to a server as fast as it can take it: `redis-benchmark -P 50`. */
@@ -37,7 +38,7 @@ export async function runLoad(
     '-c': CONNECTIONS,
     '-P': PIPELINE,
     '-n': load.count,
-    '-r': KEYS,
+    '-r': load.keys,
     '-d': VALUE_BYTES,
     '-t': load.commands.join(','),
   };

@@ -37,6 +37,7 @@ const optionsSchema = z.object({
   only: z.enum(['copy', 'live', 'verify']).optional(),
   contestants: z.array(contestantNameSchema).min(1).optional(),
   liveCommands: z.array(z.enum(LIVE_COMMANDS)).min(1),
+  liveKeys: z.coerce.number().int().min(1).max(100_000_000),
   source: z.string().optional(),
   target: z.string().optional(),
   noiseRepeats: z.coerce.number().int().min(0).max(10),
@@ -69,6 +70,7 @@ interleaved, on servers of this machine.
                         that scan; RedisShake when REDIS_SHAKE names its program,
                         redis-full-check when FULL_CHECK does)
   --live-commands A,B   of set, incr, lpush (default: set)
+  --live-keys N         how many keys they are about, at random (default: 1000000; redis-benchmark by itself: 1)
   --source redis-7.0    --target valkey-8
   --noise-repeats N     how often a run is repeated that others disturbed (default: 1)
   --json FILE           the figures for programs
@@ -89,6 +91,7 @@ export function parseOptions(
       only: { type: 'string' },
       contestants: { type: 'string' },
       'live-commands': { type: 'string', default: 'set' },
+      'live-keys': { type: 'string', default: '1000000' },
       source: { type: 'string' },
       target: { type: 'string' },
       'noise-repeats': { type: 'string', default: '1' },
@@ -103,6 +106,7 @@ export function parseOptions(
     sets: values.sets.split(','),
     contestants: values.contestants?.split(','),
     liveCommands: values['live-commands'].split(','),
+    liveKeys: values['live-keys'],
     noiseRepeats: values['noise-repeats'],
   });
   if (!parsed.success) throw new Error(`${z.prettifyError(parsed.error)}\n\n${USAGE}`);

@@ -32,7 +32,7 @@ function reached(level: AccessLevel): string[] {
 describe('the level', () => {
   it('read looks, and runs what only looks', () => {
     expect(reached('read').sort()).toEqual(
-      ['hello', 'report', 'status', 'stop link', 'stop preflight', 'stop verify'].sort(),
+      ['hello', 'report', 'status', 'stop link', 'stop preflight', 'stop stragglers', 'stop verify'].sort(),
     );
   });
 
@@ -46,6 +46,7 @@ describe('the level', () => {
         'status',
         'stop cutover',
         'stop link',
+        'stop stragglers',
         'stop unfence',
       ].sort(),
     );
