@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import type { Clock } from '../../core/clock.ts';
-import { errorText, MigrationError } from '../../core/errors.ts';
-import { writeFileAtomically } from '../job/files.ts';
+import { MigrationError } from '../../core/errors.ts';
+import { writeFileOnce } from '../job/files.ts';
 import { fateOf, ownIdentity, processIdentitySchema } from '../job/process-identity.ts';
 
 const LOCK_POLL_MS = 50;
@@ -38,19 +38,7 @@ export async function withLock<Result>(
 
 /** The lock appears with its holder's name in it, or not at all: a crash in between leaves no empty one. */
 function tryLock(path: string): boolean {
-  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  writeFileAtomically(own, JSON.stringify(ownIdentity()));
-  try {
-    linkSync(own, path);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
-    throw new MigrationError('host-state-unwritable', `Cannot make ${path}: ${errorText(error)}`, {
-      cause: error,
-    });
-  } finally {
-    rmSync(own, { force: true });
-  }
+  return writeFileOnce(path, JSON.stringify(ownIdentity()));
 }
 
 /** Of several that saw it abandoned one takes it; a lock that somebody made meanwhile is put back. */

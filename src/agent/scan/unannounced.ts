@@ -4,8 +4,9 @@ import { isVersionAtLeast, type ServerInfo } from '../redis/server-info.ts';
 import type { EventStream } from './event-stream.ts';
 
 /**
- * Finds what no event tells of: FLUSHALL, FLUSHDB and SWAPDB, before Redis 6.2 MOVE as well, by the counts of commands where the source shows them,
- * and by a database that has lost more keys than there were events; and changes of functions.
+ * Finds what no event tells of: FLUSHALL, FLUSHDB and SWAPDB, before Redis 6.2 MOVE as well, by the counts of commands
+ * where the source shows them, and by a database that has lost more keys than there were events; and changes of
+ * functions.
  */
 export class UnannouncedChanges {
   readonly #connection: RawConnection;

@@ -6,7 +6,7 @@ import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 /** What decides how a source is tuned. */
 export type SourceLoad = {
   readonly usedMemoryBytes: number;
-  /** Of the replication stream, or at most that much. */
+  /** Of the replication stream where that was measured, else of all that clients send. */
   readonly writeBytesPerSecond: number;
   /** What the source may still take, by its maxmemory and its host; undefined where neither is known. */
   readonly freeMemoryBytes: number | undefined;
