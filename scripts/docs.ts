@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { ERROR_CODES } from '../src/core/error-codes.ts';
 import { permissionSections, permissionsByPhase } from './identity/permissions-page.ts';
 import { hostTemplate, identityTemplate } from './identity/templates.ts';
+import { kindsTable, quotedSummary } from './sample-summaries.ts';
 import { ROOT } from './tool.ts';
 
 // npm run docs: writes what the documentation takes from the sources. The tests in test/docs say when it is stale.
@@ -27,6 +28,7 @@ export function generatedFiles(): readonly { readonly file: string; readonly ren
     { file: 'docs/errors.md', render: errorsPage },
     { file: 'README.md', render: readme },
     { file: 'docs/permissions.md', render: permissionsPage },
+    { file: 'docs/understanding-the-report.md', render: understandingPage },
     { file: 'templates/identity.yaml', render: identityTemplate },
     { file: 'templates/host.yaml', render: hostTemplate },
   ];
@@ -68,6 +70,15 @@ function readme(): string {
 
 function permissionsPage(): string {
   return withSections('docs/permissions.md', permissionSections(table));
+}
+
+function understandingPage(): string {
+  const names = ['verify-passed', 'verify-failed', 'complete-migration-passed'];
+  const samples = names.map((name) => [`sample-${name}`, quotedSummary(name)] as const);
+  return withSections('docs/understanding-the-report.md', {
+    ...Object.fromEntries(samples),
+    kinds: kindsTable(table),
+  });
 }
 
 /** The page with its generated sections as they must be. */
