@@ -3,6 +3,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ERROR_CODES } from '../src/core/error-codes.ts';
+import { promisesTable } from './bench-promises.ts';
 import { permissionSections, permissionsByPhase } from './identity/permissions-page.ts';
 import { hostTemplate, identityTemplate } from './identity/templates.ts';
 import { kindsTable, quotedSummary } from './sample-summaries.ts';
@@ -29,6 +30,7 @@ export function generatedFiles(): readonly { readonly file: string; readonly ren
     { file: 'README.md', render: readme },
     { file: 'docs/permissions.md', render: permissionsPage },
     { file: 'docs/understanding-the-report.md', render: understandingPage },
+    { file: 'docs/comparison.md', render: comparisonPage },
     { file: 'templates/identity.yaml', render: identityTemplate },
     { file: 'templates/host.yaml', render: hostTemplate },
   ];
@@ -79,6 +81,10 @@ function understandingPage(): string {
     ...Object.fromEntries(samples),
     kinds: kindsTable(table),
   });
+}
+
+function comparisonPage(): string {
+  return withSections('docs/comparison.md', { promises: promisesTable(table) });
 }
 
 /** The page with its generated sections as they must be. */

@@ -4,14 +4,16 @@ import type { BenchReport, Ratio, Verdict } from './report.ts';
 import { median } from './sampling.ts';
 
 /** The most that a copy by ours may take, as a share of native replication with the server's defaults. */
-const COPY_SHARE_MAX: Partial<Record<DataSetId, number>> = { A: 0.8, B: 1.0, C: 0.85, D: 1.0, E: 0.9 };
+export const COPY_SHARE_MAX: Partial<Record<DataSetId, number>> = { A: 0.8, B: 1.0, C: 0.85, D: 1.0, E: 0.9 };
 /** How many times as fast as RedisShake a copy must be at least. */
-const COPY_GAIN_MIN: Partial<Record<DataSetId, number>> = { A: 3, C: 5 };
+export const COPY_GAIN_MIN: Partial<Record<DataSetId, number>> = { A: 3, C: 5 };
 /** How many times as fast as redis-full-check a comparison must be at least. */
 export const VERIFY_GAIN_MIN: Partial<Record<DataSetId, number>> = { A: 3, C: 1.5 };
-const LIVE_GAIN_MIN = 10;
+/** How many times as fast as RedisShake the stream must be caught up with at least. */
+export const LIVE_GAIN_MIN = 10;
 const SMALL_LAG_AFTER_MAX_MS = 2_000;
-const EXACTLY_ONCE_COST_MAX = 0.1;
+/** The most that transactions and checkpoints may cost, as a share of the rate of the bare stream. */
+export const EXACTLY_ONCE_COST_MAX = 0.1;
 const PEAK_BYTES_MAX = 150_000_000;
 
 /** What the project promises, and whether these figures keep it. */
