@@ -14,7 +14,8 @@ const OFTEN_FROM: Record<DifferenceKind, string> = {
   type: 'somebody has written to the target',
   value: 'somebody has written to the target',
   ttl: 'somebody has set or removed an expiry time at the target',
-  'stream-metadata': 'groups were read or acknowledged at the target; on the route `scan` what no notification tells of',
+  'stream-metadata':
+    'groups were read or acknowledged at the target; on the route `scan` what no notification tells of',
   function: 'a library was loaded or deleted at one side only',
 };
 
