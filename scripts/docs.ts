@@ -8,6 +8,7 @@ import { permissionSections, permissionsByPhase } from './identity/permissions-p
 import { hostTemplate, identityTemplate } from './identity/templates.ts';
 import { kindsTable, quotedSummary } from './sample-summaries.ts';
 import { ROOT } from './tool.ts';
+import { ENGLISH, KOREAN, type Words } from './words.ts';
 
 // npm run docs: writes what the documentation takes from the sources. The tests in test/docs say when it is stale.
 
@@ -27,7 +28,8 @@ if (import.meta.main) {
 export function generatedFiles(): readonly { readonly file: string; readonly render: () => string }[] {
   return [
     { file: 'docs/errors.md', render: errorsPage },
-    { file: 'README.md', render: readme },
+    { file: 'README.md', render: () => readme('README.md', ENGLISH) },
+    { file: 'README.ko.md', render: () => readme('README.ko.md', KOREAN) },
     { file: 'docs/permissions.md', render: permissionsPage },
     { file: 'docs/understanding-the-report.md', render: understandingPage },
     { file: 'docs/comparison.md', render: comparisonPage },
@@ -52,22 +54,33 @@ the same codes.
   return [head, ...entries].join('\n');
 }
 
-function readme(): string {
-  const action = actionSchema.parse(parse(readFileSync(path.join(ROOT, 'action.yml'), 'utf8')));
+/** The README, and its translation with the same tables in other words. */
+function readme(file: string, { descriptionOf, cell }: Words): string {
+  const action = readAction();
+  const worded = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+    table(
+      head.map(cell),
+      rows.map((row) => row.map(cell)),
+    );
   const inputs = Object.entries(action.inputs).map(([name, input]) => [
     `\`${name}\``,
-    input.description,
+    descriptionOf('inputs', name, input.description),
     input.required === true ? '**required**' : input.default === undefined ? '' : `\`${input.default}\``,
   ]);
   const outputs = Object.entries(action.outputs).map(([name, { description }]) => [
     `\`${name}\``,
-    description,
+    descriptionOf('outputs', name, description),
   ]);
-  return withSections('README.md', {
-    permissions: permissionsByPhase(table),
-    inputs: table(['input', 'what it says', 'default'], inputs),
-    outputs: table(['output', 'what it says'], outputs),
+  return withSections(file, {
+    permissions: permissionsByPhase(worded),
+    inputs: worded(['input', 'what it says', 'default'], inputs),
+    outputs: worded(['output', 'what it says'], outputs),
   });
+}
+
+/** Inputs and outputs as action.yml describes them. */
+function readAction(): z.infer<typeof actionSchema> {
+  return actionSchema.parse(parse(readFileSync(path.join(ROOT, 'action.yml'), 'utf8')));
 }
 
 function permissionsPage(): string {

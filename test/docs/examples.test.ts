@@ -5,7 +5,9 @@ import { errorText } from '../../src/core/errors.ts';
 import { readAction, readWorkflow } from '../workflows/workflow-files.ts';
 import { PAGES, readPage, sectionsOf } from './pages.ts';
 
-type Declared = Readonly<Record<string, { readonly required?: boolean | undefined }>>;
+type Declared = Readonly<
+  Record<string, { readonly description: string; readonly required?: boolean | undefined }>
+>;
 
 const ACTION: Declared = readAction().inputs;
 const WORKFLOW: Declared = readWorkflow('.github/workflows/migrate.yml').on.workflow_call?.inputs ?? {};
