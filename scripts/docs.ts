@@ -7,6 +7,7 @@ import { promisesTable } from './bench-promises.ts';
 import { permissionSections, permissionsByPhase } from './identity/permissions-page.ts';
 import { hostTemplate, identityTemplate } from './identity/templates.ts';
 import { kindsTable, quotedSummary } from './sample-summaries.ts';
+import { SITUATIONS_PAGE, situationsByCode, situationsTable } from './situations.ts';
 import { ROOT } from './tool.ts';
 import { ENGLISH, KOREAN, type Words } from './words.ts';
 
@@ -33,17 +34,31 @@ export function generatedFiles(): readonly { readonly file: string; readonly ren
     { file: 'docs/permissions.md', render: permissionsPage },
     { file: 'docs/understanding-the-report.md', render: understandingPage },
     { file: 'docs/comparison.md', render: comparisonPage },
+    {
+      file: SITUATIONS_PAGE,
+      render: () => withSections(SITUATIONS_PAGE, { 'by-code': situationsTable(table) }),
+    },
     { file: 'templates/identity.yaml', render: identityTemplate },
     { file: 'templates/host.yaml', render: hostTemplate },
   ];
 }
 
 function errorsPage(): string {
-  const entries = Object.entries(ERROR_CODES).map(
-    ([code, { when, remedy, retryable }]) =>
-      `## ${code}\n\n${when}\n\n${remedy}${retryable ? '\n\nThe same call may succeed later without any change.' : ''}\n`,
-  );
-  const head = `<!-- Generated from src/core/error-codes.ts by \`npm run docs\`. -->
+  const situations = situationsByCode();
+  const entries = Object.entries(ERROR_CODES).map(([code, { when, remedy, retryable }]) => {
+    const links = (situations.get(code) ?? []).map(
+      ({ title, anchor }) => `[${title}](${path.basename(SITUATIONS_PAGE)}#${anchor})`,
+    );
+    const parts = [
+      `## ${code}`,
+      when,
+      remedy,
+      ...(retryable ? ['The same call may succeed later without any change.'] : []),
+      ...(links.length === 0 ? [] : [`What if: ${links.join(' · ')}.`]),
+    ];
+    return `${parts.join('\n\n')}\n`;
+  });
+  const head = `<!-- Generated from src/core/error-codes.ts and docs/what-if.md by \`npm run docs\`. -->
 
 # Errors
 

@@ -81066,7 +81066,7 @@ const ERROR_CODES = {
     },
     'fence-lost': {
         when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
-        remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
+        remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
         retryable: false,
     },
     'tuning-not-restored': {

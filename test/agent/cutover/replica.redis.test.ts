@@ -243,6 +243,19 @@ describe('a cutover on the replica route', () => {
     expect(await claimOf(pair)).toBeUndefined();
   });
 
+  it('says that its fence was lost behind the hand-over, and goes on behind one that is set again by hand', async () => {
+    await using pair = await startLivePair();
+    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await pair.source.client().config('SET', 'min-replicas-to-write', '0');
+    const again = () => runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    await expect(again()).rejects.toMatchObject({ code: 'fence-lost' });
+    await expect(runRollback(rollbackRequest(pair, true), contextOf(pair))).rejects.toMatchObject({
+      code: 'migration-completed',
+    });
+    await pair.source.client().config('SET', 'min-replicas-to-write', '1000000');
+    expect(await again()).toMatchObject({ verification: { passed: true } });
+  });
+
   it('restores the settings of the source that a sync which died had left', async () => {
     await using pair = await startLivePair();
     const before = await readSettings(pair.source);
