@@ -33,15 +33,6 @@ describe('a line', () => {
   });
 });
 
-test.each(sectionsOf(readPage('docs/what-if.md')).filter(({ depth }) => depth === 3))(
-  'of "$title" it is told what is seen, what became of the data, what to do, and what not',
-  ({ title }) => {
-    const body = readPage('docs/what-if.md').split(`### ${title}\n`)[1]?.split(/\n##/)[0] ?? '';
-    const labels = [...body.matchAll(/^- \*\*([^*]+):\*\*/gm)].map(([, label]) => label);
-    expect(labels).toEqual(['You see', 'The data', 'Do', 'Do not']);
-  },
-);
-
 /** A cell quotes in code: one line or several. */
 function quotesIn(cell: string): string[] {
   return [...cell.matchAll(/`([^`]+)`/g)].map(([, quote]) => quote ?? '');

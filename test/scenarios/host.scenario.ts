@@ -48,6 +48,16 @@ describe('a local host', () => {
   });
 });
 
+describe('a runner that takes no report', () => {
+  it('makes the phase fail, which has done its work and says so', async () => {
+    await using stage = await openStage();
+    const result = await stage.run('status', { inputs: { 'report-directory': '/dev/null/reports' } });
+    expect(result.exitCode).toBe(1);
+    expect(result.outputs).toMatchObject({ 'error-code': 'report-unwritable', 'migration-status': 'none' });
+    expect(result.summary).toContain('report-unwritable');
+  });
+});
+
 describe('a cancelled run', () => {
   it.each([
     { onCancel: 'keep', status: 'running', words: 'goes on on the host' },

@@ -90,6 +90,22 @@ it('reconciles when the source comes back without what follows the journal', asy
   await expectEqual(source, target);
 }, 60_000);
 
+it('refuses to write a source that came back empty over the target, which keeps every key', async () => {
+  await using source = await startSource();
+  await using target = await startServer({ server: await targetServer() });
+  await writeKeys(source);
+  await using sync = await startSync({ source, target });
+  await sync.until(({ stage }) => stage === 'live');
+  await sync.caughtUp();
+  const keys = await target.client().dbsize();
+  // Nothing was saved, so the new life has nothing.
+  await source.restart('SIGKILL');
+  await expect(sync.ended).rejects.toMatchObject({ code: 'source-shrunk' });
+  expect(await source.client().dbsize()).toBe(0);
+  expect(await target.client().dbsize()).toBe(keys);
+  expect(keys).toBeGreaterThan(0);
+}, 60_000);
+
 it('copies anew when a connection is lost in the first copy', async () => {
   await using source = await startSource();
   const config = { appendonly: 'yes' };
