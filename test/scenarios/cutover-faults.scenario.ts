@@ -59,6 +59,31 @@ describe('a cutover', () => {
   }, 180_000);
 });
 
+describe('a host', () => {
+  it('that is rebooted behind the fence leaves a source that takes writes again, by the next run at the latest', async () => {
+    await using stage = await verifiedStage();
+    const settings = await readSettings(stage.source);
+    process.kill(pidOf(stage, 'sync'), 'SIGSTOP');
+    await stage.source.client().set('late', '1');
+    const running = stage.run('complete-migration');
+    await untilStage(stage, 'draining');
+    await stage.instance.reboot();
+    expect((await running).exitCode).toBe(1);
+    const again = await stage.run('complete-migration');
+    expect({ code: again.outputs['error-code'], log: again.log }).toMatchObject({ code: 'sync-not-running' });
+    expect(await readSettings(stage.source)).toBe(settings);
+    await stage.source.client().set('writes', 'go on');
+    for (const phase of ['start-migration', 'verify']) {
+      const result = await stage.run(phase);
+      expect({ exitCode: result.exitCode, log: result.exitCode === 0 ? '' : result.log }).toEqual({
+        exitCode: 0,
+        log: '',
+      });
+    }
+    await expectCompleted(stage);
+  }, 180_000);
+});
+
 async function verifiedStage(): Promise<Stage> {
   const stage = await openStage();
   await stage.source.client().mset('a', '1', 'b', '2');

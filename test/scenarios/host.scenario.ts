@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openStage, type Stage } from './stage.ts';
+import { INSTANCE_PATH, openStage, type Stage } from './stage.ts';
 
 describe('a host through Systems Manager', () => {
   it('bears throttling, lost invocations and lost commands', async () => {
@@ -45,6 +45,35 @@ describe('a local host', () => {
     }
     expect(await stage.group.node.client().get('key')).toBe('value');
     expect(stage.simulator.calls.filter(({ service }) => service === 'ssm')).toEqual([]);
+  });
+});
+
+describe('a host that is lost for good', () => {
+  it('is followed by another one, which copies anew when its claim was deleted by hand', async () => {
+    await using stage = await openStage();
+    await stage.source.client().set('key', 'value');
+    expect((await stage.run('start-migration')).exitCode).toBe(0);
+    await stage.instance.reboot();
+    const other = await stage.simulator.addInstance({ env: { PATH: INSTANCE_PATH } });
+    const inputs = {
+      'instance-id': other.instanceId,
+      'state-directory': join(other.directory, 'valkey-migrate'),
+      'flush-target': 'true',
+    };
+    const refused = await stage.run('start-migration', { inputs });
+    expect(refused.outputs['error-code']).toBe('migration-conflict');
+    expect(await stage.group.node.client().get('key')).toBe('value');
+
+    await stage.group.node.client().del('__valkey-migrate__');
+    await stage.source.client().set('key', 'newer');
+    for (const phase of ['start-migration', 'verify', 'complete-migration']) {
+      const result = await stage.run(phase, { inputs });
+      expect({ exitCode: result.exitCode, log: result.exitCode === 0 ? '' : result.log }).toEqual({
+        exitCode: 0,
+        log: '',
+      });
+    }
+    expect(await stage.group.node.client().get('key')).toBe('newer');
   });
 });
 
