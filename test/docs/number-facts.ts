@@ -128,6 +128,15 @@ export function numberFacts(): readonly NumberFact[] {
     { text: '(330 by default)', value: defaultOf('wait-timeout-minutes') },
     { text: '(1440 by default', value: defaultOf('verification-max-age-minutes') },
     { text: '3600 by default', value: workflowDefaultOf('role-duration-seconds') },
+    { text: 'at least `1MB`', value: constantOf('src/contract/jobs.ts', 'SOURCE_BYTES_PER_SECOND_LEAST') },
+    {
+      text: 'in the stream, at least 100',
+      value: constantOf('src/contract/jobs.ts', 'TARGET_COMMANDS_PER_SECOND_LEAST'),
+    },
+    {
+      text: 'none of version 20 or later',
+      because: 'the version of Node.js, which test/action/host tries out',
+    },
     { text: 'after six hours', because: 'a limit of GitHub for a job' },
     { text: 'waits 30 days at most', because: 'a limit of GitHub for an approval' },
     { text: 'July 15, 2026', because: 'the day on which GitHub changed its tokens' },

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { readAction } from '../workflows/workflow-files.ts';
 import { constantOf, numberFacts } from './number-facts.ts';
 import { PAGES, proseOf, readPage } from './pages.ts';
 
@@ -9,12 +10,18 @@ const NUMBERED_PAGES = PAGES.filter(
   (page) => !page.endsWith('.ko.md') && page !== 'docs/errors.md' && page !== 'CHANGELOG.md',
 );
 
-test.each(NUMBERED_PAGES)('every number of %s is one that is compared with its source', (page) => {
-  expect(unknownNumbers(readPage(page))).toEqual([]);
+const TEXTS = [
+  ...NUMBERED_PAGES.map((page) => [page, readPage(page)] as const),
+  // What the generated tables of the README are made from.
+  ['action.yml', describedInputs()] as const,
+];
+
+test.each(TEXTS)('every number of %s is one that is compared with its source', (_, text) => {
+  expect(unknownNumbers(text)).toEqual([]);
 });
 
 test.each(FACTS)('$text stands on a page, and is so', (fact) => {
-  expect(NUMBERED_PAGES.filter((page) => proseOf(readPage(page)).includes(fact.text))).not.toEqual([]);
+  expect(TEXTS.filter(([, text]) => proseOf(text).includes(fact.text))).not.toEqual([]);
   if ('value' in fact) expect(valuesOf(fact.text)).toContain(fact.value);
   else expect(fact.because).not.toBe('');
 });
@@ -58,11 +65,19 @@ const UNITS: Readonly<Record<string, readonly number[]>> = {
   GiB: [1024 ** 3],
 };
 
+function describedInputs(): string {
+  const { inputs, outputs } = readAction();
+  return [...Object.values(inputs), ...Object.values(outputs)]
+    .map(({ description }) => description)
+    .join('\n\n');
+}
+
 /** What the first number of the text may mean. */
 function valuesOf(text: string): number[] {
-  const found = new RegExp(`(?:(\\d+)\\^)?(\\d[\\d,]*|\\b(?:${WORDS.join('|')})\\b)(?: (\\w+))?`, 'i').exec(
-    text,
-  );
+  const found = new RegExp(
+    `(?:(\\d+)\\^)?(\\d[\\d,]*|\\b(?:${WORDS.join('|')})\\b)(?: ?([a-z]+))?`,
+    'i',
+  ).exec(text);
   const [, base, digits = '', word = ''] = found ?? [];
   const inWords = WORDS.indexOf(digits.toLowerCase());
   const plain = inWords >= 0 ? inWords : Number(digits.replaceAll(',', ''));
