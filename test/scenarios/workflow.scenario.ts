@@ -16,13 +16,16 @@ import {
 } from './workflow-stage.ts';
 
 const KEYS = 500;
+const PASSWORD = 'p@ss/w%rd+';
 
 describe('migrate.yml, run as it is', () => {
   it('changes nothing after verify without an approval, and with one goes from OIDC to its outputs', {
     timeout: 240_000,
   }, async () => {
-    await using scene = await openWorkflowStage();
-    const { stage, github, inputs } = scene;
+    await using scene = await openWorkflowStage({ sourceConfig: { requirepass: PASSWORD } });
+    const { stage, github } = scene;
+    const inputs = { ...scene.inputs, 'source-password-from': 'env:SOURCE_PASSWORD' };
+    const secrets = { SOURCE_PASSWORD: PASSWORD };
     await loadDataSet(stage.source.client(), { keys: KEYS, seed: 6 });
     const file = await readWorkflowFile('migrate.yml');
     const waiting = new AbortController();
@@ -31,6 +34,7 @@ describe('migrate.yml, run as it is', () => {
     // Nobody answers, until the run is cancelled: GitHub itself gives up after 30 days.
     const unanswered = await scene.run(file, {
       inputs,
+      secrets,
       cancel: waiting.signal,
       review: async (environment) => {
         expect(environment).toBe(GUARDED);
@@ -45,6 +49,7 @@ describe('migrate.yml, run as it is', () => {
 
     const rejected = await scene.run(file, {
       inputs,
+      secrets,
       previous: unanswered,
       review: () => Promise.resolve('rejected'),
     });
@@ -54,6 +59,7 @@ describe('migrate.yml, run as it is', () => {
 
     const approved = await scene.run(file, {
       inputs,
+      secrets,
       previous: rejected,
       review: (environment) => {
         github.approve('octocat', environment);
@@ -72,6 +78,7 @@ describe('migrate.yml, run as it is', () => {
     expect(report).toContain('## Migration of `sessions`: passed');
     expect(report).toContain(`| Approved by | \`octocat\` for \`${GUARDED}\` |`);
     expect(await lookAtServers(stage)).not.toEqual(verified);
+    expect([...unanswered.log, ...approved.log].join('\n')).not.toContain(PASSWORD);
     const byJob = rolesOf(stage, 'valkey-migrate-1');
     expect(byJob).toEqual(['read', 'change', 'change', 'read', 'cutover']);
   });
