@@ -74,7 +74,7 @@ export async function runWorkflow(request: RunRequest): Promise<WorkflowRun> {
       .map(({ result }) => result)
       .filter((result) => result !== 'skipped'),
   );
-  const scope = { contexts: { jobs, inputs }, status: conclusion };
+  const scope = { contexts: { jobs: shownJobs(jobs), inputs }, status: conclusion };
   const outputs = Object.entries(workflow.outputs).map(([name, value]) => [
     name,
     textOf(evaluateToken(value, scope)),
@@ -100,7 +100,7 @@ async function takeJob(request: RunRequest, turn: Turn): Promise<JobRun> {
   const contexts = {
     github: { ...githubFacts(request, attempt), job: job.id, token: request.issueToken(permissions) },
     inputs,
-    needs: needed,
+    needs: shownJobs(needed),
     secrets: request.secrets ?? {},
     vars: {},
     job: { workflow_repository: request.source.repository, workflow_sha: request.source.sha },
@@ -135,6 +135,13 @@ async function takeJob(request: RunRequest, turn: Turn): Promise<JobRun> {
       repositories: { [`${request.source.repository}@${request.source.sha}`]: request.checkout },
     },
   });
+}
+
+/** What expressions see of jobs. */
+function shownJobs(jobs: Readonly<Record<string, JobRun>>) {
+  return Object.fromEntries(
+    Object.entries(jobs).map(([id, { result, outputs }]) => [id, { result, outputs }]),
+  );
 }
 
 /** The context `github`, as far as it is the same for all jobs. */
