@@ -103,9 +103,10 @@ function resultsOf({ jobs }: WorkflowRun): Record<string, string> {
  * sync is left out, which says how far it has come.
  */
 async function lookAtServers({ source, group }: Stage): Promise<unknown> {
+  const [role] = await group.node.client().role();
   return {
     source: [await digestData(source, isReservedKey), await readSettings(source)],
-    target: [await digestData(group.node, isReservedKey), await group.node.client().role(), group.status],
+    target: [await digestData(group.node, isReservedKey), role, group.status],
   };
 }
 
