@@ -69927,7 +69927,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
 /* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9649);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
-/* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
+/* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
 
 
@@ -69971,6 +69971,10 @@ const failure = await (0,_run_js__WEBPACK_IMPORTED_MODULE_4__/* .runAction */ .C
         agentPath: (0,_host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__/* .agentBundlePath */ .x)(),
         nodePath: process.execPath,
         environment: process.env,
+        mask: (value) => {
+            if (value !== '')
+                _actions_core__WEBPACK_IMPORTED_MODULE_0__/* .setSecret */ .Pq(value);
+        },
     }),
 });
 // The annotations have told it already; setFailed would do so again.
@@ -70284,7 +70288,7 @@ function readDocument(read) {
         expected: 'the name or ARN of a document of Systems Manager',
     });
 }
-function readServers(read, { host, region }) {
+function readServers(read, { region }) {
     const tls = readFlag(read, 'source-tls');
     const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
     const caFile = readPath(read, 'source-ca-file');
@@ -70300,12 +70304,12 @@ function readServers(read, { host, region }) {
         source: {
             ...address,
             tls,
-            ...readCredentials(read, 'source', host, region),
+            ...readCredentials(read, 'source', region),
             ...optional('caFile', caFile),
             ...optional('clientCertificate', clientCertificate),
         },
         targetAccess: {
-            ...readCredentials(read, 'target', host, region),
+            ...readCredentials(read, 'target', region),
             ...optional('caFile', readPath(read, 'target-ca-file')),
         },
     };
@@ -70321,12 +70325,9 @@ function readClientCertificate(read) {
     }
     return { certificateFile, keyFile };
 }
-function readCredentials(read, side, host, region) {
+function readCredentials(read, side, region) {
     const username = read(`${side}-username`);
     const password = readSecret(read, `${side}-password-from`, region);
-    if (password?.from === 'env' && host.kind === 'ssm') {
-        throw contradictory(`\`${side}-password-from\` names a variable of this runner, but with \`host\` "ssm" the password is read on the instance.`);
-    }
     return {
         ...optional('username', username === '' ? undefined : username),
         ...optional('password', password),
@@ -79047,7 +79048,7 @@ function entity(character) {
 
 /***/ }),
 
-/***/ 2427:
+/***/ 2648:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -79307,8 +79308,163 @@ async function collectAnswer(child, name) {
     throw new errors/* MigrationError */.Py('command-failed', `The agent ended ${ending} over ${name}.${told === '' ? '' : ` Its error output ends: ${JSON.stringify(told)}.`}`, { retryable: end === 'SIGKILL' });
 }
 
+// EXTERNAL MODULE: ./lib/src/contract/endpoint.js
+var contract_endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
+;// CONCATENATED MODULE: ./lib/src/core/sealing.js
+
+/**
+ * A text that only the holder of one private key can read, and only for what it was sealed for.
+ *
+ * ```
+ * base64( ephemeral public key (32) | nonce (12) | tag (16) | AES-256-GCM( length (4) | text | zeros ) )
+ * key = HKDF-SHA256( X25519(ephemeral, recipient), salt = ephemeral | recipient, info )
+ * ```
+ *
+ * A fresh key pair seals each text, so no key is ever used twice. The binding is authenticated and not carried: who opens
+ * it must say the same. The zeros hide how long the text is.
+ */
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const LENGTH_BYTES = 4;
+const PADDED_TO_BYTES = 256;
+const CIPHER = 'aes-256-gcm';
+const INFO = 'valkey-migrate sealed text 1';
+/** What stands before the 32 bytes of an X25519 key in DER. Source: RFC 8410. */
+const DER_HEAD = Buffer.from('302a300506032b656e032100', 'hex');
+/** A text that is longer is no password. */
+const SEALED_TEXT_BYTES_MAX = 8 * 1024;
+/** Makes the private key of a recipient, as PEM. */
+function makeSealingKey() {
+    return generateKeyPairSync('x25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+}
+/** What others seal for that recipient with: 32 bytes in base64. */
+function publicSealingKey(privateKeyPem) {
+    return rawPublicKey(createPublicKey(privateKeyPem)).toString('base64');
+}
+/** Seals a text. @throws Error for a public key that is none, and for a text over {@link SEALED_TEXT_BYTES_MAX} */
+function sealText(text, { publicKey, binding }) {
+    const bytes = Buffer.from(text);
+    if (bytes.length > SEALED_TEXT_BYTES_MAX)
+        throw new Error(`It has over ${SEALED_TEXT_BYTES_MAX} bytes`);
+    const recipientKey = Buffer.from(publicKey, 'base64');
+    if (recipientKey.length !== KEY_BYTES)
+        throw new Error('The public key is not one of X25519');
+    const recipient = (0,external_node_crypto_.createPublicKey)({
+        key: Buffer.concat([DER_HEAD, recipientKey]),
+        type: 'spki',
+        format: 'der',
+    });
+    const ephemeral = (0,external_node_crypto_.generateKeyPairSync)('x25519');
+    const ephemeralKey = rawPublicKey(ephemeral.publicKey);
+    const shared = (0,external_node_crypto_.diffieHellman)({ privateKey: ephemeral.privateKey, publicKey: recipient });
+    const nonce = (0,external_node_crypto_.randomBytes)(NONCE_BYTES);
+    const cipher = (0,external_node_crypto_.createCipheriv)(CIPHER, deriveKey(shared, ephemeralKey, recipientKey), nonce);
+    cipher.setAAD(Buffer.from(binding));
+    const sealed = Buffer.concat([cipher.update(padded(bytes)), cipher.final()]);
+    return Buffer.concat([ephemeralKey, nonce, cipher.getAuthTag(), sealed]).toString('base64');
+}
+/** The text; undefined where it was sealed for another key or another binding, or was altered. */
+function openSealedText(sealed, { privateKeyPem, binding }) {
+    const bytes = Buffer.from(sealed, 'base64');
+    const ephemeralKey = bytes.subarray(0, KEY_BYTES);
+    const nonce = bytes.subarray(KEY_BYTES, KEY_BYTES + NONCE_BYTES);
+    const tag = bytes.subarray(KEY_BYTES + NONCE_BYTES, KEY_BYTES + NONCE_BYTES + TAG_BYTES);
+    const privateKey = createPrivateKey(privateKeyPem);
+    try {
+        const publicKey = createPublicKey({
+            key: Buffer.concat([DER_HEAD, ephemeralKey]),
+            type: 'spki',
+            format: 'der',
+        });
+        const shared = diffieHellman({ privateKey, publicKey });
+        const key = deriveKey(shared, ephemeralKey, rawPublicKey(createPublicKey(privateKeyPem)));
+        const decipher = createDecipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
+        decipher.setAAD(Buffer.from(binding)).setAuthTag(tag);
+        const body = bytes.subarray(KEY_BYTES + NONCE_BYTES + TAG_BYTES);
+        const opened = Buffer.concat([decipher.update(body), decipher.final()]);
+        return opened.subarray(LENGTH_BYTES, LENGTH_BYTES + opened.readUInt32BE(0)).toString();
+    }
+    catch {
+        // Whatever is wrong with it, it does not open; the words of OpenSSL tell nobody more.
+        return undefined;
+    }
+}
+function deriveKey(shared, ephemeralKey, recipientKey) {
+    return Buffer.from((0,external_node_crypto_.hkdfSync)('sha256', shared, Buffer.concat([ephemeralKey, recipientKey]), INFO, 32));
+}
+function padded(bytes) {
+    const length = LENGTH_BYTES + bytes.length;
+    const whole = Buffer.alloc(Math.ceil(length / PADDED_TO_BYTES) * PADDED_TO_BYTES);
+    whole.writeUInt32BE(bytes.length, 0);
+    bytes.copy(whole, LENGTH_BYTES);
+    return whole;
+}
+function rawPublicKey(key) {
+    return key.export({ type: 'spki', format: 'der' }).subarray(DER_HEAD.length);
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/host/sealing-host.js
+
+
+
+/**
+ * A host to which secrets of this runner travel sealed: the value of a variable is readable only by the private key
+ * that the host keeps for this migration, and only for the server that it is meant for. So commands of Systems Manager,
+ * and what the host has on its disk, hold nothing else.
+ */
+function sealingHost(host, options) {
+    const { migrationId, repository } = options;
+    let publicKey;
+    const askPublicKey = () => {
+        publicKey ??= host
+            .call({ command: 'sealing-key', migrationId, repository })
+            .then((reply) => reply.publicKeyBase64);
+        return publicKey;
+    };
+    const sealEndpoint = async (endpoint) => {
+        const { password } = endpoint;
+        if (password?.from !== 'env')
+            return endpoint;
+        return { ...endpoint, password: seal(password, { endpoint, options, publicKey: await askPublicKey() }) };
+    };
+    return {
+        ...host,
+        call: async (command, callOptions) => host.call(await sealCommand(command, sealEndpoint), callOptions),
+        [Symbol.asyncDispose]: () => host[Symbol.asyncDispose](),
+    };
+}
+async function sealCommand(command, seal) {
+    if ('job' in command)
+        return { ...command, job: await sealServers(command.job, seal) };
+    return await sealServers(command, seal);
+}
+/** Of a job or a command, the servers that it names. */
+async function sealServers(named, seal) {
+    return {
+        ...named,
+        ...('source' in named ? { source: await seal(named.source) } : {}),
+        ...('target' in named ? { target: await seal(named.target) } : {}),
+    };
+}
+function seal({ name }, { endpoint, options, publicKey }) {
+    const value = options.environment[name];
+    if (value === undefined || value === '') {
+        throw new errors/* MigrationError */.Py('secret-unreadable', `The variable ${name} is not set, or is empty.`, {
+            remedy: `Give it in the \`env\` of the step, as \`${name}: \${{ secrets.… }}\`.`,
+        });
+    }
+    try {
+        const sealedBase64 = sealText(value, { publicKey, binding: (0,contract_endpoint/* sealBinding */.Fg)({ ...options, endpoint }) });
+        return { from: 'sealed', name, sealedBase64 };
+    }
+    catch (error) {
+        throw new errors/* MigrationError */.Py('secret-unreadable', `The variable ${name} cannot be sealed: ${(0,errors/* errorText */.kc)(error)}.`);
+    }
+}
+
 // EXTERNAL MODULE: ./lib/src/core/assert.js
 var assert = __nccwpck_require__(3160);
 ;// CONCATENATED MODULE: ./lib/src/core/retry.js
@@ -79933,12 +80089,16 @@ function wasLost(error) {
 
 
 
+
 /** Looks at ElastiCache: dense at first, since small groups settle fast, then at the pace of its rate limits. */
 const ELASTICACHE_POLL_DELAYS_MS = [500, 1000, 2000, 4000, 8000, 15_000];
 /** Opens the way to AWS and, at the first call, to the host; both are closed with the world. */
 function openWorld(inputs, options) {
     const { clock, signal, log, repository, githubApiUrl, runId, version } = options;
     const clients = openAwsClients({ region: inputs.region, version: options.version });
+    const variables = secretVariables(inputs);
+    for (const name of variables)
+        options.mask(options.environment[name] ?? '');
     let host;
     return {
         elasticache: {
@@ -79956,7 +80116,7 @@ function openWorld(inputs, options) {
         signal,
         log,
         openHost: (common) => {
-            host ??= openHost(common, { ...options, secretVariables: secretVariables(inputs) }, clients.ssm);
+            host ??= openHost(common, { ...options, secretVariables: variables }, clients.ssm);
             return host;
         },
         [Symbol.asyncDispose]: async () => {
@@ -79966,13 +80126,14 @@ function openWorld(inputs, options) {
         },
     };
 }
-function openHost({ host, stateDirectory }, options, ssm) {
+async function openHost({ host, stateDirectory, migrationId }, options, ssm) {
     if (host.kind === 'local')
         return openLocalHost({ ...options, stateDirectory });
     const { kind: _ssm, ...instance } = host;
-    return openSsmHost({ ...options, ssm, ...instance, stateDirectory });
+    const reached = await openSsmHost({ ...options, ssm, ...instance, stateDirectory });
+    return sealingHost(reached, { ...options, migrationId });
 }
-/** The variables that the inputs name as places of secrets: only these reach a local agent. */
+/** The variables that the inputs name as places of secrets: only these reach an agent. */
 function secretVariables(inputs) {
     if (!('source' in inputs))
         return [];
@@ -79987,6 +80148,7 @@ function secretVariables(inputs) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Fg: () => (/* binding */ sealBinding),
 /* harmony export */   Jd: () => (/* binding */ endpointSchema),
 /* harmony export */   Lt: () => (/* binding */ parseSecretReference),
 /* harmony export */   M0: () => (/* binding */ formatAddress),
@@ -79995,9 +80157,11 @@ function secretVariables(inputs) {
 /* unused harmony export secretReferenceSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5586);
 
+/** A sealed text in base64 is not longer; two of them fit into one SSM command. */
+const SEALED_BASE64_MAX = 12_000;
 /**
- * Where a secret lies. Secrets travel by name and are read on the host, so that no password is ever in an SSM
- * parameter, an argument list or a state file.
+ * Where a secret lies. Secrets travel by name and are read on the host, or sealed for the host, so that no password is
+ * ever in an SSM parameter, an argument list or a state file.
  */
 const secretReferenceSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .discriminatedUnion */ .gMt('from', [
     zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({ from: zod__WEBPACK_IMPORTED_MODULE_0__/* .literal */ .euz('ssm'), name: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1), region: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1) }),
@@ -80010,6 +80174,14 @@ const secretReferenceSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .discriminatedU
     }),
     zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({ from: zod__WEBPACK_IMPORTED_MODULE_0__/* .literal */ .euz('file'), path: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().startsWith('/') }),
     zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({ from: zod__WEBPACK_IMPORTED_MODULE_0__/* .literal */ .euz('env'), name: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1) }),
+    /** The value of a variable of the runner, readable by the migration's key on the host; see src/core/sealing.ts. */
+    zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
+        from: zod__WEBPACK_IMPORTED_MODULE_0__/* .literal */ .euz('sealed'),
+        name: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1),
+        sealedBase64: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP()
+            .max(SEALED_BASE64_MAX)
+            .regex(/^[A-Za-z0-9+/]+={0,2}$/),
+    }),
 ]);
 /** A Redis or Valkey server as the host reaches it. */
 const endpointSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej({
@@ -80024,6 +80196,14 @@ const endpointSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .rej(
     username: zod__WEBPACK_IMPORTED_MODULE_0__/* .string */ .YjP().min(1).optional(),
     password: secretReferenceSchema.optional(),
 });
+/**
+ * What a sealed password is bound to: it opens for this migration, and only to be shown to this server as this user. Who
+ * gets hold of the sealed form and may give orders to the host cannot have it sent elsewhere.
+ */
+function sealBinding({ migrationId, repository, endpoint, }) {
+    const { tls, caFile = null, username = null } = endpoint;
+    return JSON.stringify([migrationId, repository, formatAddress(endpoint), tls, caFile, username]);
+}
 /** An endpoint as people write it: `host:port`, IPv6 in brackets. */
 function formatAddress(address) {
     return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
@@ -80214,6 +80394,8 @@ const ofMigration = { migrationId: migrationIdSchema, repository: schemas/* stri
 /** What the runner asks of the host: each a short call, answered at once. */
 const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hello') }),
+    /** Asks for the key by which secrets are sealed for the migration; the first one makes it. */
+    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('sealing-key'), ...ofMigration }),
     /** Makes the migration, or adopts it; refused when another one holds the target on this host. */
     schemas/* strictObject */.rej({
         command: schemas/* literal */.euz('open'),
@@ -80255,6 +80437,7 @@ const hostReplySchemas = {
         freeDiskBytes: schemas/* number */.aig(),
         freeMemoryBytes: schemas/* number */.aig(),
     }),
+    'sealing-key': schemas/* strictObject */.rej({ publicKeyBase64: schemas/* string */.YjP() }),
     open: schemas/* strictObject */.rej({ migration: migrationRecordSchema, adopted: schemas/* boolean */.zMY() }),
     start: schemas/* strictObject */.rej({ state: jobStateSchema, adopted: schemas/* boolean */.zMY() }),
     status: schemas/* strictObject */.rej({
@@ -80784,8 +80967,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'secret-unreadable': {
-        when: 'A password that was given by name could not be fetched on the host.',
-        remedy: 'Check the name, and that the instance role (or the user on the host) may read it.',
+        when: 'A password that was given by name could not be fetched on the host, or not be opened there.',
+        remedy: 'Check the name, and that the instance role (or the user on the host) may read it; a variable of the runner must be in the `env` of the step. One that was sealed for what has changed since is sealed anew when the phase is run again.',
         retryable: false,
     },
     // Jobs and migrations.
@@ -81259,11 +81442,12 @@ __nccwpck_require__.d(__webpack_exports__, {
   pq: () => (/* binding */ info),
   lm: () => (/* binding */ notice),
   uH: () => (/* binding */ setOutput),
+  Pq: () => (/* binding */ core_setSecret),
   z: () => (/* reexport */ summary),
   $e: () => (/* binding */ warning)
 });
 
-// UNUSED EXPORTS: addPath, debug, endGroup, exportVariable, getBooleanInput, getIDToken, getMultilineInput, getState, group, isDebug, markdownSummary, platform, saveState, setCommandEcho, setFailed, setSecret, startGroup, toPlatformPath, toPosixPath, toWin32Path
+// UNUSED EXPORTS: addPath, debug, endGroup, exportVariable, getBooleanInput, getIDToken, getMultilineInput, getState, group, isDebug, markdownSummary, platform, saveState, setCommandEcho, setFailed, startGroup, toPlatformPath, toPosixPath, toWin32Path
 
 // EXTERNAL MODULE: external "os"
 var external_os_ = __nccwpck_require__(857);
@@ -83970,7 +84154,7 @@ function exportVariable(name, val) {
  * ```
  */
 function core_setSecret(secret) {
-    issueCommand('add-mask', {}, secret);
+    command_issueCommand('add-mask', {}, secret);
 }
 /**
  * Prepends inputPath to the PATH (for this action and future actions)

@@ -261,7 +261,7 @@ function readDocument(read: ReadInput): string | undefined {
   });
 }
 
-function readServers(read: ReadInput, { host, region }: CommonInputs): ServerInputs {
+function readServers(read: ReadInput, { region }: CommonInputs): ServerInputs {
   const tls = readFlag(read, 'source-tls');
   const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
   const caFile = readPath(read, 'source-ca-file');
@@ -277,12 +277,12 @@ function readServers(read: ReadInput, { host, region }: CommonInputs): ServerInp
     source: {
       ...address,
       tls,
-      ...readCredentials(read, 'source', host, region),
+      ...readCredentials(read, 'source', region),
       ...optional('caFile', caFile),
       ...optional('clientCertificate', clientCertificate),
     },
     targetAccess: {
-      ...readCredentials(read, 'target', host, region),
+      ...readCredentials(read, 'target', region),
       ...optional('caFile', readPath(read, 'target-ca-file')),
     },
   };
@@ -301,14 +301,9 @@ function readClientCertificate(read: ReadInput): Endpoint['clientCertificate'] {
   return { certificateFile, keyFile };
 }
 
-function readCredentials(read: ReadInput, side: 'source' | 'target', host: HostInputs, region: string) {
+function readCredentials(read: ReadInput, side: 'source' | 'target', region: string) {
   const username = read(`${side}-username`);
   const password = readSecret(read, `${side}-password-from`, region);
-  if (password?.from === 'env' && host.kind === 'ssm') {
-    throw contradictory(
-      `\`${side}-password-from\` names a variable of this runner, but with \`host\` "ssm" the password is read on the instance.`,
-    );
-  }
   return {
     ...optional('username', username === '' ? undefined : username),
     ...optional('password', password),

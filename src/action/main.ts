@@ -44,6 +44,9 @@ const failure = await runAction({
       agentPath: agentBundlePath(),
       nodePath: process.execPath,
       environment: process.env,
+      mask: (value) => {
+        if (value !== '') core.setSecret(value);
+      },
     }),
 });
 // The annotations have told it already; setFailed would do so again.

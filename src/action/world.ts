@@ -3,6 +3,7 @@ import { openAwsClients } from './aws/clients.ts';
 import { readAgentBundle } from './host/agent-bundle.ts';
 import type { Host } from './host/host.ts';
 import { openLocalHost } from './host/local-host.ts';
+import { sealingHost } from './host/sealing-host.ts';
 import { openSsmHost } from './host/ssm-host.ts';
 import type { CommonInputs, Inputs } from './inputs.ts';
 import type { World } from './phases/phase.ts';
@@ -19,6 +20,8 @@ export type WorldOptions = {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   log(message: string): void;
+  /** Hides a value in the log of the runner from here on. */
+  mask(value: string): void;
 };
 
 /** Looks at ElastiCache: dense at first, since small groups settle fast, then at the pace of its rate limits. */
@@ -28,6 +31,8 @@ const ELASTICACHE_POLL_DELAYS_MS = [500, 1000, 2000, 4000, 8000, 15_000];
 export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncDisposable {
   const { clock, signal, log, repository, githubApiUrl, runId, version } = options;
   const clients = openAwsClients({ region: inputs.region, version: options.version });
+  const variables = secretVariables(inputs);
+  for (const name of variables) options.mask(options.environment[name] ?? '');
   let host: Promise<Host> | undefined;
   return {
     elasticache: {
@@ -45,7 +50,7 @@ export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncD
     signal,
     log,
     openHost: (common) => {
-      host ??= openHost(common, { ...options, secretVariables: secretVariables(inputs) }, clients.ssm);
+      host ??= openHost(common, { ...options, secretVariables: variables }, clients.ssm);
       return host;
     },
     [Symbol.asyncDispose]: async () => {
@@ -56,17 +61,18 @@ export function openWorld(inputs: Inputs, options: WorldOptions): World & AsyncD
   };
 }
 
-function openHost(
-  { host, stateDirectory }: CommonInputs,
+async function openHost(
+  { host, stateDirectory, migrationId }: CommonInputs,
   options: WorldOptions & { secretVariables: readonly string[] },
   ssm: Parameters<typeof openSsmHost>[0]['ssm'],
 ): Promise<Host> {
   if (host.kind === 'local') return openLocalHost({ ...options, stateDirectory });
   const { kind: _ssm, ...instance } = host;
-  return openSsmHost({ ...options, ssm, ...instance, stateDirectory });
+  const reached = await openSsmHost({ ...options, ssm, ...instance, stateDirectory });
+  return sealingHost(reached, { ...options, migrationId });
 }
 
-/** The variables that the inputs name as places of secrets: only these reach a local agent. */
+/** The variables that the inputs name as places of secrets: only these reach an agent. */
 function secretVariables(inputs: Inputs): string[] {
   if (!('source' in inputs)) return [];
   const references = [inputs.source.password, inputs.targetAccess.password];

@@ -129,7 +129,9 @@ export async function ping(
   shell: Pick<Shell, 'print' | 'resolveSecret'>,
 ): Promise<number> {
   for (const { side, endpoint } of endpoints) {
-    const access = await resolveAccess(side, endpoint, shell.resolveSecret);
+    const access = await resolveAccess(side, endpoint, (reference) =>
+      shell.resolveSecret(reference, { endpoint }),
+    );
     await using client = await openClient(access);
     const latency = await measureLatency(client, count);
     shell.print(JSON.stringify({ side, address: access.address, ...latency }));

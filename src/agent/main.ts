@@ -28,7 +28,8 @@ const shell: Shell = {
   clock: systemClock,
   signal: stopping.signal,
   run: dispatchJob,
-  resolveSecret: (reference) => resolveSecret(reference, { env: process.env, signal: stopping.signal }),
+  resolveSecret: (reference, use) =>
+    resolveSecret(reference, { env: process.env, signal: stopping.signal, use }),
   print: (text) => process.stdout.write(`${text}\n`),
   show: (line) => process.stderr.write(`${line}\n`),
 };

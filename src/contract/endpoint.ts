@@ -1,8 +1,11 @@
 import { z } from 'zod';
 
+/** A sealed text in base64 is not longer; two of them fit into one SSM command. */
+const SEALED_BASE64_MAX = 12_000;
+
 /**
- * Where a secret lies. Secrets travel by name and are read on the host, so that no password is ever in an SSM
- * parameter, an argument list or a state file.
+ * Where a secret lies. Secrets travel by name and are read on the host, or sealed for the host, so that no password is
+ * ever in an SSM parameter, an argument list or a state file.
  */
 export const secretReferenceSchema = z.discriminatedUnion('from', [
   z.strictObject({ from: z.literal('ssm'), name: z.string().min(1), region: z.string().min(1) }),
@@ -15,6 +18,15 @@ export const secretReferenceSchema = z.discriminatedUnion('from', [
   }),
   z.strictObject({ from: z.literal('file'), path: z.string().startsWith('/') }),
   z.strictObject({ from: z.literal('env'), name: z.string().min(1) }),
+  /** The value of a variable of the runner, readable by the migration's key on the host; see src/core/sealing.ts. */
+  z.strictObject({
+    from: z.literal('sealed'),
+    name: z.string().min(1),
+    sealedBase64: z
+      .string()
+      .max(SEALED_BASE64_MAX)
+      .regex(/^[A-Za-z0-9+/]+={0,2}$/),
+  }),
 ]);
 /** See {@link secretReferenceSchema}. */
 export type SecretReference = z.infer<typeof secretReferenceSchema>;
@@ -35,6 +47,23 @@ export const endpointSchema = z.strictObject({
 });
 /** See {@link endpointSchema}. */
 export type Endpoint = z.infer<typeof endpointSchema>;
+
+/**
+ * What a sealed password is bound to: it opens for this migration, and only to be shown to this server as this user. Who
+ * gets hold of the sealed form and may give orders to the host cannot have it sent elsewhere.
+ */
+export function sealBinding({
+  migrationId,
+  repository,
+  endpoint,
+}: {
+  migrationId: string;
+  repository: string;
+  endpoint: Endpoint;
+}): string {
+  const { tls, caFile = null, username = null } = endpoint;
+  return JSON.stringify([migrationId, repository, formatAddress(endpoint), tls, caFile, username]);
+}
 
 /** Which of the two servers something is about. */
 export type Side = 'source' | 'target';

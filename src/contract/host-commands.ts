@@ -38,6 +38,8 @@ const ofMigration = { migrationId: migrationIdSchema, repository: z.string() };
 /** What the runner asks of the host: each a short call, answered at once. */
 export const hostCommandSchema = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('hello') }),
+  /** Asks for the key by which secrets are sealed for the migration; the first one makes it. */
+  z.strictObject({ command: z.literal('sealing-key'), ...ofMigration }),
   /** Makes the migration, or adopts it; refused when another one holds the target on this host. */
   z.strictObject({
     command: z.literal('open'),
@@ -82,6 +84,7 @@ export const hostReplySchemas = {
     freeDiskBytes: z.number(),
     freeMemoryBytes: z.number(),
   }),
+  'sealing-key': z.strictObject({ publicKeyBase64: z.string() }),
   open: z.strictObject({ migration: migrationRecordSchema, adopted: z.boolean() }),
   start: z.strictObject({ state: jobStateSchema, adopted: z.boolean() }),
   status: z.strictObject({

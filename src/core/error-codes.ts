@@ -194,8 +194,9 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'secret-unreadable': {
-    when: 'A password that was given by name could not be fetched on the host.',
-    remedy: 'Check the name, and that the instance role (or the user on the host) may read it.',
+    when: 'A password that was given by name could not be fetched on the host, or not be opened there.',
+    remedy:
+      'Check the name, and that the instance role (or the user on the host) may read it; a variable of the runner must be in the `env` of the step. One that was sealed for what has changed since is sealed anew when the phase is run again.',
     retryable: false,
   },
 

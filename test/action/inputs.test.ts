@@ -105,11 +105,6 @@ describe('inputs', () => {
     [{ phase: 'verify', 'source-tls': 'yes' }, 'input-malformed', '`source-tls`'],
     [{ phase: 'verify', 'source-ca-file': '/ca.pem' }, 'input-contradictory', '`source-ca-file`'],
     [
-      { phase: 'verify', 'source-password-from': 'env:PASSWORD' },
-      'input-contradictory',
-      '`source-password-from`',
-    ],
-    [
       { phase: 'backup', 'backup-source': 'false', 'snapshot-target': 'false' },
       'input-contradictory',
       'back up',

@@ -35,6 +35,7 @@ const NO_INPUTS = [
   'uses: OWNER/valkey-migrate@v1',
   'reconnecting: source-unreachable',
   'area: what is now true',
+  'secrets: { SOURCE_PASSWORD: ${{ secrets.REDIS_PASSWORD }} }',
 ];
 
 test.each(PAGES)('every name in code of %s is one of the sources', (page) => {

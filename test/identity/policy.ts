@@ -41,6 +41,20 @@ export function allows(policy: Policy, call: PolicyCall, tags: InstanceTags = {}
   );
 }
 
+/** Whether a trust policy takes a token with these claims. */
+export function trusts(
+  { provider, conditions }: { provider: string; conditions: Readonly<Record<string, unknown>> },
+  claims: Readonly<Record<string, string>>,
+): boolean {
+  const issuer = claims.iss?.replace('https://', '') ?? '';
+  return (
+    provider === `arn:aws:iam::${PSEUDO_PARAMETERS['AWS::AccountId']}:oidc-provider/${issuer}` &&
+    Object.entries(conditions).every(([key, wanted]) =>
+      oneOrMore.parse(wanted).includes(claims[key.replace(`${issuer}:`, '')] ?? ''),
+    )
+  );
+}
+
 type Resource = { readonly arn: string; readonly context: Readonly<Record<string, string>> };
 
 const PLACE = `${PSEUDO_PARAMETERS['AWS::Region']}:${PSEUDO_PARAMETERS['AWS::AccountId']}`;

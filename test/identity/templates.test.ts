@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../src/action/host/scripts.ts';
 import { readDocument } from '../simulator/command-document.ts';
 import { readHostPolicy, readIdentity } from './our-templates.ts';
-import { allows, type Policy, type PolicyCall } from './policy.ts';
+import { allows, type Policy, type PolicyCall, trusts } from './policy.ts';
 
 const TEMPLATE = new URL('../../templates/identity.yaml', import.meta.url);
 const ISSUER = 'token.actions.githubusercontent.com';
@@ -43,6 +43,29 @@ describe('the trust of the roles', () => {
     expect(given.trust('read').provider).toBe(arn);
     expect(given.resources).not.toHaveProperty('OidcProvider');
     expect(readIdentity().resources).toHaveProperty('OidcProvider');
+  });
+
+  it('takes the token of such a job and no other, also where it differs in one claim alone', () => {
+    const workflow = 'acme/m/.github/workflows/migrate.yml@refs/tags/v1';
+    const trust = readIdentity({
+      OidcProviderArn: `arn:aws:iam::111122223333:oidc-provider/${ISSUER}`,
+      Workflows: workflow,
+    }).trust('cutover');
+    const claims = {
+      iss: `https://${ISSUER}`,
+      aud: 'sts.amazonaws.com',
+      sub: 'repo:acme/shop:environment:production-cutover',
+      job_workflow_ref: workflow,
+    };
+    expect(trusts(trust, claims)).toBe(true);
+    for (const change of [
+      { iss: 'https://issuer.example' },
+      { aud: 'https://github.com/acme' },
+      { sub: 'repo:acme/shop:ref:refs/heads/main' },
+      { sub: 'repo:acme/shop:environment:production-cutover2' },
+      { job_workflow_ref: 'acme/shop/.github/workflows/migrate.yml@refs/heads/main' },
+    ])
+      expect(trusts(trust, { ...claims, ...change }), JSON.stringify(change)).toBe(false);
   });
 
   it.each([

@@ -24,6 +24,7 @@ describe('passwords with special characters, over TLS with an authority of its o
     const { simulator } = stage;
     simulator.putSecret('redis', JSON.stringify({ password: SOURCE_PASSWORD }));
     simulator.putParameter('/redis/target', TARGET_PASSWORD, 'SecureString');
+    const env = { TARGET_PASSWORD, UNNAMED: WRONG_PASSWORD };
     const inputs = {
       'source-tls': 'true',
       'source-ca-file': tls.ca,
@@ -31,7 +32,7 @@ describe('passwords with special characters, over TLS with an authority of its o
       'source-client-key-file': tls.key,
       'source-username': 'migrator',
       'source-password-from': 'secretsmanager:redis#password',
-      'target-password-from': 'ssm:/redis/target',
+      'target-password-from': 'env:TARGET_PASSWORD',
       'target-ca-file': tls.ca,
     };
     const found: string[] = [];
@@ -43,23 +44,33 @@ describe('passwords with special characters, over TLS with an authority of its o
       'verify',
       'complete-migration',
     ]) {
-      const result = await stage.run(phase, { inputs });
+      const result = await stage.run(phase, { inputs, env });
       expect({ phase, exitCode: result.exitCode, log: result.log }).toMatchObject({ exitCode: 0 });
+      if (phase !== 'status') expect(result.masks).toEqual([TARGET_PASSWORD]);
       found.push(...traces(phase, shown(result)));
       found.push(...traces('processes', await processTexts(await stage.instance.pids())));
     }
+    expect(sentRequests(stage)).toContain('"from":"sealed","name":"TARGET_PASSWORD"');
+    found.push(...traces('requests to the host', sentRequests(stage)));
     // What fails tells why, and must not tell with what.
+    inputs['target-password-from'] = 'ssm:/redis/target';
     simulator.putSecret('redis', JSON.stringify({ password: WRONG_PASSWORD }));
     const wrong = await stage.run('preflight', { inputs });
     expect(wrong.outputs['error-code']).toBe('source-auth-failed');
     simulator.putSecret('redis', `{"password": "${WRONG_PASSWORD}`);
     const broken = await stage.run('preflight', { inputs });
     expect(broken.outputs['error-code']).toBe('secret-unreadable');
+    const unset = await stage.run('preflight', {
+      inputs: { ...inputs, 'target-password-from': 'env:NOWHERE' },
+      env,
+    });
+    expect(unset.outputs['error-code']).toBe('secret-unreadable');
     const pasted = await stage.run('preflight', {
       inputs: { ...inputs, 'source-password-from': SOURCE_PASSWORD },
     });
     expect(pasted.outputs['error-code']).toBe('input-malformed');
-    for (const result of [wrong, broken, pasted]) found.push(...traces('a failed preflight', shown(result)));
+    for (const result of [wrong, broken, unset, pasted])
+      found.push(...traces('a failed preflight', shown(result)));
     found.push(...traces('calls of AWS', JSON.stringify(simulator.calls)));
     found.push(...(await tracesInFiles(stage.instance.directory)));
     found.push(...traces('the checkpoint', await checkpointText(stage)));
@@ -99,6 +110,7 @@ describe('a password in a variable of the runner', () => {
     for (const phase of ['start-migration', 'verify', 'complete-migration']) {
       const result = await stage.run(phase, { inputs, env });
       expect({ phase, exitCode: result.exitCode, log: result.log }).toMatchObject({ exitCode: 0 });
+      expect(result.masks).toEqual([SOURCE_PASSWORD]);
       found.push(...traces(phase, shown(result)));
     }
     found.push(...traces('calls of AWS', JSON.stringify(stage.simulator.calls)));
@@ -125,9 +137,10 @@ async function guardSource(stage: Stage): Promise<void> {
   for (let key = 0; key < 50; key += 1) await client.set(`key:${key}`, 'value');
 }
 
-/** Everything that a run of a phase leaves on the runner. */
+/** Everything that a run of a phase leaves on the runner, which shows no command that masks a value. */
 function shown(result: ActionResult & { report: unknown }): string {
-  const { log, stderr, summary, outputs, annotations, report } = result;
+  const log = result.log.replaceAll(/^::add-mask::.*$/gm, '');
+  const { stderr, summary, outputs, annotations, report } = result;
   return [log, stderr, summary, JSON.stringify({ outputs, annotations, report })].join('\n');
 }
 
@@ -144,6 +157,14 @@ function traces(place: string, text: string): string[] {
       .filter((spelling) => text.includes(spelling))
       .map((spelling) => `password ${index} in ${place}: ${spelling}`),
   );
+}
+
+/** What was sent to the instance, out of its base64. */
+function sentRequests({ simulator }: Stage): string {
+  const sent = JSON.stringify(simulator.calls.filter(({ operation }) => operation === 'SendCommand'));
+  return [...sent.matchAll(/request_base64='([^']*)'/g)]
+    .map(([, request = '']) => Buffer.from(request, 'base64').toString())
+    .join('\n');
 }
 
 async function tracesInFiles(directory: string): Promise<string[]> {

@@ -99,12 +99,18 @@ async function readReport(result: ActionResult): Promise<unknown> {
   return path === undefined ? undefined : JSON.parse(await readFile(path, 'utf8'));
 }
 
-/** Everything that a server holds, as one digest: all keys of all databases with type, value and expiry. */
-export async function digestData(server: RunningServer): Promise<string> {
+/**
+ * Everything that a server holds, as one digest: all keys of all databases with type, value and expiry, but for those
+ * that are left out.
+ */
+export async function digestData(
+  server: RunningServer,
+  isLeftOut: (key: Buffer) => boolean = () => false,
+): Promise<string> {
   const digest = createHash('sha256');
   for (const db of await databasesOf(server.client())) {
     const client = server.client(db);
-    const keys = await allKeys(client);
+    const keys = (await allKeys(client)).filter((key) => !isLeftOut(key));
     for (const key of keys.sort(Buffer.compare)) {
       const [[, payload] = [], [, expiry] = []] = (await client.multi().dump(key).pttl(key).exec()) ?? [];
       digest.update(`${db} ${key.toString('hex')} ${JSON.stringify(payload)} ${Number(expiry) >= 0}\n`);
@@ -128,7 +134,7 @@ async function allKeys(client: Redis): Promise<Buffer[]> {
   return [...keys.values()];
 }
 
-/** Every setting of the source, for "exactly as found". */
+/** Every setting of a server, for "exactly as found". */
 export async function readSettings(server: RunningServer): Promise<string> {
   return JSON.stringify(await server.client().call('CONFIG', 'GET', '*'));
 }

@@ -193,7 +193,7 @@ def check_ssm(client):
 def check_sts(client):
     client.get_caller_identity()
     client.assume_role_with_web_identity(
-        RoleArn="arn:aws:iam::111122223333:role/migrate", RoleSessionName="botocore", WebIdentityToken="e30.e30.x"
+        RoleArn="arn:aws:iam::111122223333:role/migrate", RoleSessionName="botocore", WebIdentityToken=sys.argv[2]
     )
 
 

@@ -2,7 +2,9 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
+import { z } from 'zod';
 import { findServer } from '../servers/start.ts';
+import { startOidcStub } from './oidc-stub.ts';
 import { startSimulator } from './start.ts';
 
 const run = promisify(execFile);
@@ -52,7 +54,15 @@ it('botocore finds nothing to complain about in any operation', async (context) 
     server: await findServer({ kind: 'valkey', version: '8' }),
   });
   simulator.putParameter('/botocore/check', 'value', 'SecureString');
+  await using provider = await startOidcStub();
+  simulator.addIdentityProvider(provider.issuer, provider.publicKey);
+  simulator.addWebIdentityRole('migrate', { trusts: () => true });
+  const { url, token } = provider.open({ sub: 'repo:o/r:environment:e' });
+  const answer = await fetch(`${url}&audience=sts.amazonaws.com`, {
+    headers: { authorization: `bearer ${token}` },
+  });
+  const identity = z.object({ value: z.string() }).parse(await answer.json()).value;
   const env = { PATH: process.env.PATH, ...simulator.env };
-  const { stdout } = await run('python3', [SCRIPT, simulator.url], { env, timeout: 60_000 });
+  const { stdout } = await run('python3', [SCRIPT, simulator.url, identity], { env, timeout: 60_000 });
   expect(stdout.trim().split(' ')).toEqual(OPERATIONS);
 });

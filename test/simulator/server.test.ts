@@ -3,6 +3,8 @@ import { DescribeInstanceInformationCommand, GetInventoryCommand } from '@aws-sd
 import { AssumeRoleWithWebIdentityCommand } from '@aws-sdk/nested-clients/sts';
 import { AwsClient } from 'aws4fetch';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { type OidcStub, startOidcStub } from './oidc-stub.ts';
 import { openClients, type SdkClients } from './sdk-clients.ts';
 import { type Simulator, startSimulator } from './start.ts';
 
@@ -100,16 +102,11 @@ describe('credentials', () => {
   });
 
   it('come from a web identity without a signature and then name their role', async () => {
-    const claims = { sub: 'repo:o/r:environment:e', aud: 'sts.amazonaws.com', iss: 'https://issuer.test' };
-    const token = `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
-    const { Credentials, ...answer } = await clients.sts.send(
-      new AssumeRoleWithWebIdentityCommand({
-        RoleArn: 'arn:aws:iam::111122223333:role/path/migrate',
-        RoleSessionName: 'run-1',
-        WebIdentityToken: token,
-      }),
-    );
-    expect(answer).toMatchObject({ SubjectFromWebIdentityToken: claims.sub, Audience: claims.aud });
+    await using provider = await startOidcStub();
+    simulator.addIdentityProvider(provider.issuer, provider.publicKey);
+    simulator.addWebIdentityRole('migrate', { trusts: ({ sub }) => sub === SUBJECT });
+    const { Credentials, ...answer } = await assume(await tokenOf(provider, SUBJECT));
+    expect(answer).toMatchObject({ SubjectFromWebIdentityToken: SUBJECT, Audience: 'sts.amazonaws.com' });
     const identity = await callQuery('sts', 'Action=GetCallerIdentity', {
       AWS_ACCESS_KEY_ID: Credentials?.AccessKeyId ?? '',
       AWS_SECRET_ACCESS_KEY: Credentials?.SecretAccessKey ?? '',
@@ -119,12 +116,40 @@ describe('credentials', () => {
     );
   });
 
-  it('are refused for a token that is none', async () => {
-    const role = { RoleArn: 'arn:aws:iam::111122223333:role/migrate', RoleSessionName: 'run-1' };
-    await expect(
-      clients.sts.send(new AssumeRoleWithWebIdentityCommand({ ...role, WebIdentityToken: 'none' })),
-    ).rejects.toMatchObject({ name: 'InvalidIdentityTokenException' });
+  it('are refused for a token that is none, is forged, is of a stranger, or that the role does not trust', async () => {
+    await using provider = await startOidcStub();
+    simulator.addWebIdentityRole('migrate', { trusts: ({ sub }) => sub === SUBJECT });
+    const token = await tokenOf(provider, SUBJECT);
+    await expect(assume('none')).rejects.toMatchObject({ name: 'InvalidIdentityTokenException' });
+    await expect(assume(token)).rejects.toThrow('No OpenIDConnect provider found');
+    simulator.addIdentityProvider(provider.issuer, provider.publicKey);
+    const [head, , signature] = token.split('.');
+    const [, otherBody] = (await tokenOf(provider, 'repo:o/r:environment:other')).split('.');
+    await expect(assume([head, otherBody, signature].join('.'))).rejects.toThrow('signature');
+    await expect(assume(await tokenOf(provider, 'repo:o/r:environment:other'))).rejects.toMatchObject({
+      name: 'AccessDenied',
+    });
+    await expect(assume(token, 'unknown')).rejects.toMatchObject({ name: 'AccessDenied' });
+    await assume(token);
   });
+
+  const SUBJECT = 'repo:o/r:environment:e';
+
+  const assume = (token: string, role = 'migrate') =>
+    clients.sts.send(
+      new AssumeRoleWithWebIdentityCommand({
+        RoleArn: `arn:aws:iam::111122223333:role/path/${role}`,
+        RoleSessionName: 'run-1',
+        WebIdentityToken: token,
+      }),
+    );
+
+  async function tokenOf(provider: OidcStub, sub: string): Promise<string> {
+    const { url, token } = provider.open({ sub });
+    const headers = { authorization: `bearer ${token}` };
+    const answer = await (await fetch(`${url}&audience=sts.amazonaws.com`, { headers })).json();
+    return z.object({ value: z.string() }).parse(answer).value;
+  }
 });
 
 describe('an injected fault', () => {

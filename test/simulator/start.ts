@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { ParameterType } from '@aws-sdk/client-ssm';
 import { readDocument } from './command-document.ts';
@@ -17,6 +17,7 @@ import { ACCOUNT_ID, type Caller, type Service } from './service.ts';
 import { type SsmState, ssmService } from './ssm.ts';
 import { type Identities, stsService } from './sts.ts';
 import { DEFAULT_TIMING, type Timing } from './timing.ts';
+import type { WebIdentities, WebIdentityRole } from './web-identity.ts';
 
 /** How to start the simulator. */
 export type SimulatorOptions = { region?: string; timing?: Partial<Timing> };
@@ -44,6 +45,10 @@ export type Simulator = AsyncDisposable & {
   putDocument(name: string, content: unknown): void;
   /** Makes a role with a session of its own and returns what a process needs to call as it. */
   addRole(name: string, allows?: Caller['allows']): Record<string, string>;
+  /** Makes an identity provider whose tokens are checked by this key. */
+  addIdentityProvider(issuer: string, key: KeyObject): void;
+  /** Makes a role that is assumed by a token of a provider, and returns its ARN. */
+  addWebIdentityRole(name: string, role: WebIdentityRole): string;
   /**
    * What neither AWS nor a correct client would do: requests and answers that do not fit their schemas, operations
    * that are not served. Taking them clears the list; the dispose throws when some were not taken.
@@ -78,7 +83,9 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   const cache = elasticacheState({ timing, signal: end.signal, background, complaints });
   const ssm = ssmState({ region, timing, faults, signal: end.signal });
   const secrets: SecretsState = { region, values: new Map() };
-  services.push(elasticacheService(cache), ssmService(ssm), secretsService(secrets), stsService(identities));
+  const webIdentities: WebIdentities = { providers: new Map(), roles: new Map() };
+  const sts = stsService(identities, webIdentities);
+  services.push(elasticacheService(cache), ssmService(ssm), secretsService(secrets), sts);
   const { url, server } = await listen({ region, services, identities, faults, calls, complaints });
 
   return {
@@ -113,6 +120,11 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
         ...(allows === undefined ? {} : { allows }),
       });
       return { ...processEnvironment(url, region), AWS_ACCESS_KEY_ID: accessKeyId };
+    },
+    addIdentityProvider: (issuer, key) => webIdentities.providers.set(issuer, key),
+    addWebIdentityRole: (name, role) => {
+      webIdentities.roles.set(name, role);
+      return `arn:aws:iam::${ACCOUNT_ID}:role/${name}`;
     },
     takeComplaints: () => complaints.splice(0),
     [Symbol.asyncDispose]: async () => {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import * as sts from '@aws-sdk/nested-clients/sts';
 import type { StaticOperationSchema } from '@smithy/types';
-import { AwsFault, modelledFault } from './fault.ts';
+import { AwsFault, generalFault, modelledFault } from './fault.ts';
 import { ACCOUNT_ID, type Caller, type Checked, errorSchemas, type Service, serve } from './service.ts';
+import { readToken, type WebIdentities } from './web-identity.ts';
 
 /** Access keys that the simulator accepts, each with the identity behind it. */
 export type Identities = Map<string, Caller & { userId: string }>;
@@ -26,7 +27,7 @@ const GetCallerIdentity$: StaticOperationSchema = [
 type CallerIdentity = { UserId: string; Account: string; Arn: string };
 
 /** The Security Token Service: hands out credentials for a web identity and says who a caller is. */
-export function stsService(identities: Identities): Service {
+export function stsService(identities: Identities, webIdentities: WebIdentities): Service {
   const schemas = errorSchemas(sts).map(
     (schema) => (message: string) => modelledFault('query', schema, message),
   );
@@ -38,7 +39,7 @@ export function stsService(identities: Identities): Service {
     operations: new Map([
       serve<sts.AssumeRoleWithWebIdentityRequest, sts.AssumeRoleWithWebIdentityResponse>(
         sts.AssumeRoleWithWebIdentity$,
-        (input) => assumeRole(identities, input),
+        (input) => assumeRole(identities, webIdentities, input),
         ['ProviderId', 'PolicyArns', 'Policy'],
       ),
       serve<Record<string, never>, CallerIdentity>(GetCallerIdentity$, (_input, caller) => ({
@@ -52,19 +53,27 @@ export function stsService(identities: Identities): Service {
 
 function assumeRole(
   identities: Identities,
+  { providers, roles }: WebIdentities,
   input: Checked<sts.AssumeRoleWithWebIdentityRequest>,
 ): sts.AssumeRoleWithWebIdentityResponse {
-  const role = /^arn:aws:iam::\d{12}:role\/(?:.*\/)?(?<name>[^/]+)$/.exec(input.RoleArn)?.groups?.name;
-  if (role === undefined) throw validationError(`${input.RoleArn} is invalid`);
+  const name = /^arn:aws:iam::\d{12}:role\/(?:.*\/)?(?<name>[^/]+)$/.exec(input.RoleArn)?.groups?.name;
+  if (name === undefined) throw validationError(`${input.RoleArn} is invalid`);
   const seconds = input.DurationSeconds ?? DEFAULT_SESSION_SECONDS;
   if (seconds < 900 || seconds > 43_200) {
     throw validationError(`Value '${seconds}' at 'durationSeconds' must be between 900 and 43200`);
   }
-  const claims = readClaims(input.WebIdentityToken);
+  const claims = readToken(input.WebIdentityToken, providers);
+  const role = roles.get(name);
+  if (role?.trusts(claims) !== true)
+    throw generalFault('AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
   const accessKeyId = `ASIA${randomBytes(8).toString('hex').toUpperCase()}`;
   const roleId = `AROA${randomBytes(8).toString('hex').toUpperCase()}:${input.RoleSessionName}`;
-  const arn = `arn:aws:sts::${ACCOUNT_ID}:assumed-role/${role}/${input.RoleSessionName}`;
-  identities.set(accessKeyId, { arn, userId: roleId });
+  const arn = `arn:aws:sts::${ACCOUNT_ID}:assumed-role/${name}/${input.RoleSessionName}`;
+  identities.set(accessKeyId, {
+    arn,
+    userId: roleId,
+    ...(role.allows === undefined ? {} : { allows: role.allows }),
+  });
   return {
     Credentials: {
       AccessKeyId: accessKeyId,
@@ -73,36 +82,10 @@ function assumeRole(
       Expiration: new Date(Date.now() + seconds * 1000),
     },
     AssumedRoleUser: { AssumedRoleId: roleId, Arn: arn },
-    SubjectFromWebIdentityToken: claims.sub,
-    Audience: claims.aud,
-    Provider: claims.iss,
+    SubjectFromWebIdentityToken: claims.sub ?? '',
+    Audience: claims.aud ?? '',
+    Provider: claims.iss ?? '',
   };
-}
-
-/** Reads the claims of a JSON Web Token; its signature is the identity provider's matter and is not checked. */
-function readClaims(token: string): { sub: string; aud: string; iss: string } {
-  const payload = token.split('.')[1];
-  const refusal = modelledFault(
-    'query',
-    sts.InvalidIdentityTokenException$,
-    'The ID Token provided is not a valid JWT.',
-  );
-  if (payload === undefined) throw refusal;
-  let claims: unknown;
-  try {
-    claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
-  } catch {
-    // Whatever is wrong with the token, STS has one answer.
-    throw refusal;
-  }
-  const text = (name: string) => {
-    const value: unknown =
-      typeof claims === 'object' && claims !== null
-        ? Object.entries(claims).find(([key]) => key === name)?.[1]
-        : '';
-    return typeof value === 'string' ? value : '';
-  };
-  return { sub: text('sub'), aud: text('aud'), iss: text('iss') };
 }
 
 function validationError(message: string): AwsFault {

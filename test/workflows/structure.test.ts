@@ -126,6 +126,15 @@ describe.each(PHASE_JOBS)('the job %s', (name, job: Job) => {
     expect(job.permissions).toEqual({ 'id-token': 'write', contents: 'read', ...actions });
   });
 
+  test('hands passwords to the step that runs the phase, and nothing else to any', () => {
+    const passwords = ['SOURCE_PASSWORD', 'TARGET_PASSWORD'].map((secret) => [
+      secret,
+      `\${{ secrets.${secret} }}`,
+    ]);
+    expect(ownStep(job)?.env).toEqual(Object.fromEntries(passwords));
+    expect(JSON.stringify(job).match(/secrets\./g)).toHaveLength(passwords.length);
+  });
+
   test('checks out the action of the commit of the workflow', () => {
     expect(job.steps[0]?.with).toMatchObject({
       repository: '${{ job.workflow_repository }}',

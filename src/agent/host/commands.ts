@@ -20,6 +20,8 @@ import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
 import { JOB_KINDS, type MigrationStore, openMigrationStore } from '../job/store.ts';
+import type { SecretUse } from '../secret/reading.ts';
+import { publicKeyOf } from '../secret/sealing-key.ts';
 import { describeTuning } from '../tune/record.ts';
 import { restoreSource } from '../tune/restore.ts';
 import { withLock } from './lock.ts';
@@ -32,7 +34,7 @@ export type HostRuntime = {
   readonly supervisor: Supervisor;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
+  readonly resolveSecret: (reference: SecretReference, use: SecretUse) => Promise<Secret>;
 };
 
 /**
@@ -56,6 +58,8 @@ type MigrationCommand = Exclude<HostCommand, { command: 'hello' }>;
 
 async function answer(command: MigrationCommand, store: MigrationStore, runtime: HostRuntime) {
   switch (command.command) {
+    case 'sealing-key':
+      return { publicKeyBase64: publicKeyOf(store.directory) };
     case 'open':
       return openMigration(command, store, runtime);
     case 'start':
@@ -86,7 +90,7 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'remove':
       refuseWhileRunning(store);
       refuseWhileOpen(store);
-      return removeMigration(store, runtime);
+      return removeMigration(command, store, runtime);
     default:
       return assertNever(command);
   }
@@ -212,10 +216,20 @@ function reportPage(
  * Restores the source first, where a sync has left settings. Once the target has taken over, the source may be gone
  * for good, and what is left to restore there is only told.
  */
-async function removeMigration(store: MigrationStore, runtime: HostRuntime): Promise<HostReplyOf<'remove'>> {
+async function removeMigration(
+  command: Extract<HostCommand, { command: 'remove' }>,
+  store: MigrationStore,
+  runtime: HostRuntime,
+): Promise<HostReplyOf<'remove'>> {
+  const { directory } = store;
   let notRestored: string | undefined;
   try {
-    await restoreSource({ ...runtime, directory: store.directory });
+    await restoreSource({
+      ...runtime,
+      directory,
+      resolveSecret: (reference, endpoint) =>
+        runtime.resolveSecret(reference, { endpoint, sealedFor: { ...command, directory } }),
+    });
   } catch (error) {
     if (store.readMigration()?.completedAtMs === undefined) throw error;
     notRestored = errorText(error);

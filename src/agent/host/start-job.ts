@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { Endpoint } from '../../contract/endpoint.ts';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
 import type { JobKind, JobRequest } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
@@ -54,14 +55,25 @@ const FORBIDDEN_AFTER_COMPLETION: readonly JobKind[] = ['sync', 'cutover', 'keep
  */
 function isAdoptable(store: MigrationStore, job: JobRequest): boolean {
   if (job.kind === 'sync' || job.kind === 'rollback') return true;
-  const { targetFacts: _, ...running } = asRecord(store.readJobFile(job.kind).request);
-  const { targetFacts: __, ...wanted } = asRecord(job);
+  const { targetFacts: _, ...running } = comparable(store.readJobFile(job.kind).request);
+  const { targetFacts: __, ...wanted } = comparable(job);
   return isDeepStrictEqual(running, wanted);
 }
 
-/** What AWS says of the target changes by itself, and only preflight has it. */
-function asRecord(job: JobRequest): { targetFacts?: unknown } & Record<string, unknown> {
-  return { ...job };
+/**
+ * What AWS says of the target changes by itself, and only preflight has it. A password that is sealed again looks
+ * otherwise each time; as any other, it is the same when its name is.
+ */
+function comparable(job: JobRequest): { targetFacts?: unknown } & Record<string, unknown> {
+  return {
+    ...job,
+    ...('source' in job ? { source: namedOnly(job.source) } : {}),
+    ...('target' in job ? { target: namedOnly(job.target) } : {}),
+  };
+}
+
+function namedOnly({ password, ...endpoint }: Endpoint): unknown {
+  return { ...endpoint, password: password?.from === 'sealed' ? password.name : password };
 }
 
 function refuseOtherCutover(): never {

@@ -1,9 +1,8 @@
-import type { SecretReference } from '../../contract/endpoint.ts';
 import type { JobState, Progress } from '../../contract/job-state.ts';
 import type { JobKind, JobRequest, JobRequestOf } from '../../contract/jobs.ts';
 import type { JobReport, JobReportOf } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
-import type { Secret } from '../../core/secret.ts';
+import type { ResolveSecret } from '../redis/access.ts';
 
 /** What every job gets besides its request. */
 export type JobContext = {
@@ -17,8 +16,8 @@ export type JobContext = {
   /** Aborted when the job is asked to stop: end at the next safe point and throw the signal's reason. */
   readonly signal: AbortSignal;
   readonly siblings: SiblingJobs;
-  /** Fetches a secret by its name, on the host. */
-  resolveSecret(reference: SecretReference): Promise<Secret>;
+  /** Fetches the secret of an endpoint, on the host. */
+  readonly resolveSecret: ResolveSecret;
   /** Replaces what `status` shows; cheap, so call it as often as there is news. */
   report(progress: Progress): void;
   /** Keeps a report although the job is about to fail: what it found is what the reader needs. */

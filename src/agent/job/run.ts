@@ -7,6 +7,7 @@ import type { JobReport } from '../../contract/reports.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, toErrorRecord, toMigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
+import type { SecretUse } from '../secret/reading.ts';
 import { type JobContext, newJobState } from './context.ts';
 import { type Launcher, START_WAIT_MS } from './launch.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -29,7 +30,7 @@ export type JobRuntime = {
   /** How a job starts another one; without it, it cannot. */
   readonly launcher?: Launcher;
   readonly run: (request: JobRequest, context: JobContext) => Promise<JobReport>;
-  readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
+  readonly resolveSecret: (reference: SecretReference, use: SecretUse) => Promise<Secret>;
 };
 
 /**
@@ -61,7 +62,8 @@ export async function runPreparedJob(kind: JobKind, runtime: JobRuntime): Promis
       clock,
       signal,
       siblings: siblingJobs({ store, clock, signal, launcher: runtime.launcher }, file),
-      resolveSecret: runtime.resolveSecret,
+      resolveSecret: (reference, endpoint) =>
+        runtime.resolveSecret(reference, { endpoint, sealedFor: { ...file, directory: store.directory } }),
       report: tracker.update,
       leaveReport: store.writeReport,
       log,

@@ -17,6 +17,9 @@ export type Access = {
   readonly tls: ConnectionOptions | undefined;
 };
 
+/** Fetches the secret of an endpoint. */
+export type ResolveSecret = (reference: SecretReference, endpoint: Endpoint) => Promise<Secret>;
+
 /**
  * Resolves an endpoint on the host: fetches its password by name and reads its PEM files.
  *
@@ -25,7 +28,7 @@ export type Access = {
 export async function resolveAccess(
   side: Side,
   endpoint: Endpoint,
-  resolveSecret: (reference: SecretReference) => Promise<Secret>,
+  resolveSecret: ResolveSecret,
 ): Promise<Access> {
   return {
     side,
@@ -33,7 +36,7 @@ export async function resolveAccess(
     port: endpoint.port,
     address: formatAddress(endpoint),
     username: endpoint.username,
-    password: endpoint.password === undefined ? undefined : await resolveSecret(endpoint.password),
+    password: endpoint.password === undefined ? undefined : await resolveSecret(endpoint.password, endpoint),
     tls: endpoint.tls ? await tlsOptions(side, endpoint) : undefined,
   };
 }

@@ -1,13 +1,19 @@
-import type { SecretReference } from '../../contract/endpoint.ts';
+import type { Endpoint, SecretReference } from '../../contract/endpoint.ts';
 import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
+import type { SealedFor } from './sealing-key.ts';
+
+/** What a secret is wanted for: a sealed one opens for nothing else. */
+export type SecretUse = { readonly endpoint: Endpoint; readonly sealedFor?: SealedFor };
 
 /** What the reading of a secret needs of its surroundings. */
 export type SecretContext = {
   /** The environment of the process; the standard AWS SDK variables are read from it. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
+  /** Without it sealed secrets do not open. */
+  readonly use?: SecretUse;
   /** The machine's own where they are left out. */
   readonly fetch?: typeof fetch;
   readonly clock?: Clock;
@@ -36,6 +42,7 @@ function nameOf(reference: SecretReference): string {
     case 'file':
       return `file:${reference.path}`;
     case 'env':
+    case 'sealed':
       return `env:${reference.name}`;
     case 'ssm':
       return `ssm:${reference.name} (${reference.region})`;

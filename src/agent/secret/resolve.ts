@@ -5,9 +5,10 @@ import { errorText } from '../../core/errors.ts';
 import { Secret } from '../../core/secret.ts';
 import { readParameter, readSecretsManagerSecret } from './aws-secret.ts';
 import { type SecretContext, secretUnreadable } from './reading.ts';
+import { openSealedSecret } from './sealing-key.ts';
 
 /**
- * Fetches a secret by its name, on the host.
+ * Fetches a secret by its name, on the host, or opens one that was sealed for it.
  *
  * Neither the messages nor the causes of its errors hold any part of the value.
  *
@@ -28,6 +29,8 @@ async function readValue(reference: SecretReference, context: SecretContext): Pr
       if (value === undefined) throw secretUnreadable(reference, 'the variable is not set.');
       return value;
     }
+    case 'sealed':
+      return openSealedSecret(reference, context.use);
     case 'ssm':
       return readParameter(reference, context);
     case 'secretsmanager':

@@ -1,8 +1,7 @@
-import { type Endpoint, formatAddress, type SecretReference } from '../../contract/endpoint.ts';
+import { type Endpoint, formatAddress } from '../../contract/endpoint.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
-import type { Secret } from '../../core/secret.ts';
-import { resolveAccess } from '../redis/access.ts';
+import { type ResolveSecret, resolveAccess } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { type RecordedSetting, readTuningRecord, writeTuningRecord } from './record.ts';
 import { readTunable } from './settings.ts';
@@ -15,7 +14,7 @@ export type RestoreContext = {
   /** The folder of the migration, with the record in it. */
   readonly directory: string;
   readonly clock: Clock;
-  readonly resolveSecret: (reference: SecretReference) => Promise<Secret>;
+  readonly resolveSecret: ResolveSecret;
   /** Read for the source instead of the recorded endpoint when it is the same server: its password may lie elsewhere now. */
   readonly source?: Endpoint;
 };

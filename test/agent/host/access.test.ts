@@ -32,7 +32,16 @@ function reached(level: AccessLevel): string[] {
 describe('the level', () => {
   it('read looks, and runs what only looks', () => {
     expect(reached('read').sort()).toEqual(
-      ['hello', 'report', 'status', 'stop link', 'stop preflight', 'stop stragglers', 'stop verify'].sort(),
+      [
+        'hello',
+        'report',
+        'sealing-key',
+        'status',
+        'stop link',
+        'stop preflight',
+        'stop stragglers',
+        'stop verify',
+      ].sort(),
     );
   });
 
@@ -43,6 +52,7 @@ describe('the level', () => {
         'hand-over',
         'hello',
         'report',
+        'sealing-key',
         'status',
         'stop cutover',
         'stop link',
