@@ -26,7 +26,7 @@ export function availableSupervisor(): Supervisor {
  * Small young generations: the data path makes short-lived buffers by the gigabyte, and V8 would let 16 MB semi-spaces
  * fill up several times over before it looks, which doubles the resident memory and wins no time.
  */
-const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
+export const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
 /** What a comparison follows lives for a second, in the old generation, which V8 would let grow to four times its use. */
 const COMPARING_OPTIONS: readonly string[] = ['--heap-growing-percent=30'];
 const COMPARING_KINDS: ReadonlySet<JobKind> = new Set(['verify', 'cutover']);

@@ -19,7 +19,9 @@ const KNOWN_ARGUMENTS_MIN = 2;
 const WINDOW_BYTES = 1024 * 1024;
 const WINDOW_KEPT_BYTES = 8 * WINDOW_BYTES;
 const ARGUMENTS_MAX = 1024 * 1024 * 1024;
-const [STAR, DOLLAR, CARRIAGE_RETURN, LINE_FEED] = [42, 36, 13, 10];
+const [STAR, DOLLAR, CARRIAGE_RETURN, LINE_FEED, ZERO] = [42, 36, 13, 10, 48];
+/** The digits that the length of a small argument has at most. */
+const SMALL_DIGITS_MAX = 5;
 
 /** What was taken out of the window at a place, where now nothing is: an argument, or all from one on, encoded. */
 type Cut = { readonly index: number; readonly isRest: boolean; at: number; readonly held: HeldBytes };
@@ -66,6 +68,8 @@ export class CommandReader implements Disposable {
   /** How many of the arguments found have a range. */
   #ranged = 0;
   readonly #options: Required<CommandReaderOptions>;
+  /** Nothing of a command below this size is taken out of the window. */
+  readonly #smallBytesMax: number;
 
   constructor(options: CommandReaderOptions) {
     const bounds = {
@@ -73,6 +77,8 @@ export class CommandReader implements Disposable {
       heldRestBytesMin: HELD_REST_BYTES_MIN,
     };
     this.#options = { ...bounds, ...options };
+    const { heldArgumentBytesMin, heldRestBytesMin } = this.#options;
+    this.#smallBytesMax = Math.min(heldArgumentBytesMin, heldRestBytesMin);
   }
 
   /** Bytes of the stream up to the end of the current command. */
@@ -91,6 +97,7 @@ export class CommandReader implements Disposable {
   next(): boolean {
     if (this.#announced === -1) {
       if (this.#cuts.length > 0) this[Symbol.dispose]();
+      if (this.#readSmall()) return true;
       this.start = this.end;
       if (this.start >= this.#filled) return false;
       if (this.window[this.start] !== STAR) return this.#readInline();
@@ -254,6 +261,45 @@ export class CommandReader implements Disposable {
     const start = this.#ranges[2 * index] ?? 0;
     const end = this.#ranges[2 * index + 1] ?? 0;
     return end - start === bytes.length && this.window.compare(bytes, 0, bytes.length, start, end) === 0;
+  }
+
+  /**
+   * Goes to the next command when it is one as nearly all are: few arguments, none large, all arrived. Whatever it
+   * finds else is looked at anew. The plain way took three times as long for these.
+   */
+  #readSmall(): boolean {
+    const window = this.window;
+    const ranges = this.#ranges;
+    const start = this.end;
+    const count = (window[start + 1] ?? 0) - ZERO;
+    if (window[start] !== STAR || count < 1 || count > 9 || window[start + 2] !== CARRIAGE_RETURN)
+      return false;
+    let at = start + 4;
+    for (let slot = 0; slot < 2 * count; slot += 2) {
+      if (window[at] !== DOLLAR) return false;
+      let length = 0;
+      const digits = at + 1;
+      for (at = digits; window[at] !== CARRIAGE_RETURN; at++) {
+        const digit = (window[at] ?? 0) - ZERO;
+        if (digit < 0 || digit > 9 || at - digits >= SMALL_DIGITS_MAX) return false;
+        length = length * 10 + digit;
+      }
+      if (at === digits) return false;
+      at += 2;
+      ranges[slot] = at;
+      at += length;
+      ranges[slot + 1] = at;
+      at += 2;
+      // What lies behind is of an earlier time.
+      if (at > this.#filled) return false;
+    }
+    if (at - start >= this.#smallBytesMax) return false;
+    this.start = start;
+    this.end = at;
+    this.#scanned = at;
+    this.#ranged = count;
+    this.argumentCount = count;
+    return true;
   }
 
   #readInline(): boolean {

@@ -7,6 +7,11 @@ import { toServerError } from './server-error.ts';
 
 /** What is read from a socket at once. */
 const READ_BYTES = 64 * 1024;
+/**
+ * What is read from one in a turn of the event loop. Libuv would take 32 times as much as is read at once, and a source
+ * that has much to say would leave the target waiting for milliseconds.
+ */
+const TURN_BYTES_MAX = 256 * 1024;
 
 /**
  * Opens a bare TCP or TLS connection for the data path; who opens it closes it.
@@ -22,7 +27,8 @@ export function connectSocket(
   onRead?: (piece: Buffer) => void,
 ): Promise<net.Socket> {
   const { host, port } = access;
-  const reading = onRead === undefined ? {} : { onread: readingWith(onRead) };
+  const reading = onRead === undefined ? {} : { onread: readingWith(onRead, () => opened) };
+  let opened: net.Socket | undefined;
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const socket =
@@ -35,6 +41,7 @@ export function connectSocket(
             port,
             ...(net.isIP(host) === 0 ? { servername: host } : {}),
           });
+    opened = socket;
     const onAbort = () => fail(signal.reason);
     const onError = (error: unknown) => fail(toServerError(access, 'connecting', error));
     const settle = () => {
@@ -66,13 +73,22 @@ export function connectSocket(
 
 const KEEP_ALIVE_DELAY_MS = 30_000;
 
-function readingWith(onRead: (piece: Buffer) => void): net.OnReadOpts {
+function readingWith(onRead: (piece: Buffer) => void, socket: () => net.Socket | undefined): net.OnReadOpts {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  let turnBytes = 0;
+  const nextTurn = () => {
+    turnBytes = 0;
+    const opened = socket();
+    // Who holds it back for a reason of his own lets it go on himself.
+    if (opened !== undefined && !opened.destroyed && !opened.isPaused()) opened.resume();
+  };
   return {
     buffer,
     callback: (count) => {
       onRead(buffer.subarray(0, count));
-      return true;
+      if (turnBytes === 0) setImmediate(nextTurn);
+      turnBytes += count;
+      return turnBytes < TURN_BYTES_MAX;
     },
   };
 }

@@ -10,16 +10,17 @@ import type { TouchedKeys } from '../touched/touched-keys.ts';
 import { type AbsentKeyCare, careForAbsentKeys } from './absent-keys.ts';
 import { CANARY_CHANNEL } from './canaries.ts';
 import type { CommandKeys } from './cluster/command-keys.ts';
-import { type KnownCommand, KnownCommands, openCommandReader } from './known-commands.ts';
+import { type KnownCommands, openCommandReader } from './known-commands.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import type { TargetForm } from './payload.ts';
 import type { Skips } from './skips.ts';
 import { CLAIM_CHECK, CLAIM_CHECK_COMMAND } from './standing-claim.ts';
+import { knowCommands, type StreamCommand } from './stream-commands.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
-import { type TouchRule, touchKeys, touchRule } from './touching.ts';
-import { findTranslation, LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
+import { touchKeys } from './touching.ts';
+import { LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
 
 /** Where a stream comes from, and who is told how much of it is committed. */
 export type StreamLink = {
@@ -58,23 +59,13 @@ const QUIET_CHECKPOINT_MS = 100;
  * before may have come within a transaction of the source, and a slow target would then hold a batch without end.
  */
 const BATCH_COMMANDS_WORTH = 1000;
-
-type CommandRole =
-  | 'select'
-  | 'multi'
-  | 'exec'
-  | 'ping'
-  | 'replconf'
-  | 'publish'
-  | 'flush'
-  | 'swapdb'
-  | 'data';
-/** `id`: of the name, for the writer. */
-type StreamCommand = KnownCommand & {
-  readonly id: number;
-  readonly role: CommandRole;
-  readonly touches: TouchRule;
-};
+/**
+ * So many commands a batch has at most, as long as the answer to the one before is awaited, and more for every
+ * millisecond that an answer takes on its way. What waits in a transaction is memory of the target: with batches of
+ * 70,000 commands each of them cost it a third more than with a few thousand.
+ */
+const BATCH_COMMANDS_MAX = 4096;
+const BATCH_COMMANDS_PER_ROUND_TRIP_MS = 16_384;
 
 /**
  * Applies the command stream of the source to the target, each command once.
@@ -105,6 +96,7 @@ export class StreamApplier {
   /** MULTI is written, its EXEC is not. */
   #isBatchOpen = false;
   #batchCommands = 0;
+  readonly #batchCommandsMax: number;
   #batchOpenedAtMs = 0;
   /** The batch of which the answer is awaited: complete when the target has answered so many commands. */
   #pending: { answers: number; checkpoint: Checkpoint; commands: number } | undefined;
@@ -118,16 +110,10 @@ export class StreamApplier {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#reader = openCommandReader(options.directory);
-    this.#known = new KnownCommands((name) => ({
-      name,
-      id: options.writer.names.id(name),
-      role: ROLES.get(name) ?? 'data',
-      isKnown: options.commands.has(name),
-      moduleKeyIndex: options.moduleCommands.keyIndex(name),
-      translate: findTranslation(name),
-      touches: touchRule(name, options.keys),
-    }));
+    this.#known = knowCommands(options);
     this.#committed = options.start;
+    this.#batchCommandsMax =
+      BATCH_COMMANDS_MAX + options.writer.roundTripMs * BATCH_COMMANDS_PER_ROUND_TRIP_MS;
     this.#translation = {
       ...options,
       nowMs: () => options.link.incoming.readArrivedAtMs,
@@ -158,7 +144,8 @@ export class StreamApplier {
         const large = this.#apply();
         if (large !== undefined) await this.#waitForLarge(large);
         if (this.#batchCommands >= BATCH_COMMANDS_WORTH) this.#closeBatch();
-        if (writer.hasRoom) continue;
+        if (this.#isBatchFull) await meter.waitForTarget(this.#nextBatch());
+        else if (writer.hasRoom) continue;
         this.#closeBatch();
         await meter.waitForTarget(writer.room());
         signal.throwIfAborted();
@@ -166,6 +153,17 @@ export class StreamApplier {
       meter.sourceOffset = Math.max(meter.sourceOffset, this.#offset + link.incoming.waitingBytes);
       if (link.incoming.waitingBytes === 0) this.#closeOrSchedule();
     }
+  }
+
+  /** Whether what is written already is enough until the target has answered the batch before. */
+  get #isBatchFull(): boolean {
+    if (this.#pending === undefined || this.#isInTransaction) return false;
+    return this.#batchCommands >= this.#batchCommandsMax;
+  }
+
+  /** The answer closes the batch, and the next begins. */
+  async #nextBatch(): Promise<void> {
+    while (this.#isBatchFull) await this.#options.writer.answers();
   }
 
   /** Takes note that the target has answered. */
@@ -386,15 +384,3 @@ export class StreamApplier {
     if (this.#db !== 0) writer.write(['SELECT', this.#db]);
   }
 }
-
-const ROLES: ReadonlyMap<string, CommandRole> = new Map([
-  ['SELECT', 'select'],
-  ['MULTI', 'multi'],
-  ['EXEC', 'exec'],
-  ['PING', 'ping'],
-  ['REPLCONF', 'replconf'],
-  ['PUBLISH', 'publish'],
-  ['FLUSHALL', 'flush'],
-  ['FLUSHDB', 'flush'],
-  ['SWAPDB', 'swapdb'],
-]);

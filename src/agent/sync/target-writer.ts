@@ -18,6 +18,8 @@ export const SLOT_COMMAND_BYTES_MAX = 128 * 1024;
 /** Bytes and commands on their way that the target has not answered yet. */
 const UNANSWERED_BYTES_MAX = 8 * 1024 * 1024;
 const UNANSWERED_COMMANDS_MAX = 2 ** 19;
+/** The shortest of so many counts: a busy host answers one late. */
+const ROUND_TRIP_PINGS = 3;
 /** Pieces in which a large command is handed to the socket. */
 const PIECE_BYTES = 1024 * 1024;
 /** A target that owes answers and says nothing for this long is lost. */
@@ -78,6 +80,7 @@ export class TargetWriter implements AsyncDisposable {
   #bytes = 0;
   #answeredBytes = 0;
   #answeredAtMs: number;
+  #roundTripMs = Number.POSITIVE_INFINITY;
   #failure: MigrationError | undefined;
   #waiting: (() => void)[] = [];
 
@@ -92,6 +95,7 @@ export class TargetWriter implements AsyncDisposable {
       writer.write(['CLIENT', 'SETNAME', options.clientName]);
       writer.write(['SELECT', 0]);
       await writer.settle();
+      await writer.#measureRoundTrip();
       return writer;
     } catch (error) {
       await writer[Symbol.asyncDispose]();
@@ -128,6 +132,11 @@ export class TargetWriter implements AsyncDisposable {
     return this.#scanner.count;
   }
 
+  /** How long a command and its answer took when the connection was new. */
+  get roundTripMs(): number {
+    return this.#roundTripMs;
+  }
+
   /** Bytes that stand in the slot and are not on their way. */
   get unflushedBytes(): number {
     return this.#used;
@@ -151,6 +160,12 @@ export class TargetWriter implements AsyncDisposable {
     while (!this.#hasCapacity) await this.#nextAnswers();
     await this.#limit?.ready(this.#signal);
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Sends what stands in the slot and waits for the next answers. Throws what the target failed with. */
+  answers(): Promise<void> {
+    this.flush();
+    return this.#nextAnswers();
   }
 
   /** Writes what stands in the slot and waits until everything is answered. Throws what the target failed with. */
@@ -268,6 +283,15 @@ export class TargetWriter implements AsyncDisposable {
     this.#failure ??= toServerError(this.#access, 'writing', new Error('connection closed by us'));
     this.#socket.destroy();
     this.#wakeAll();
+  }
+
+  async #measureRoundTrip(): Promise<void> {
+    for (let ping = 0; ping < ROUND_TRIP_PINGS; ping++) {
+      const sentAtMs = this.#clock.nowMs();
+      this.write(['PING']);
+      await this.settle();
+      this.#roundTripMs = Math.min(this.#roundTripMs, this.#clock.nowMs() - sentAtMs);
+    }
   }
 
   #register(name: number): void {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { startSync } from './sync-run.ts';
 import { compareDumps, readTypedDump } from './typed-dump.ts';
@@ -65,6 +66,31 @@ it('stops when the spool is full, and goes on from the checkpoint when it is sta
   expect(compareDumps(await readTypedDump(client), await readTypedDump(target.client()))).toEqual([]);
   expect((await second.stop()).copiedKeys).toBe(0);
 });
+
+it('catches a frozen target up in small batches: a transaction is memory of the target until it ends', async () => {
+  const commands = 200_000;
+  await using source = await startServer({ server: await sourceServer() });
+  await using target = await startServer({ server: await targetServer() });
+  // By this clock no answer takes any time on its way, as over a short one.
+  const clock = { ...systemClock, nowMs: () => Math.floor(systemClock.nowMs() / 1000) * 1000 };
+  await using sync = await startSync({ source, target, clock });
+  await sync.until(({ stage }) => stage === 'live');
+  await target.client().config('RESETSTAT');
+  process.kill(target.pid, 'SIGSTOP');
+  try {
+    for (let written = 0; written < commands; written += 10_000) {
+      const pipeline = source.client().pipeline();
+      for (let one = 0; one < 10_000; one++) pipeline.incr('counter');
+      await pipeline.exec();
+    }
+  } finally {
+    process.kill(target.pid, 'SIGCONT');
+  }
+  await sync.caughtUp();
+  expect(await target.client().get('counter')).toBe(String(commands));
+  const transactions = /^cmdstat_exec:calls=(\d+)/m.exec(await target.client().info('commandstats'))?.[1];
+  expect(Number(transactions)).toBeGreaterThan(commands / 5_000);
+}, 60_000);
 
 function isSpooling({ notes }: { notes: readonly string[] }): boolean {
   return notes.some((note) => note.startsWith('spooled on disk'));
