@@ -27,8 +27,16 @@ describe('a migration by the replica route', () => {
     writers.moveTo(stage.group.node);
     expect(completed.outputs['primary-endpoint']).toBe(`127.0.0.1:${stage.group.node.port}`);
     expect(Number(completed.outputs['write-pause-ms'])).toBeGreaterThan(0);
-    const status = await passing(stage, 'status');
+    const status = await passing(stage, 'status', { benchmark: 'true' });
     expect(status.outputs['migration-status']).toBe('completed');
+    expect(status.report).toMatchObject({
+      latency: { primaries: [{ address: completed.outputs['primary-endpoint'] }] },
+      benchmark: { address: completed.outputs['primary-endpoint'], removed: true },
+      setup: { memberClusters: ['sessions-001', 'sessions-002'], transitEncryption: false },
+    });
+    for (const words of ['### Latency', '### Benchmark', 'min-replicas-to-write', 'sessions-002']) {
+      expect(status.summary).toContain(words);
+    }
 
     await writers.stop();
     const audit = await writers.audit(stage.group.node);
@@ -76,8 +84,9 @@ describe('a migration by the replica route', () => {
     expect(elsewhere.outputs['error-code']).toBe('migration-conflict');
     const repository = await stage.run('start-migration', { repository: 'other/shop' });
     expect(repository.outputs['error-code']).toBe('migration-conflict');
-    const status = await passing(stage, 'status');
-    expect(status.outputs['migration-status']).toBe('live');
+    const status = await stage.run('status', { inputs: { benchmark: 'true' } });
+    expect(status.outputs).toMatchObject({ 'migration-status': 'live', 'error-code': 'migration-conflict' });
+    expect(await stage.group.node.client().keys('*:benchmark:*')).toEqual([]);
   });
 
   it('rolls back to a source exactly as it was found', async () => {

@@ -11,7 +11,7 @@ export const ACCESS_LEVELS = ['read', 'change', 'cutover'] as const;
 export type AccessLevel = (typeof ACCESS_LEVELS)[number];
 
 const LOOKING_COMMANDS: ReadonlySet<HostCommand['command']> = new Set(['hello', 'status', 'report']);
-const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link', 'stragglers']);
+const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link', 'stragglers', 'latency']);
 const CUTOVER_COMMANDS: ReadonlySet<HostCommand['command']> = new Set(['hand-over', 'complete']);
 const CUTOVER_JOBS: ReadonlySet<JobKind> = new Set(['cutover', 'unfence', 'link', 'stragglers']);
 

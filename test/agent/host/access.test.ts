@@ -32,7 +32,16 @@ function reached(level: AccessLevel): string[] {
 describe('the level', () => {
   it('read looks, and runs what only looks', () => {
     expect(reached('read').sort()).toEqual(
-      ['hello', 'report', 'status', 'stop link', 'stop preflight', 'stop stragglers', 'stop verify'].sort(),
+      [
+        'hello',
+        'report',
+        'status',
+        'stop latency',
+        'stop link',
+        'stop preflight',
+        'stop stragglers',
+        'stop verify',
+      ].sort(),
     );
   });
 
