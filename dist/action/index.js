@@ -70971,7 +70971,7 @@ function report_malformed(kind, reason) {
 
 
 /** Pauses between polls: short jobs are over soon, and a sync of days is looked at four times a minute. */
-const JOB_POLL_DELAYS_MS = [500, 1000, 2000, 3000, 5000, 10_000, 15_000];
+const JOB_POLL_DELAYS_MS = [300, 700, 1000, 2000, 3000, 5000, 10_000, 15_000];
 /** Polls in a row that may fail on the way to the host before the phase gives up. */
 const POLL_FAILURES_MAX = 5;
 async function runJob(host, run) {
@@ -79886,8 +79886,11 @@ var poll = __nccwpck_require__(8202);
 
 
 
-/** Pauses between looks at a command: the first answers come within a second, and 1 s polling gets throttled. */
-const COMMAND_POLL_DELAYS_MS = [400, 800, 1600, 3200, 5000];
+/**
+ * Pauses between looks at a command. Most answers come within a second or two, and a phase has up to a dozen commands, so
+ * the first looks are close together; polling every second for longer than that gets throttled.
+ */
+const COMMAND_POLL_DELAYS_MS = [300, 300, 400, 600, 1000, 2000, 3500, 5000];
 /** Runs any script as root; part of every AWS account. */
 const SHELL_DOCUMENT = 'AWS-RunShellScript';
 /** How long a command may take to reach the instance; Systems Manager takes no less than 30. */

@@ -11,7 +11,7 @@ const KEYS = 3000;
 
 describe('a migration by the replica route', () => {
   it('moves a source with live writers through all phases and loses no acknowledged write', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ isNewHost: true });
     await loadDataSet(stage.source.client(), { keys: KEYS, seed: 1 });
     await using writers = startWriters(stage.source, 'shop');
 
@@ -63,7 +63,7 @@ describe('a migration by the replica route', () => {
   });
 
   it('adopts the running sync when the phase is run again, and ships the agent only once', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ isNewHost: true });
     await stage.source.client().set('key', 'value');
     const first = await passing(stage, 'start-migration');
     expect(first.log).toContain('Shipping the agent');

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -19,6 +19,8 @@ export type StageOptions = {
   /** Opens a TLS port of the source, which then is `source-endpoint`. */
   readonly sourceTls?: TlsFiles;
   readonly target?: ServerBinary;
+  /** A host that has never run the agent: the first phase ships it. */
+  readonly isNewHost?: boolean;
   /** What the policies of the host's role say; without it everything is allowed. */
   readonly hostAllows?: Caller['allows'];
   readonly group?: Partial<Omit<ReplicationGroupOptions, 'replicationGroupId' | 'server'>>;
@@ -46,6 +48,8 @@ export const HOST_ROLE = 'redis-host';
 /** PATH of an instance that has the Node of these tests. */
 export const INSTANCE_PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
 
+const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
+
 /** Sets the stage: everything on it ends with it. */
 export async function openStage(options: StageOptions = {}): Promise<Stage> {
   await using opening = new AsyncDisposableStack();
@@ -68,6 +72,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     env: { ...simulator.addRole(HOST_ROLE, options.hostAllows), PATH: INSTANCE_PATH },
   });
   const stateDirectory = join(instance.directory, 'valkey-migrate');
+  if (options.isNewHost !== true) await putAgent(stateDirectory);
   const usual = {
     'replication-group-id': 'sessions',
     'instance-id': instance.instanceId,
@@ -92,6 +97,15 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   const owned = opening.move();
   const dispose = () => owned.disposeAsync();
   return { simulator, source, group, instance, stateDirectory, run, [Symbol.asyncDispose]: dispose };
+}
+
+/** Puts the built agent where an earlier phase would have shipped it, which takes half a dozen commands. */
+async function putAgent(stateDirectory: string): Promise<void> {
+  const bundle = await readFile(AGENT);
+  const sha256 = createHash('sha256').update(bundle).digest('hex');
+  const directory = join(stateDirectory, 'agent', sha256);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'index.mjs'), bundle);
 }
 
 async function readReport(result: ActionResult): Promise<unknown> {
