@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
-import { startCluster } from '../../servers/cluster.ts';
+import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { loadDataSet } from '../../servers/data-set.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { startSync } from '../sync/sync-run.ts';
@@ -47,9 +47,20 @@ function startPacedWriter(client: Redis): AsyncDisposable & { rounds(): number }
 }
 
 describe('a cluster as the target', () => {
+  let target: RunningCluster;
+  beforeAll(async () => {
+    target = await startCluster({ server: await targetServer() });
+  });
+  afterAll(() => target[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    for (const primary of target.primaries) {
+      await primary.client().flushall();
+      await primary.client().call('FUNCTION', 'FLUSH');
+    }
+  });
+
   it('passes with the data of a standalone source, every key of every primary counted', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const { keys, keysByType } = await loadDataSet(source.client(), { keys: KEYS, seed: 5, databases: [0] });
     await source.client().call('FUNCTION', 'FLUSH');
     await copyDatabase(source.client(), target.client());
@@ -71,7 +82,6 @@ describe('a cluster as the target', () => {
 
   it('is told what differs, on whatever primary it is', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const [from, to] = [source.client(), target.client()];
     for (let index = 0; index < 100; index++) await from.set(`key:${index}`, `value ${index}`);
     await copyDatabase(from, to);
@@ -96,7 +106,6 @@ describe('a cluster as the target', () => {
 
   it('must have every function library on every primary', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const [first, second, third] = target.primaries;
     for (const server of [source, first, second, third])
       await server?.client().call('FUNCTION', 'LOAD', LIBRARY);
@@ -109,17 +118,16 @@ describe('a cluster as the target', () => {
 
   it('has no database for keys outside of the first', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     await source.client(3).set('key', 'value');
     await expect(verifyPair({ source, target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
   });
 
   it('is reached through any of its nodes, a replica as well', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer(), replicas: 1 });
+    await using replicated = await startCluster({ server: await targetServer(), replicas: 1 });
     for (let index = 0; index < 30; index++) await source.client().set(`key:${index}`, 'value');
-    await copyDatabase(source.client(), target.client());
-    const replica = target.replicas[2]?.[0];
+    await copyDatabase(source.client(), replicated.client());
+    const replica = replicated.replicas[2]?.[0];
     expect(replica).toBeDefined();
     if (replica === undefined) return;
     expect(await verifyPair({ source, target: replica })).toMatchObject({ passed: true, keysCompared: 30 });
