@@ -6,7 +6,7 @@ import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { loadDataSet } from '../../servers/data-set.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { startSync } from '../sync/sync-run.ts';
-import { copyDatabase, differenceLines, verifyPair } from './verify-pair.ts';
+import { copyDatabase, differenceLines, verifyPair, verifyStill } from './verify-pair.ts';
 
 const KEYS = 2000;
 const VERIFICATIONS = 3;
@@ -67,7 +67,7 @@ describe('a cluster as the target', () => {
     await target.client().set(RESERVED_KEY, 'claim');
     await target.client().set('__valkey-migrate__{7}', 'checkpoint of a primary');
 
-    const report = await verifyPair({ source, target });
+    const report = await verifyStill({ source, target });
     expect(differenceLines(report)).toEqual([]);
     expect(report).toMatchObject({
       keysCompared: keys,
@@ -93,7 +93,7 @@ describe('a cluster as the target', () => {
     await to.hset('hash', 'field', 'two');
     await to.set('__valkey-migrate__x', 'a key of the customer');
 
-    const lines = differenceLines(await verifyPair({ source, target }));
+    const lines = differenceLines(await verifyStill({ source, target }));
     expect(lines.map((line) => line.split(':').slice(0, 2).join(':'))).toEqual([
       '0 __valkey-migrate__x string extra: nothing at the source, string at the target',
       '0 hash hash value: field field',
@@ -109,9 +109,9 @@ describe('a cluster as the target', () => {
     const [first, second, third] = target.primaries;
     for (const server of [source, first, second, third])
       await server?.client().call('FUNCTION', 'LOAD', LIBRARY);
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([]);
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([]);
     await second?.client().call('FUNCTION', 'FLUSH');
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([
       '-1 shop function function: missing on 1 of 3 primaries of the target',
     ]);
   });
@@ -119,7 +119,7 @@ describe('a cluster as the target', () => {
   it('has no database for keys outside of the first', async () => {
     await using source = await startSource();
     await source.client(3).set('key', 'value');
-    await expect(verifyPair({ source, target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
+    await expect(verifyStill({ source, target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
   });
 
   it('is reached through any of its nodes, a replica as well', async () => {
@@ -130,7 +130,7 @@ describe('a cluster as the target', () => {
     const replica = replicated.replicas[2]?.[0];
     expect(replica).toBeDefined();
     if (replica === undefined) return;
-    expect(await verifyPair({ source, target: replica })).toMatchObject({ passed: true, keysCompared: 30 });
+    expect(await verifyStill({ source, target: replica })).toMatchObject({ passed: true, keysCompared: 30 });
   });
 });
 
@@ -141,10 +141,10 @@ describe('a cluster as the source', () => {
     await using target = await startCluster({ server: await targetServer(), primaries: 3 });
     await loadDataSet(origin.client(), { keys: 1000, seed: 6, databases: [0] });
     for (const cluster of [source, target]) await copyDatabase(origin.client(), cluster.client());
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([]);
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([]);
     await source.client().set('new', 'value');
     await target.client().set('old', 'value');
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([
       '0 new string missing: string at the source, nothing at the target',
       '0 old string extra: nothing at the source, string at the target',
     ]);
@@ -160,7 +160,7 @@ describe('a cluster as the source', () => {
         await client.pexpireat(`key:${index}`, inAnHourMs + index);
       }
     }
-    expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 200 });
+    expect(await verifyStill({ source, target })).toMatchObject({ passed: true, keysCompared: 200 });
   });
 });
 
@@ -209,7 +209,7 @@ describe('a cluster whose slots move during the comparison', () => {
     // One that holds a key: a slot without any changes nothing that is compared.
     const slot = await slotBelow(5000, target.client());
     let move: Promise<void> | undefined;
-    const outcome = await verifyPair(
+    const outcome = await verifyStill(
       { source, target },
       {
         report: ({ stage }) => {
@@ -222,7 +222,7 @@ describe('a cluster whose slots move during the comparison', () => {
     ).catch((error: unknown) => error);
     await move;
     expect(outcome).toMatchObject({ code: 'target-slots-moved' });
-    expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: MOVING_KEYS });
+    expect(await verifyStill({ source, target })).toMatchObject({ passed: true, keysCompared: MOVING_KEYS });
   });
 });
 
