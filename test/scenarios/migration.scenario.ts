@@ -60,6 +60,15 @@ describe('a migration by the replica route', () => {
     const rolledBack = await stage.run('rollback');
     expect(rolledBack.outputs['error-code']).toBe('migration-completed');
     expect(await stage.group.node.client().get('key')).toBe('written after the cutover');
+
+    // Somebody protects the target: a status says what it cannot tell, and passes.
+    await stage.group.admin('CONFIG', 'SET', 'requirepass', 'new');
+    const status = await passing(stage, 'status');
+    expect(status.annotations.map(({ message }) => message).join()).toMatch(
+      /How fast the target answers is not/,
+    );
+    expect(status.summary).toContain('### Next steps');
+    expect(status.summary).not.toContain('### Latency');
   });
 
   it('adopts the running sync when the phase is run again, and ships the agent only once', async () => {
@@ -199,7 +208,11 @@ describe('a migration by the native route', () => {
   });
 
   it('warns of the wipe when it is forced, and says why it failed', async () => {
-    await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '8.0' }) });
+    // Every attempt fails, so none needs the time that one which works might take.
+    await using stage = await openStage({
+      source: await findServer({ kind: 'redis', version: '8.0' }),
+      timing: { linkTimeoutMs: 1500 },
+    });
     await stage.source.client().set('key', 'value');
     const forced = { route: 'native', 'allow-native-rdb-version': 'true', 'flush-target': 'true' };
     const preflight = await passing(stage, 'preflight', forced);

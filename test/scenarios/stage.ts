@@ -11,6 +11,7 @@ import type { SimulatedInstance } from '../simulator/instance.ts';
 import type { ReplicationGroupOptions, SimulatedReplicationGroup } from '../simulator/replication-group.ts';
 import type { Caller } from '../simulator/service.ts';
 import { type Simulator, startSimulator } from '../simulator/start.ts';
+import type { Timing } from '../simulator/timing.ts';
 
 /** What a scenario changes of the usual stage. */
 export type StageOptions = {
@@ -23,6 +24,7 @@ export type StageOptions = {
   readonly isNewHost?: boolean;
   /** What the policies of the host's role say; without it everything is allowed. */
   readonly hostAllows?: Caller['allows'];
+  readonly timing?: Partial<Timing>;
   readonly group?: Partial<Omit<ReplicationGroupOptions, 'replicationGroupId' | 'server'>>;
 };
 
@@ -55,7 +57,9 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   await using opening = new AsyncDisposableStack();
   const reports = await mkdtemp(join(tmpdir(), 'reports-'));
   opening.defer(() => rm(reports, { recursive: true, force: true }));
-  const simulator = opening.use(await startSimulator());
+  const simulator = opening.use(
+    await startSimulator(options.timing === undefined ? {} : { timing: options.timing }),
+  );
   const source = opening.use(
     await startServer({
       server: options.source ?? (await sourceServer()),
