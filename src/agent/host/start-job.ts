@@ -18,7 +18,7 @@ const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
 /**
  * Starts a job and waits for its first sign of life, or adopts the running one of its kind.
  *
- * @throws migration-completed, job-dead when the process does not come up
+ * @throws migration-completed, migration-conflict, job-dead when the process does not come up
  */
 export async function startJob(
   command: Extract<HostCommand, { command: 'start' }>,
