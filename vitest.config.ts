@@ -9,7 +9,7 @@ export default defineConfig({
     setupFiles: ['test/setup.ts'],
     // Real servers and child processes on small machines, and much waiting for them: more files at a time than cores,
     // in an order that mixes those that wait with those that compute; generous limits, no retries.
-    maxWorkers: 6,
+    maxWorkers: 5,
     sequence: { sequencer: FileOrder },
     testTimeout: 120_000,
     hookTimeout: 120_000,

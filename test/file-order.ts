@@ -4,31 +4,31 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const ROOT = path.join(import.meta.dirname, '..');
 
-/** Small files that take long: the order by size would leave them to the end, where nothing runs beside them. */
-const LONG = [
+/** Files that take a minute or more and mostly wait, the longest first: begun late, they would run on alone. */
+const LONGEST = [
+  'test/scenarios/migration.scenario.ts',
+  'test/scenarios/gate.scenario.ts',
+  'test/scenarios/promotion.scenario.ts',
   'test/agent/verify/false-alarms.redis.test.ts',
-  'test/agent/sync/cluster/failover.redis.test.ts',
   'test/agent/sync/throttle.redis.test.ts',
-  'test/agent/verify/seeded-differences.redis.test.ts',
-  'test/memory/memory.scenario.ts',
-  'test/fuzz/fuzz.redis.test.ts',
+  'test/agent/sync/cluster/failover.redis.test.ts',
 ];
+/** Scenarios take five times as long as others, so with so many others to each one of them there is always one. */
+const OTHERS_TO_A_SCENARIO = 2;
 
 /**
- * Long files first. Scenarios mostly wait and tests on servers mostly compute, so the two take turns: a machine of two
- * cores is then never idle nor overloaded for long. Tests without servers fill the end.
+ * The longest files first, then by size, which goes with duration. Scenarios mostly wait and tests on servers mostly
+ * compute, so the two take turns and two cores are neither idle nor overloaded for long; tests without servers fill the end.
  */
 export class FileOrder extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    for (const file of LONG) if (!existsSync(path.join(ROOT, file))) throw new Error(`There is no ${file}`);
-    const byRank = (await super.sort(files)).sort((a, b) => rankOf(a) - rankOf(b));
-    const scenarios = byRank.filter(isScenario);
-    const others = byRank.filter((file) => !isScenario(file));
-    const turns = Math.max(1, scenarios.length);
-    return Array.from({ length: turns }, (_, turn) => [
-      ...scenarios.slice(turn, turn + 1),
-      ...others.slice(share(turn, turns, others.length), share(turn + 1, turns, others.length)),
-    ]).flat();
+    for (const file of LONGEST)
+      if (!existsSync(path.join(ROOT, file))) throw new Error(`There is no ${file}`);
+    const ranked = (await super.sort(files)).sort((a, b) => rankOf(a) - rankOf(b));
+    const scenarios = ranked.filter(isScenario);
+    const others = ranked.filter((file) => !isScenario(file));
+    const turns = scenarios.flatMap((scenario) => [scenario, ...others.splice(0, OTHERS_TO_A_SCENARIO)]);
+    return [...turns, ...others];
   }
 }
 
@@ -37,11 +37,9 @@ function isScenario({ moduleId }: TestSpecification): boolean {
 }
 
 /** The lowest go first. */
-function rankOf({ moduleId }: TestSpecification): number {
-  if (LONG.some((file) => moduleId.endsWith(file))) return 0;
-  return moduleId.endsWith('.scenario.ts') || moduleId.endsWith('.redis.test.ts') ? 1 : 2;
-}
-
-function share(turn: number, turns: number, length: number): number {
-  return Math.floor((turn * length) / turns);
+function rankOf(file: TestSpecification): number {
+  const place = LONGEST.findIndex((name) => file.moduleId.endsWith(name));
+  if (place >= 0) return place;
+  const needsServers = isScenario(file) || file.moduleId.endsWith('.redis.test.ts');
+  return LONGEST.length + (needsServers ? 0 : 1);
 }
