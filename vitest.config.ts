@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { FileOrder } from './test/file-order.ts';
 
 export default defineConfig({
   // The language service of the workflow tests ships source maps that point nowhere.
@@ -6,8 +7,10 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts', 'test/**/*.scenario.ts'],
     setupFiles: ['test/setup.ts'],
-    // Real servers and child processes on small machines, and much waiting for them: generous limits, no retries.
-    maxWorkers: 4,
+    // Real servers and child processes on small machines, and much waiting for them: more files at a time than cores,
+    // in an order that mixes those that wait with those that compute; generous limits, no retries.
+    maxWorkers: 5,
+    sequence: { sequencer: FileOrder },
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // These packages import JSON and extensionless files in a way that Node alone refuses.

@@ -69925,7 +69925,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9649);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(8841);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
@@ -69986,7 +69986,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 9649:
+/***/ 8841:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70008,7 +70008,7 @@ var errors = __nccwpck_require__(7657);
 // EXTERNAL MODULE: external "node:os"
 var external_node_os_ = __nccwpck_require__(8161);
 // EXTERNAL MODULE: ./lib/src/contract/endpoint.js
-var contract_endpoint = __nccwpck_require__(584);
+var endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: ./lib/src/contract/finding.js
 var finding = __nccwpck_require__(7924);
 // EXTERNAL MODULE: ./lib/src/contract/host-commands.js + 1 modules
@@ -70073,7 +70073,7 @@ function readAddress(read, name) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const address = (0,contract_endpoint/* parseAddress */.or)(text);
+    const address = (0,endpoint/* parseAddress */.or)(text);
     if (address === undefined)
         throw malformed(name, text, 'host:port');
     return address;
@@ -70192,6 +70192,8 @@ function parseInputs(readRaw, defaults) {
         }
         case 'start-migration':
             return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
+        case 'status':
+            return { phase, ...common, benchmark: readFlag(read, 'benchmark') };
         case 'verify':
             return {
                 phase,
@@ -70337,7 +70339,7 @@ function readSecret(read, name, region) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const reference = (0,contract_endpoint/* parseSecretReference */.Lt)(text, region);
+    const reference = (0,endpoint/* parseSecretReference */.Lt)(text, region);
     if (reference === undefined) {
         // The value is not repeated: somebody may have put the password itself there.
         throw new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`, { remedy: 'Store the password under a name and give that name; never give the password itself.' });
@@ -70422,6 +70424,8 @@ async function describeTarget(door, id) {
         ...toTarget(group, id),
         engine: group.Engine ?? member.engine,
         engineVersion: member.engineVersion,
+        parameterGroup: member.parameterGroup,
+        eventTopic: member.eventTopic,
         databases,
     };
 }
@@ -70453,6 +70457,9 @@ function toTarget(group, id) {
         transitEncryption: group.TransitEncryptionEnabled ?? false,
         authTokenEnabled: group.AuthTokenEnabled ?? false,
         multiAz: group.MultiAZ === 'enabled',
+        automaticFailover: ['enabled', 'enabling'].includes(group.AutomaticFailover ?? ''),
+        userGroups: group.UserGroupIds ?? [],
+        snapshotRetentionDays: group.SnapshotRetentionLimit,
         clusterMode: group.ClusterEnabled ?? false,
         numNodeGroups: group.NodeGroups?.length ?? 0,
         memberClusters: group.MemberClusters ?? [],
@@ -70465,7 +70472,12 @@ function toAddress(endpoint) {
     return { host: endpoint.Address, port: endpoint.Port };
 }
 async function describeMember(door, clusterId) {
-    const unknown = { engine: 'unknown', engineVersion: '', parameterGroup: undefined };
+    const unknown = {
+        engine: 'unknown',
+        engineVersion: '',
+        parameterGroup: undefined,
+        eventTopic: undefined,
+    };
     if (clusterId === undefined)
         return unknown;
     const call = {
@@ -70480,6 +70492,7 @@ async function describeMember(door, clusterId) {
         engine: cluster?.Engine ?? unknown.engine,
         engineVersion: cluster?.EngineVersion ?? '',
         parameterGroup: cluster?.CacheParameterGroup?.CacheParameterGroupName,
+        eventTopic: cluster === undefined ? undefined : (cluster.NotificationConfiguration?.TopicArn ?? ''),
     };
 }
 /** A parameter group has a few hundred parameters at most, 100 to a page. */
@@ -70797,6 +70810,41 @@ const stragglersReportSchema = schemas/* strictObject */.rej({
     refusedWrites: schemas/* number */.aig().optional(),
     clients: clientListSchema,
 });
+/** How long requests took from their sending to their answer, in milliseconds with fractions. */
+const roundTripsSchema = schemas/* strictObject */.rej({
+    count: schemas/* number */.aig(),
+    medianMs: schemas/* number */.aig(),
+    p95Ms: schemas/* number */.aig(),
+    p99Ms: schemas/* number */.aig(),
+    maxMs: schemas/* number */.aig(),
+});
+/** The most primaries that a report tells apart: as many as a cluster may have. */
+const PRIMARIES_MAX = 128;
+/** Round-trip times from the host, one request after the other, to the server or to every primary of a cluster. */
+const latencyReportSchema = schemas/* strictObject */.rej({
+    kind: schemas/* literal */.euz('latency'),
+    primaries: schemas/* array */.YOg(schemas/* strictObject */.rej({
+        address: schemas/* string */.YjP(),
+        pings: roundTripsSchema,
+        /** Of GET of a key that is not there. */
+        reads: roundTripsSchema,
+    }))
+        .max(PRIMARIES_MAX),
+});
+const benchmarkPartSchema = schemas/* strictObject */.rej({ durationMs: schemas/* number */.aig(), roundTrips: roundTripsSchema });
+/** What the target did under a small load of ours. */
+const benchmarkReportSchema = schemas/* strictObject */.rej({
+    kind: schemas/* literal */.euz('benchmark'),
+    address: schemas/* string */.YjP(),
+    keys: schemas/* number */.aig(),
+    valueBytes: schemas/* number */.aig(),
+    /** How many requests were under way at a time. */
+    inFlight: schemas/* number */.aig(),
+    writes: benchmarkPartSchema,
+    reads: benchmarkPartSchema,
+    /** Whether every key of the benchmark is removed; else they expire within a minute. */
+    removed: schemas/* boolean */.zMY(),
+});
 /** What a cutover leaves behind. */
 const cutoverReportSchema = schemas/* strictObject */.rej({
     kind: schemas/* literal */.euz('cutover'),
@@ -70839,6 +70887,8 @@ const jobReportSchema = schemas/* discriminatedUnion */.gMt('kind', [
     cutoverReportSchema,
     keeperReportSchema,
     stragglersReportSchema,
+    latencyReportSchema,
+    benchmarkReportSchema,
     unfenceReportSchema,
     rollbackReportSchema,
 ]);
@@ -70922,7 +70972,7 @@ function report_malformed(kind, reason) {
 
 
 /** Pauses between polls: short jobs are over soon, and a sync of days is looked at four times a minute. */
-const JOB_POLL_DELAYS_MS = [500, 1000, 2000, 3000, 5000, 10_000, 15_000];
+const JOB_POLL_DELAYS_MS = [300, 700, 1000, 2000, 3000, 5000, 10_000, 15_000];
 /** Polls in a row that may fail on the way to the host before the phase gives up. */
 const POLL_FAILURES_MAX = 5;
 async function runJob(host, run) {
@@ -72041,7 +72091,7 @@ function withDefaults(oldDefaults, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var endpoint = withDefaults(null, DEFAULTS);
+var dist_bundle_endpoint = withDefaults(null, DEFAULTS);
 
 
 ;// CONCATENATED MODULE: ./node_modules/content-type/dist/index.js
@@ -73180,7 +73230,7 @@ function dist_bundle_withDefaults(oldEndpoint, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var request = dist_bundle_withDefaults(endpoint, defaults_default);
+var request = dist_bundle_withDefaults(dist_bundle_endpoint, defaults_default);
 
 /* v8 ignore next -- @preserve */
 /* v8 ignore else -- @preserve */
@@ -76609,6 +76659,7 @@ function describeTuning({ sourceAddress, settings }) {
 ;// CONCATENATED MODULE: ./lib/src/action/phases/target-endpoint.js
 
 
+
 /**
  * The target as the host reaches it: the address from ElastiCache, the credentials from the inputs.
  *
@@ -76649,8 +76700,8 @@ function targetFacts(target) {
 /** Where applications find the target. */
 function endpointOutputs({ primary, reader, engine, engineVersion }) {
     return {
-        ...(primary === undefined ? {} : { 'primary-endpoint': (0,contract_endpoint/* formatAddress */.M0)(primary) }),
-        ...(reader === undefined ? {} : { 'reader-endpoint': (0,contract_endpoint/* formatAddress */.M0)(reader) }),
+        ...(primary === undefined ? {} : { 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(primary) }),
+        ...(reader === undefined ? {} : { 'reader-endpoint': (0,endpoint/* formatAddress */.M0)(reader) }),
         'engine-version': `${engine} ${engineVersion}`.trim(),
     };
 }
@@ -76662,6 +76713,26 @@ function endpointParts(target) {
         ...(outputs['reader-endpoint'] === undefined ? {} : { reader: outputs['reader-endpoint'] }),
         ...(outputs['engine-version'] === undefined ? {} : { engineVersion: outputs['engine-version'] }),
     };
+}
+/** How the group is set up, for what there is to do once the applications use it. */
+function targetSetup(target) {
+    const { id, transitEncryption, authTokenEnabled, userGroups, multiAz, automaticFailover } = target;
+    const { snapshotRetentionDays, memberClusters, parameterGroup, eventTopic } = target;
+    return {
+        replicationGroupId: id,
+        transitEncryption,
+        accessControl: authTokenEnabled || userGroups.length > 0,
+        multiAz,
+        automaticFailover,
+        memberClusters,
+        ...optional('snapshotRetentionDays', snapshotRetentionDays),
+        ...optional('parameterGroup', parameterGroup),
+        ...optional('eventTopic', eventTopic),
+    };
+}
+/** What of a cutover is still in force at the source. */
+function fenceParts({ fence, fencedAtMs }) {
+    return { method: fence, sinceMs: fencedAtMs };
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/verify.js
@@ -76714,6 +76785,11 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/complete-migration.js
+// Reads:   the protection of the environment, the last verification, the state of the sync, both servers.
+// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica).
+// Repeat:  says again what was done when it is done; else goes through all steps again.
+// Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
+
 
 
 
@@ -76750,7 +76826,11 @@ const completeMigration = async (inputs, world, found) => {
         await showEarlierCutover(setting);
     }
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
-    found.part({ endpoints: endpointParts(handedOver) });
+    found.part({
+        endpoints: endpointParts(handedOver),
+        source: (0,endpoint/* formatAddress */.M0)(migration.source),
+        setup: targetSetup(handedOver),
+    });
     found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
     await watchStragglers(setting);
 };
@@ -77242,8 +77322,8 @@ async function forgetUnstarted({ inputs, world, found, host }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/status.js
-// Reads:   the replication group and its events, the state of the migration on the host, the replication link.
-// Changes: nothing.
+// Reads:   the replication group and its events, the state of the migration on the host, the replication link; of a completed migration the round-trip times to the target.
+// Changes: nothing; with `benchmark`, keys of its own on the target of a completed migration, which it removes again.
 // Repeat:  as often as you like.
 // Undo:    nothing to undo.
 
@@ -77253,16 +77333,19 @@ async function forgetUnstarted({ inputs, world, found, host }) {
 
 
 
-/** Says where the migration stands. */
+
+
+/** Says where the migration stands and, once it is completed, how the target answers and what is left to do. */
 const status_status = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
-    const { engine, engineVersion, primary } = target;
+    const { engine, engineVersion, primary, reader } = target;
     found.part({
         target: {
             status: target.status,
             engine,
             engineVersion,
-            ...(primary === undefined ? {} : { primary: (0,contract_endpoint/* formatAddress */.M0)(primary) }),
+            ...(primary === undefined ? {} : { primary: (0,endpoint/* formatAddress */.M0)(primary) }),
+            ...(reader === undefined ? {} : { reader: (0,endpoint/* formatAddress */.M0)(reader) }),
         },
     });
     found.outputs(endpointOutputs(target));
@@ -77279,15 +77362,24 @@ const status_status = async (inputs, world, found) => {
         found.warn(describeTuning(seen.tuning));
     found.outputs({ 'migration-status': migrationStatus(seen) });
     const { migration } = seen;
-    if (migration === undefined)
-        return;
-    found.route(migration.route);
-    found.outputs({ route: migration.route });
-    const sync = seen.jobs.find(({ kind }) => kind === 'sync');
-    if (sync?.progress.lagBytes !== undefined)
-        found.outputs({ 'lag-bytes': String(sync.progress.lagBytes) });
-    if (migration.route !== 'native')
-        return;
+    const setting = { inputs, world, found, host, target, seen };
+    if (migration !== undefined) {
+        found.route(migration.route);
+        found.outputs({ route: migration.route });
+        const sync = seen.jobs.find(({ kind }) => kind === 'sync');
+        if (sync?.progress.lagBytes !== undefined)
+            found.outputs({ 'lag-bytes': String(sync.progress.lagBytes) });
+        if (migration.route === 'native')
+            await showOnlineMigration(setting, migration);
+        if (migration.completedAtMs !== undefined)
+            await showHandOver(setting);
+    }
+    if (inputs.benchmark)
+        await benchmark(setting);
+};
+/** What ElastiCache says of its online migration and, until it is over, how far the target follows. */
+async function showOnlineMigration(setting, migration) {
+    const { inputs, world, found, host, target, seen } = setting;
     found.part({
         nativeEvents: await listEvents(world.elasticache, { target, sinceMs: migration.createdAtMs }),
     });
@@ -77297,12 +77389,70 @@ const status_status = async (inputs, world, found) => {
     const outcome = await runHostJob({ inputs, world, host }, { kind: 'link', source, target: endpoint, waitMs: 0 });
     if (outcome.error !== undefined)
         throw outcome.error;
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
     found.part({ jobs: (await host.call({ command: 'status', ...identity })).jobs });
     found.outputs({
         'lag-bytes': String(outcome.report.lagBytes),
         ...(isCuttingOver(seen) ? {} : { 'migration-status': outcome.report.live ? 'live' : 'copying' }),
     });
-};
+}
+/** What is left to do, and how the target answers: a status that cannot tell is still one. */
+async function showHandOver(setting) {
+    const { inputs, world, found, host, target } = setting;
+    found.part({ setup: targetSetup(target) });
+    await orWarn(setting, 'What the cutover left behind is not known', async () => {
+        found.part(await cutoverTraces(setting));
+    });
+    await orWarn(setting, 'How fast the target answers is not known', async () => {
+        const job = { kind: 'latency', target: currentEndpoint(setting) };
+        const outcome = await runHostJob({ inputs, world, host }, job);
+        if (outcome.error !== undefined)
+            throw outcome.error;
+        found.part({ latency: outcome.report });
+    });
+}
+async function orWarn({ world, found }, words, work) {
+    try {
+        await work();
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        found.warn(`${words}: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
+/** The fence and who still came to it, as the reports of the cutover on the host have it. */
+async function cutoverTraces({ inputs, world, host, seen, }) {
+    const { migrationId } = inputs;
+    const fetch = (kind) => {
+        const job = seen.jobs.find((one) => one.kind === kind && one.hasReport);
+        if (job === undefined)
+            return undefined;
+        return fetchReport(host, { migrationId, repository: world.repository, kind, jobId: job.jobId });
+    };
+    const cutover = await fetch('cutover');
+    return {
+        ...(cutover === undefined ? {} : { fence: fenceParts(cutover) }),
+        ...optional('stragglers', await fetch('stragglers')),
+    };
+}
+/** Only when the input asks for it; refused by the host until the target has taken over. */
+async function benchmark(setting) {
+    const { inputs, world, found, host } = setting;
+    const job = { kind: 'benchmark', target: currentEndpoint(setting) };
+    const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, job);
+    if (outcome.error !== undefined)
+        throw outcome.error;
+    found.part({ benchmark: outcome.report });
+}
+/** Where the target is now, which may have TLS since, with the access that the migration had. @throws migration-unknown */
+function currentEndpoint({ inputs, target, seen: { migration } }) {
+    if (migration === undefined) {
+        throw new errors/* MigrationError */.Py('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
+    }
+    const { username, password, caFile } = migration.target;
+    const access = { ...optional('username', username), ...optional('password', password) };
+    return targetEndpoint(target, { targetAccess: { ...access, ...optional('caFile', caFile) } });
+}
 function isCuttingOver(seen) {
     return ['cutting-over', 'proved'].includes(migrationStatus(seen));
 }
@@ -77865,6 +78015,101 @@ function cleanup_verdict({ result }, count) {
     return span `**Clean.** ${things} removed from the host.`;
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/summary/checklist.js
+
+
+const STEPS_MAX = 20;
+const NAMES_MAX = 6;
+/** How the words for a fence that ends by itself begin. */
+const PAUSE = 'CLIENT PAUSE';
+/** What is left to do after a hand-over, each step only where what was found calls for it. */
+function checklist(found) {
+    const steps = [
+        moveStep(found),
+        stragglerStep(found),
+        fenceStep(found),
+        ...(found.setup === undefined ? [] : setupSteps(found.setup)),
+        tuningStep(found),
+        span `Run \`phase: cleanup\`, which removes the state of this migration from the host; then retire the source.`,
+    ].filter((step) => step !== undefined);
+    return [
+        heading(3, 'Next steps'),
+        list({ items: steps, show: (step) => step, maxItems: STEPS_MAX, style: 'numbers' }),
+    ];
+}
+function moveStep({ source, primary, reader, setup }) {
+    const from = source === undefined ? span `` : span ` in place of ${code(source)}`;
+    const to = primary === undefined ? span `the primary endpoint of the target` : code(primary);
+    const readers = reader === undefined ? span `` : span `, those that only read at ${code(reader)}`;
+    const tls = setup?.transitEncryption === true ? span `, with TLS` : span ``;
+    return span `Point the applications at ${to}${from}${tls}${readers}.`;
+}
+/** Who was connected in the last look at the source has to move yet. */
+function stragglerStep({ stragglers }) {
+    const groups = stragglers?.clients.groups ?? [];
+    const writing = groups.filter(({ writes }) => writes);
+    const left = writing.length > 0 ? writing : groups;
+    if (left.length === 0)
+        return undefined;
+    // Of those that are not listed nobody knows whether they write.
+    const unlisted = writing.length > 0 ? 0 : (stragglers?.clients.more ?? 0);
+    const more = unlisted + Math.max(0, left.length - NAMES_MAX);
+    const names = left.slice(0, NAMES_MAX).map(({ address }) => code(address));
+    const who = more > 0 ? span `${joined(names, ', ')} and ${(0,units/* formatCount */.B4)(more)} more` : joined(names, ', ');
+    return writing.length > 0
+        ? span `Move ${who} first: they still wrote to the source, which refused it.`
+        : span `Move ${who} too: they were still connected to the source.`;
+}
+function fenceStep({ fence }) {
+    if (fence === undefined)
+        return undefined;
+    const lost = 'what is written there then is lost, because the target does not follow it any more';
+    if (!fence.method.startsWith(PAUSE)) {
+        return span `Leave the fence at the source (${code(fence.method)}) until they have moved: ${lost}.`;
+    }
+    return span `Stop or move what writes to the source within 24 hours of ${instant(fence.sinceMs)}: ${code(fence.method)} ends by itself, and ${lost}.`;
+}
+/** What of the target is not as a target in use should be, or can only be changed from now on. */
+function setupSteps(setup) {
+    const { replicationGroupId: id, memberClusters, parameterGroup, eventTopic } = setup;
+    return [
+        setup.transitEncryption
+            ? undefined
+            : span `Encryption in transit is off and can be switched on now without a new group: ${code(`aws elasticache modify-replication-group --replication-group-id ${id} --transit-encryption-enabled --transit-encryption-mode preferred --apply-immediately`)}, then the mode \`required\` when every application connects with TLS.`,
+        setup.accessControl
+            ? undefined
+            : span `Anybody who reaches the target may use it: give the group a user group${setup.transitEncryption ? '' : ', which needs encryption in transit'}.`,
+        setup.automaticFailover && setup.multiAz ? undefined : failoverStep(setup),
+        setup.snapshotRetentionDays === 0
+            ? span `ElastiCache makes no snapshots of the target by itself: set a retention for the group.`
+            : undefined,
+        parameterGroup?.startsWith('default.') === true
+            ? span `The parameter group ${code(parameterGroup)} is of AWS and cannot be changed: give the group one of your own where the source had settings that the applications rely on, such as \`maxmemory-policy\`.`
+            : undefined,
+        memberClusters.length === 0 ? undefined : alarmStep(memberClusters),
+        eventTopic === ''
+            ? span `ElastiCache tells nobody of failovers and maintenance: give the group an SNS topic.`
+            : undefined,
+    ];
+}
+function failoverStep({ multiAz, automaticFailover }) {
+    const off = [multiAz ? '' : 'Multi-AZ', automaticFailover ? '' : 'automatic failover'].filter((name) => name !== '');
+    return span `Without ${off.join(' and ')} the target is away when its node is: enable ${off.length > 1 ? 'them' : 'it'}.`;
+}
+/** Alarms watch one node each, by its name. */
+function alarmStep(memberClusters) {
+    const names = memberClusters.slice(0, NAMES_MAX).map(code);
+    const cut = memberClusters.length - names.length;
+    const nodes = cut > 0 ? span `${joined(names, ', ')} and ${(0,units/* formatCount */.B4)(cut)} more` : joined(names, ', ');
+    return span `Alarms on the source see nothing of the target: set those on memory, evictions, CPU and connections in CloudWatch for the \`CacheClusterId\` ${nodes}.`;
+}
+function tuningStep({ tuning }) {
+    if (tuning === undefined)
+        return undefined;
+    const names = tuning.settings.map(({ name }) => code(name));
+    return span `Settings of the sync are still at the source and go back with \`phase: cleanup\`: ${joined(names, ', ')}.`;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/summary/chart.js
 
 /** Fewer points than this say nothing that a number does not say. */
@@ -78092,6 +78337,7 @@ function capitalised(word) {
 
 
 
+
 /** The proof of the cutover and the endpoint that the applications need next. */
 function completeMigrationBody(view) {
     const { report } = view;
@@ -78152,20 +78398,16 @@ function endpointTable({ endpoints }) {
         ],
     });
 }
-function nextSteps({ endpoints }) {
-    const primary = endpoints?.primary;
-    const items = [
-        primary === undefined
-            ? span `Point the applications at the primary endpoint of the target.`
-            : span `Point the applications at ${code(primary)}.`,
-        span `Keep the source fenced until every application has moved: it is not followed any more, so what is written there is lost.`,
-        span `Watch errors, latency and memory of the target for a day; keep the source and the backup that long.`,
-        span `Run \`phase: cleanup\` to remove the agent and its state from the host, then retire the source.`,
-    ];
-    return [
-        heading(3, 'Next steps'),
-        list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
-    ];
+function nextSteps({ endpoints, source, setup, report, stragglers }) {
+    const fence = report === undefined ? undefined : { method: report.fence, sinceMs: report.fencedAtMs };
+    return checklist({
+        source,
+        primary: endpoints?.primary,
+        reader: endpoints?.reader,
+        setup,
+        fence,
+        stragglers,
+    });
 }
 function proofTable(report, { proof }) {
     const { verification } = report;
@@ -78461,7 +78703,7 @@ function databaseDetails(report) {
 
 
 
-const STEPS_MAX = 50;
+const rollback_STEPS_MAX = 50;
 /** What was undone, step by step. */
 function rollbackBody(view) {
     const steps = view.report?.steps ?? [];
@@ -78471,7 +78713,7 @@ function rollbackBody(view) {
             columns: leftColumns('Step', 'Outcome'),
             items: steps,
             cells: ({ step, outcome }) => [prose(step), prose(outcome)],
-            maxRows: STEPS_MAX,
+            maxRows: rollback_STEPS_MAX,
         });
     return {
         verdict: rollback_verdict(view, steps.length),
@@ -78515,7 +78757,78 @@ function failedChecks({ preflight }) {
     return preflightSections({ ...preflight, findings });
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/summary/latency.js
+
+
+const latency_ROWS_MAX = 40;
+const TIMES = ['Median', 'p95', 'p99', 'Longest'];
+/** How long the target takes to answer the host, without load of ours. */
+function latencyBlocks(report) {
+    if (report === undefined)
+        return [];
+    const rows = report.primaries.flatMap(({ address, pings, reads }) => [
+        { address, request: 'PING', times: pings },
+        { address, request: 'GET', times: reads },
+    ]);
+    return [
+        heading(3, 'Latency'),
+        table({
+            columns: [left('Primary'), left('Request'), right('Requests'), ...TIMES.map(right)],
+            items: rows,
+            cells: ({ address, request, times }) => [
+                code(address),
+                request,
+                (0,units/* formatCount */.B4)(times.count),
+                ...timeCells(times),
+            ],
+            maxRows: latency_ROWS_MAX,
+        }),
+    ];
+}
+/** What the benchmark measured, with what it did to measure it. */
+function benchmarkBlocks(report) {
+    if (report === undefined)
+        return [];
+    const { keys, valueBytes, inFlight, writes, reads, removed } = report;
+    const rest = removed
+        ? span `All of them are removed.`
+        : span `⚠️ Not all of them could be removed; what is left expires within a minute.`;
+    return [
+        heading(3, 'Benchmark'),
+        paragraph(span `At ${code(report.address)}: ${(0,units/* formatCount */.B4)(keys)} keys of its own of ${(0,units/* formatBytes */.z3)(valueBytes)}, ${(0,units/* formatCount */.B4)(inFlight)} requests at a time. ${rest}`),
+        table({
+            columns: [left('Request'), right('Requests'), right('Per second'), ...TIMES.map(right)],
+            items: [
+                { request: 'SET', part: writes },
+                { request: 'GET', part: reads },
+            ],
+            cells: ({ request, part: { durationMs, roundTrips } }) => [
+                request,
+                (0,units/* formatCount */.B4)(roundTrips.count),
+                durationMs > 0 ? (0,units/* formatCount */.B4)((roundTrips.count * 1000) / durationMs) : 'unknown',
+                ...timeCells(roundTrips),
+            ],
+            maxRows: latency_ROWS_MAX,
+        }),
+    ];
+}
+function timeCells({ medianMs, p95Ms, p99Ms, maxMs }) {
+    return [medianMs, p95Ms, p99Ms, maxMs].map(formatTime);
+}
+/** Round trips within a region take parts of a millisecond. */
+function formatTime(durationMs) {
+    return durationMs < 10 ? `${durationMs.toFixed(2)} ms` : (0,units/* formatDuration */.a3)(durationMs);
+}
+function left(title) {
+    return { title, align: 'left' };
+}
+function right(title) {
+    return { title, align: 'right' };
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/summary/status.js
+
+
 
 
 
@@ -78532,6 +78845,8 @@ function statusBody(view) {
                 weight: 'main',
                 blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
             },
+            { weight: 'main', blocks: status_nextSteps(view) },
+            { weight: 'main', blocks: [...latencyBlocks(view.latency), ...benchmarkBlocks(view.benchmark)] },
             ...syncSections(syncOf(view), undefined),
             eventSection(view.nativeEvents),
         ],
@@ -78558,6 +78873,14 @@ function status_verdict(view) {
         return undefined;
     return span `**None.** The host knows no migration of this id.`;
 }
+/** Only once the target has taken over. */
+function status_nextSteps({ migration, target, setup, fence, stragglers, tuning }) {
+    if (migration?.completedAtMs === undefined)
+        return [];
+    const source = (0,endpoint/* formatAddress */.M0)(migration.source);
+    const { primary, reader } = target ?? {};
+    return checklist({ source, primary, reader, setup, fence, stragglers, tuning });
+}
 function syncOf({ jobs }) {
     return jobs?.find((job) => job.kind === 'sync') ?? jobs?.find((job) => job.kind === 'link');
 }
@@ -78569,8 +78892,8 @@ function migrationTable({ migration }) {
         rows: [
             ['Repository', code(migration.repository)],
             ['Route', code(migration.route)],
-            ['Source', code((0,contract_endpoint/* formatAddress */.M0)(migration.source))],
-            ['Target', code((0,contract_endpoint/* formatAddress */.M0)(migration.target))],
+            ['Source', code((0,endpoint/* formatAddress */.M0)(migration.source))],
+            ['Target', code((0,endpoint/* formatAddress */.M0)(migration.target))],
             ['Started', instant(migration.createdAtMs)],
             ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
         ],
@@ -78585,6 +78908,7 @@ function targetTable({ target }) {
             ['Status', code(target.status)],
             ['Engine', `${target.engine} ${target.engineVersion}`],
             ['Primary endpoint', target.primary === undefined ? undefined : code(target.primary)],
+            ['Reader endpoint', target.reader === undefined ? undefined : code(target.reader)],
         ],
     });
 }
@@ -79718,8 +80042,11 @@ var poll = __nccwpck_require__(8202);
 
 
 
-/** Pauses between looks at a command: the first answers come within a second, and 1 s polling gets throttled. */
-const COMMAND_POLL_DELAYS_MS = [400, 800, 1600, 3200, 5000];
+/**
+ * Pauses between looks at a command. Most answers come within a second or two, and a phase has up to a dozen commands, so
+ * the first looks are close together; polling every second for longer than that gets throttled.
+ */
+const COMMAND_POLL_DELAYS_MS = [300, 300, 400, 600, 1000, 2000, 3500, 5000];
 /** Runs any script as root; part of every AWS account. */
 const SHELL_DOCUMENT = 'AWS-RunShellScript';
 /** How long a command may take to reach the instance; Systems Manager takes no less than 30. */
@@ -80486,7 +80813,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, latencyRequestSchema, benchmarkRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -80622,6 +80949,13 @@ const stragglersRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject
     source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd,
     watchMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0),
 });
+/** Measures the round-trip times of the host to the target; changes nothing. */
+const latencyRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('latency'), target: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
+/** Writes and reads some keys of its own on the target and removes them; only when the migration is completed. */
+const benchmarkRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
+    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('benchmark'),
+    target: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd,
+});
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 const unfenceRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('unfence'), source: _endpoint_js__WEBPACK_IMPORTED_MODULE_0__/* .endpointSchema */ .Jd });
 /** Stops the sync, lifts the fence, releases the target; leaves the source as it was found. */
@@ -80641,6 +80975,8 @@ const jobRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .discriminatedUnion 
     cutoverRequestSchema,
     keeperRequestSchema,
     stragglersRequestSchema,
+    latencyRequestSchema,
+    benchmarkRequestSchema,
     unfenceRequestSchema,
     rollbackRequestSchema,
 ]);
@@ -80654,6 +80990,8 @@ const jobKindSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n([
     'cutover',
     'keeper',
     'stragglers',
+    'latency',
+    'benchmark',
     'unfence',
     'rollback',
 ]);

@@ -97,7 +97,7 @@ export type Inputs = CommonInputs &
     | ({ phase: 'preflight'; canaryWrite: boolean; gate: GateInputs } & CopyInputs)
     | ({ phase: 'backup'; backupSource: boolean; snapshotTarget: boolean } & ServerInputs)
     | ({ phase: 'start-migration'; keyDisplay: KeyDisplay } & CopyInputs)
-    | { phase: 'status' }
+    | { phase: 'status'; benchmark: boolean }
     | ({ phase: 'verify'; scope: VerifyScope; repair: RepairMode | undefined } & ServerInputs & CompareInputs)
     | ({
         phase: 'complete-migration';
@@ -158,6 +158,8 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
     }
     case 'start-migration':
       return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
+    case 'status':
+      return { phase, ...common, benchmark: readFlag(read, 'benchmark') };
     case 'verify':
       return {
         phase,

@@ -152,6 +152,15 @@ export const stragglersRequestSchema = z.strictObject({
   watchMs: z.int().min(0),
 });
 
+/** Measures the round-trip times of the host to the target; changes nothing. */
+export const latencyRequestSchema = z.strictObject({ kind: z.literal('latency'), target: endpointSchema });
+
+/** Writes and reads some keys of its own on the target and removes them; only when the migration is completed. */
+export const benchmarkRequestSchema = z.strictObject({
+  kind: z.literal('benchmark'),
+  target: endpointSchema,
+});
+
 /** Lifts the fence when the promotion on the native route failed: the target still replicates, so writes may go on. */
 export const unfenceRequestSchema = z.strictObject({ kind: z.literal('unfence'), source: endpointSchema });
 
@@ -173,6 +182,8 @@ export const jobRequestSchema = z.discriminatedUnion('kind', [
   cutoverRequestSchema,
   keeperRequestSchema,
   stragglersRequestSchema,
+  latencyRequestSchema,
+  benchmarkRequestSchema,
   unfenceRequestSchema,
   rollbackRequestSchema,
 ]);
@@ -193,6 +204,8 @@ export const jobKindSchema = z.enum([
   'cutover',
   'keeper',
   'stragglers',
+  'latency',
+  'benchmark',
   'unfence',
   'rollback',
 ]);

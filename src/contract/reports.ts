@@ -250,6 +250,55 @@ export const stragglersReportSchema = z.strictObject({
 /** See {@link stragglersReportSchema}. */
 export type StragglersReport = z.infer<typeof stragglersReportSchema>;
 
+/** How long requests took from their sending to their answer, in milliseconds with fractions. */
+export const roundTripsSchema = z.strictObject({
+  count: z.number(),
+  medianMs: z.number(),
+  p95Ms: z.number(),
+  p99Ms: z.number(),
+  maxMs: z.number(),
+});
+/** See {@link roundTripsSchema}. */
+export type RoundTrips = z.infer<typeof roundTripsSchema>;
+
+/** The most primaries that a report tells apart: as many as a cluster may have. */
+export const PRIMARIES_MAX = 128;
+
+/** Round-trip times from the host, one request after the other, to the server or to every primary of a cluster. */
+export const latencyReportSchema = z.strictObject({
+  kind: z.literal('latency'),
+  primaries: z
+    .array(
+      z.strictObject({
+        address: z.string(),
+        pings: roundTripsSchema,
+        /** Of GET of a key that is not there. */
+        reads: roundTripsSchema,
+      }),
+    )
+    .max(PRIMARIES_MAX),
+});
+/** See {@link latencyReportSchema}. */
+export type LatencyReport = z.infer<typeof latencyReportSchema>;
+
+const benchmarkPartSchema = z.strictObject({ durationMs: z.number(), roundTrips: roundTripsSchema });
+
+/** What the target did under a small load of ours. */
+export const benchmarkReportSchema = z.strictObject({
+  kind: z.literal('benchmark'),
+  address: z.string(),
+  keys: z.number(),
+  valueBytes: z.number(),
+  /** How many requests were under way at a time. */
+  inFlight: z.number(),
+  writes: benchmarkPartSchema,
+  reads: benchmarkPartSchema,
+  /** Whether every key of the benchmark is removed; else they expire within a minute. */
+  removed: z.boolean(),
+});
+/** See {@link benchmarkReportSchema}. */
+export type BenchmarkReport = z.infer<typeof benchmarkReportSchema>;
+
 /** What a cutover leaves behind. */
 export const cutoverReportSchema = z.strictObject({
   kind: z.literal('cutover'),
@@ -302,6 +351,8 @@ export const jobReportSchema = z.discriminatedUnion('kind', [
   cutoverReportSchema,
   keeperReportSchema,
   stragglersReportSchema,
+  latencyReportSchema,
+  benchmarkReportSchema,
   unfenceReportSchema,
   rollbackReportSchema,
 ]);

@@ -4,7 +4,7 @@ import { INSTANCE_PATH, openStage, type Stage } from './stage.ts';
 
 describe('a host through Systems Manager', () => {
   it('bears throttling, lost invocations and lost commands', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ isNewHost: true });
     await stage.source.client().set('key', 'value');
     stage.simulator.faults.inject({ operation: 'SendCommand', error: 'ThrottlingException', times: 2 });
     stage.simulator.faults.inject({

@@ -11,7 +11,7 @@ const KEYS = 3000;
 
 describe('a migration by the replica route', () => {
   it('moves a source with live writers through all phases and loses no acknowledged write', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ isNewHost: true });
     await loadDataSet(stage.source.client(), { keys: KEYS, seed: 1 });
     await using writers = startWriters(stage.source, 'shop');
 
@@ -27,8 +27,16 @@ describe('a migration by the replica route', () => {
     writers.moveTo(stage.group.node);
     expect(completed.outputs['primary-endpoint']).toBe(`127.0.0.1:${stage.group.node.port}`);
     expect(Number(completed.outputs['write-pause-ms'])).toBeGreaterThan(0);
-    const status = await passing(stage, 'status');
+    const status = await passing(stage, 'status', { benchmark: 'true' });
     expect(status.outputs['migration-status']).toBe('completed');
+    expect(status.report).toMatchObject({
+      latency: { primaries: [{ address: completed.outputs['primary-endpoint'] }] },
+      benchmark: { address: completed.outputs['primary-endpoint'], removed: true },
+      setup: { memberClusters: ['sessions-001', 'sessions-002'], transitEncryption: false },
+    });
+    for (const words of ['### Latency', '### Benchmark', 'min-replicas-to-write', 'sessions-002']) {
+      expect(status.summary).toContain(words);
+    }
 
     await writers.stop();
     const audit = await writers.audit(stage.group.node);
@@ -52,10 +60,19 @@ describe('a migration by the replica route', () => {
     const rolledBack = await stage.run('rollback');
     expect(rolledBack.outputs['error-code']).toBe('migration-completed');
     expect(await stage.group.node.client().get('key')).toBe('written after the cutover');
+
+    // Somebody protects the target: a status says what it cannot tell, and passes.
+    await stage.group.admin('CONFIG', 'SET', 'requirepass', 'new');
+    const status = await passing(stage, 'status');
+    expect(status.annotations.map(({ message }) => message).join()).toMatch(
+      /How fast the target answers is not/,
+    );
+    expect(status.summary).toContain('### Next steps');
+    expect(status.summary).not.toContain('### Latency');
   });
 
   it('adopts the running sync when the phase is run again, and ships the agent only once', async () => {
-    await using stage = await openStage();
+    await using stage = await openStage({ isNewHost: true });
     await stage.source.client().set('key', 'value');
     const first = await passing(stage, 'start-migration');
     expect(first.log).toContain('Shipping the agent');
@@ -76,8 +93,9 @@ describe('a migration by the replica route', () => {
     expect(elsewhere.outputs['error-code']).toBe('migration-conflict');
     const repository = await stage.run('start-migration', { repository: 'other/shop' });
     expect(repository.outputs['error-code']).toBe('migration-conflict');
-    const status = await passing(stage, 'status');
-    expect(status.outputs['migration-status']).toBe('live');
+    const status = await stage.run('status', { inputs: { benchmark: 'true' } });
+    expect(status.outputs).toMatchObject({ 'migration-status': 'live', 'error-code': 'migration-conflict' });
+    expect(await stage.group.node.client().keys('*:benchmark:*')).toEqual([]);
   });
 
   it('rolls back to a source exactly as it was found', async () => {
@@ -190,7 +208,11 @@ describe('a migration by the native route', () => {
   });
 
   it('warns of the wipe when it is forced, and says why it failed', async () => {
-    await using stage = await openStage({ source: await findServer({ kind: 'redis', version: '8.0' }) });
+    // Every attempt fails, so none needs the time that one which works might take.
+    await using stage = await openStage({
+      source: await findServer({ kind: 'redis', version: '8.0' }),
+      timing: { linkTimeoutMs: 1500 },
+    });
     await stage.source.client().set('key', 'value');
     const forced = { route: 'native', 'allow-native-rdb-version': 'true', 'flush-target': 'true' };
     const preflight = await passing(stage, 'preflight', forced);

@@ -29,6 +29,7 @@ describe.concurrent.each([
     const isGuarded = route === 'replica';
     await using stage = await openStage({
       source: await findServer(source),
+      isNewHost: true,
       ...(isGuarded ? GUARDED_SOURCE : {}),
     });
     await stage.source.client().set('key', 'value');

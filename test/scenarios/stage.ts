@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -11,6 +11,7 @@ import type { SimulatedInstance } from '../simulator/instance.ts';
 import type { ReplicationGroupOptions, SimulatedReplicationGroup } from '../simulator/replication-group.ts';
 import type { Caller } from '../simulator/service.ts';
 import { type Simulator, startSimulator } from '../simulator/start.ts';
+import type { Timing } from '../simulator/timing.ts';
 
 /** What a scenario changes of the usual stage. */
 export type StageOptions = {
@@ -19,8 +20,11 @@ export type StageOptions = {
   /** Opens a TLS port of the source, which then is `source-endpoint`. */
   readonly sourceTls?: TlsFiles;
   readonly target?: ServerBinary;
+  /** A host that has never run the agent: the first phase ships it. */
+  readonly isNewHost?: boolean;
   /** What the policies of the host's role say; without it everything is allowed. */
   readonly hostAllows?: Caller['allows'];
+  readonly timing?: Partial<Timing>;
   readonly group?: Partial<Omit<ReplicationGroupOptions, 'replicationGroupId' | 'server'>>;
 };
 
@@ -46,12 +50,16 @@ export const HOST_ROLE = 'redis-host';
 /** PATH of an instance that has the Node of these tests. */
 export const INSTANCE_PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
 
+const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
+
 /** Sets the stage: everything on it ends with it. */
 export async function openStage(options: StageOptions = {}): Promise<Stage> {
   await using opening = new AsyncDisposableStack();
   const reports = await mkdtemp(join(tmpdir(), 'reports-'));
   opening.defer(() => rm(reports, { recursive: true, force: true }));
-  const simulator = opening.use(await startSimulator());
+  const simulator = opening.use(
+    await startSimulator(options.timing === undefined ? {} : { timing: options.timing }),
+  );
   const source = opening.use(
     await startServer({
       server: options.source ?? (await sourceServer()),
@@ -68,6 +76,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     env: { ...simulator.addRole(HOST_ROLE, options.hostAllows), PATH: INSTANCE_PATH },
   });
   const stateDirectory = join(instance.directory, 'valkey-migrate');
+  if (options.isNewHost !== true) await putAgent(stateDirectory);
   const usual = {
     'replication-group-id': 'sessions',
     'instance-id': instance.instanceId,
@@ -92,6 +101,15 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   const owned = opening.move();
   const dispose = () => owned.disposeAsync();
   return { simulator, source, group, instance, stateDirectory, run, [Symbol.asyncDispose]: dispose };
+}
+
+/** Puts the built agent where an earlier phase would have shipped it, which takes half a dozen commands. */
+async function putAgent(stateDirectory: string): Promise<void> {
+  const bundle = await readFile(AGENT);
+  const sha256 = createHash('sha256').update(bundle).digest('hex');
+  const directory = join(stateDirectory, 'agent', sha256);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'index.mjs'), bundle);
 }
 
 async function readReport(result: ActionResult): Promise<unknown> {

@@ -41,15 +41,16 @@ const POLL_MS = 50;
 export async function startCluster(options: ClusterOptions): Promise<RunningCluster> {
   const { primaries: primaryCount = 3, replicas: replicaCount = 0 } = options;
   await using stack = new AsyncDisposableStack();
-  const start = async (count: number) => {
-    const started: RunningServer[] = [];
-    while (started.length < count) started.push(stack.use(await startNode(options)));
-    return started;
-  };
-  const primaries = await start(primaryCount);
-  const replicas: RunningServer[][] = [];
-  for (let index = 0; index < primaryCount; index++) replicas.push(await start(replicaCount));
-  const nodes = [...primaries, ...replicas.flat()];
+  // At once, since no node takes the cluster for whole in the first two seconds of its life.
+  const starts = await Promise.allSettled(
+    Array.from({ length: primaryCount * (1 + replicaCount) }, () => startNode(options)),
+  );
+  const nodes = starts.flatMap((start) => (start.status === 'fulfilled' ? [stack.use(start.value)] : []));
+  for (const start of starts) if (start.status === 'rejected') throw start.reason;
+  const primaries = nodes.slice(0, primaryCount);
+  const replicas = primaries.map((_, index) =>
+    nodes.slice(primaryCount + index * replicaCount, primaryCount + (index + 1) * replicaCount),
+  );
   await joinNodes(nodes, primaries);
   for (const [index, primary] of primaries.entries()) {
     const id = String(await primary.client().call('CLUSTER', 'MYID'));
@@ -103,6 +104,8 @@ function startNode({ server, config, tls }: ClusterOptions): Promise<RunningServ
       'cluster-node-timeout': NODE_TIMEOUT_MS,
       'cluster-require-full-coverage': 'no',
       'repl-diskless-sync-delay': '0',
+      // CLUSTER SLOTS leaves out a replica that has received nothing yet; by default the first PING comes after ten seconds.
+      'repl-ping-replica-period': '1',
       ...config,
     },
     ...(tls === undefined ? {} : { tls }),

@@ -7,6 +7,7 @@ const ACTION = readAction();
 const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
   'migrate.yml': {
     'github-token': 'the default is the token of the job',
+    benchmark: 'status only',
     'wait-timeout-minutes': 'bound by the time limit of a job, which the workflow sets',
     'on-cancel':
       'a cancelled run keeps its host job, which the next run adopts; stopping is what operate.yml does',

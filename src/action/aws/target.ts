@@ -38,6 +38,15 @@ export type Target = {
   readonly numNodeGroups: number;
   readonly memberClusters: readonly string[];
   readonly cacheNodeType: string;
+  readonly automaticFailover: boolean;
+  /** Of access by role; with one of these users log in by name. */
+  readonly userGroups: readonly string[];
+  /** For how many days ElastiCache keeps the snapshots that it makes by itself; 0: it makes none. */
+  readonly snapshotRetentionDays: number | undefined;
+  /** Undefined when DescribeCacheClusters is not permitted. */
+  readonly parameterGroup: string | undefined;
+  /** The SNS topic that is told of events, empty where there is none; undefined as for `parameterGroup`. */
+  readonly eventTopic: string | undefined;
   /** Of the parameter group; undefined when it could not be read. */
   readonly databases: number | undefined;
 };
@@ -58,6 +67,8 @@ export async function describeTarget(door: ElastiCacheDoor, id: string): Promise
     ...toTarget(group, id),
     engine: group.Engine ?? member.engine,
     engineVersion: member.engineVersion,
+    parameterGroup: member.parameterGroup,
+    eventTopic: member.eventTopic,
     databases,
   };
 }
@@ -88,7 +99,7 @@ export async function readGroup(door: ElastiCacheDoor, id: string): Promise<Repl
 function toTarget(
   group: ReplicationGroup,
   id: string,
-): Omit<Target, 'engine' | 'engineVersion' | 'databases'> {
+): Omit<Target, 'engine' | 'engineVersion' | 'parameterGroup' | 'eventTopic' | 'databases'> {
   const shard = group.NodeGroups?.[0];
   return {
     id: group.ReplicationGroupId ?? id,
@@ -98,6 +109,9 @@ function toTarget(
     transitEncryption: group.TransitEncryptionEnabled ?? false,
     authTokenEnabled: group.AuthTokenEnabled ?? false,
     multiAz: group.MultiAZ === 'enabled',
+    automaticFailover: ['enabled', 'enabling'].includes(group.AutomaticFailover ?? ''),
+    userGroups: group.UserGroupIds ?? [],
+    snapshotRetentionDays: group.SnapshotRetentionLimit,
     clusterMode: group.ClusterEnabled ?? false,
     numNodeGroups: group.NodeGroups?.length ?? 0,
     memberClusters: group.MemberClusters ?? [],
@@ -110,10 +124,15 @@ function toAddress(endpoint: Endpoint | undefined): Address | undefined {
   return { host: endpoint.Address, port: endpoint.Port };
 }
 
-type Member = { engine: string; engineVersion: string; parameterGroup: string | undefined };
+type Member = Pick<Target, 'engine' | 'engineVersion' | 'parameterGroup' | 'eventTopic'>;
 
 async function describeMember(door: ElastiCacheDoor, clusterId: string | undefined): Promise<Member> {
-  const unknown: Member = { engine: 'unknown', engineVersion: '', parameterGroup: undefined };
+  const unknown: Member = {
+    engine: 'unknown',
+    engineVersion: '',
+    parameterGroup: undefined,
+    eventTopic: undefined,
+  };
   if (clusterId === undefined) return unknown;
   const call = {
     action: 'elasticache:DescribeCacheClusters',
@@ -129,6 +148,7 @@ async function describeMember(door: ElastiCacheDoor, clusterId: string | undefin
     engine: cluster?.Engine ?? unknown.engine,
     engineVersion: cluster?.EngineVersion ?? '',
     parameterGroup: cluster?.CacheParameterGroup?.CacheParameterGroupName,
+    eventTopic: cluster === undefined ? undefined : (cluster.NotificationConfiguration?.TopicArn ?? ''),
   };
 }
 

@@ -43,7 +43,7 @@ export type JobOutcome<Kind extends JobKind> =
 export type JobReached = { readonly state: JobState; readonly report: undefined; readonly error: undefined };
 
 /** Pauses between polls: short jobs are over soon, and a sync of days is looked at four times a minute. */
-export const JOB_POLL_DELAYS_MS: readonly number[] = [500, 1000, 2000, 3000, 5000, 10_000, 15_000];
+export const JOB_POLL_DELAYS_MS: readonly number[] = [300, 700, 1000, 2000, 3000, 5000, 10_000, 15_000];
 
 /** Polls in a row that may fail on the way to the host before the phase gives up. */
 const POLL_FAILURES_MAX = 5;

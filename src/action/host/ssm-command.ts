@@ -32,8 +32,11 @@ export type SsmOrder = {
   readonly executionTimeoutSeconds: number;
 };
 
-/** Pauses between looks at a command: the first answers come within a second, and 1 s polling gets throttled. */
-export const COMMAND_POLL_DELAYS_MS: readonly number[] = [400, 800, 1600, 3200, 5000];
+/**
+ * Pauses between looks at a command. Most answers come within a second or two, and a phase has up to a dozen commands, so
+ * the first looks are close together; polling every second for longer than that gets throttled.
+ */
+export const COMMAND_POLL_DELAYS_MS: readonly number[] = [300, 300, 400, 600, 1000, 2000, 3500, 5000];
 
 /** Runs any script as root; part of every AWS account. */
 const SHELL_DOCUMENT = 'AWS-RunShellScript';

@@ -2,6 +2,7 @@
 // Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica).
 // Repeat:  says again what was done when it is done; else goes through all steps again.
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
+import { formatAddress } from '../../contract/endpoint.ts';
 import type { MigrationRecord } from '../../contract/host-commands.ts';
 import type { CutoverReport } from '../../contract/reports.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
@@ -21,7 +22,7 @@ import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
 import type { Found, PartsOf, RunPhase, World } from './phase.ts';
 import { describeTuning } from './source-tuning.ts';
-import { endpointOutputs, endpointParts } from './target-endpoint.ts';
+import { endpointOutputs, endpointParts, targetSetup } from './target-endpoint.ts';
 import { verificationOutputs } from './verify.ts';
 
 type Setting = {
@@ -59,7 +60,11 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
     await showEarlierCutover(setting);
   }
   const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
-  found.part({ endpoints: endpointParts(handedOver) });
+  found.part({
+    endpoints: endpointParts(handedOver),
+    source: formatAddress(migration.source),
+    setup: targetSetup(handedOver),
+  });
   found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
   await watchStragglers(setting);
 };

@@ -1,16 +1,22 @@
 import { type Endpoint, formatAddress } from '../../contract/endpoint.ts';
 import type { TargetFacts } from '../../contract/jobs.ts';
+import type { CutoverReport } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Target } from '../aws/target.ts';
+import { optional } from '../input-readers.ts';
 import type { ServerInputs } from '../inputs.ts';
 import type { Outputs } from '../outputs.ts';
+import type { TargetSetup } from '../summary/views.ts';
 
 /**
  * The target as the host reaches it: the address from ElastiCache, the credentials from the inputs.
  *
  * @throws replication-group-not-available while the group has no primary endpoint
  */
-export function targetEndpoint(target: Target, { targetAccess }: ServerInputs): Endpoint {
+export function targetEndpoint(
+  target: Target,
+  { targetAccess }: Pick<ServerInputs, 'targetAccess'>,
+): Endpoint {
   if (target.primary === undefined) {
     throw new MigrationError(
       'replication-group-not-available',
@@ -67,4 +73,26 @@ export function endpointParts(target: Target): { primary?: string; reader?: stri
     ...(outputs['reader-endpoint'] === undefined ? {} : { reader: outputs['reader-endpoint'] }),
     ...(outputs['engine-version'] === undefined ? {} : { engineVersion: outputs['engine-version'] }),
   };
+}
+
+/** How the group is set up, for what there is to do once the applications use it. */
+export function targetSetup(target: Target): TargetSetup {
+  const { id, transitEncryption, authTokenEnabled, userGroups, multiAz, automaticFailover } = target;
+  const { snapshotRetentionDays, memberClusters, parameterGroup, eventTopic } = target;
+  return {
+    replicationGroupId: id,
+    transitEncryption,
+    accessControl: authTokenEnabled || userGroups.length > 0,
+    multiAz,
+    automaticFailover,
+    memberClusters,
+    ...optional('snapshotRetentionDays', snapshotRetentionDays),
+    ...optional('parameterGroup', parameterGroup),
+    ...optional('eventTopic', eventTopic),
+  };
+}
+
+/** What of a cutover is still in force at the source. */
+export function fenceParts({ fence, fencedAtMs }: CutoverReport): { method: string; sinceMs: number } {
+  return { method: fence, sinceMs: fencedAtMs };
 }

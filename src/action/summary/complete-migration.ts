@@ -5,6 +5,7 @@ import {
   type VerifyReport,
 } from '../../contract/reports.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
+import { checklist } from './checklist.ts';
 import type { PhaseBody, Section } from './document.ts';
 import {
   type Block,
@@ -15,7 +16,6 @@ import {
   instant,
   joined,
   leftColumns,
-  list,
   type Phrase,
   paragraph,
   type Span,
@@ -89,20 +89,16 @@ function endpointTable({ endpoints }: CompleteMigrationView): Block | undefined 
   });
 }
 
-function nextSteps({ endpoints }: CompleteMigrationView): Block[] {
-  const primary = endpoints?.primary;
-  const items = [
-    primary === undefined
-      ? span`Point the applications at the primary endpoint of the target.`
-      : span`Point the applications at ${code(primary)}.`,
-    span`Keep the source fenced until every application has moved: it is not followed any more, so what is written there is lost.`,
-    span`Watch errors, latency and memory of the target for a day; keep the source and the backup that long.`,
-    span`Run \`phase: cleanup\` to remove the agent and its state from the host, then retire the source.`,
-  ];
-  return [
-    heading(3, 'Next steps'),
-    list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
-  ];
+function nextSteps({ endpoints, source, setup, report, stragglers }: CompleteMigrationView): Block[] {
+  const fence = report === undefined ? undefined : { method: report.fence, sinceMs: report.fencedAtMs };
+  return checklist({
+    source,
+    primary: endpoints?.primary,
+    reader: endpoints?.reader,
+    setup,
+    fence,
+    stragglers,
+  });
 }
 
 function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Block {

@@ -1,7 +1,9 @@
 import { formatAddress } from '../../contract/endpoint.ts';
 import type { JobState } from '../../contract/job-state.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
+import { checklist } from './checklist.ts';
 import type { PhaseBody } from './document.ts';
+import { benchmarkBlocks, latencyBlocks } from './latency.ts';
 import {
   type Block,
   code,
@@ -30,6 +32,8 @@ export function statusBody(view: StatusView): PhaseBody {
         weight: 'main',
         blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
       },
+      { weight: 'main', blocks: nextSteps(view) },
+      { weight: 'main', blocks: [...latencyBlocks(view.latency), ...benchmarkBlocks(view.benchmark)] },
       ...syncSections(syncOf(view), undefined),
       eventSection(view.nativeEvents),
     ],
@@ -54,6 +58,14 @@ function verdict(view: StatusView): Span | undefined {
     return span`**Started** on route ${code(migration.route)}; no sync runs on the host.`;
   if (jobs === undefined && target === undefined) return undefined;
   return span`**None.** The host knows no migration of this id.`;
+}
+
+/** Only once the target has taken over. */
+function nextSteps({ migration, target, setup, fence, stragglers, tuning }: StatusView): Block[] {
+  if (migration?.completedAtMs === undefined) return [];
+  const source = formatAddress(migration.source);
+  const { primary, reader } = target ?? {};
+  return checklist({ source, primary, reader, setup, fence, stragglers, tuning });
 }
 
 function syncOf({ jobs }: StatusView): JobState | undefined {
@@ -83,6 +95,7 @@ function targetTable({ target }: StatusView): Block | undefined {
       ['Status', code(target.status)],
       ['Engine', `${target.engine} ${target.engineVersion}`],
       ['Primary endpoint', target.primary === undefined ? undefined : code(target.primary)],
+      ['Reader endpoint', target.reader === undefined ? undefined : code(target.reader)],
     ],
   });
 }

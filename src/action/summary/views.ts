@@ -3,7 +3,9 @@ import type { MigrationRecord, SourceTuning } from '../../contract/host-commands
 import type { JobState } from '../../contract/job-state.ts';
 import type {
   BackupReport,
+  BenchmarkReport,
   CutoverReport,
+  LatencyReport,
   PreflightReport,
   RollbackReport,
   StragglersReport,
@@ -44,7 +46,27 @@ export type TargetState = {
   readonly engineVersion: string;
   /** `host:port`. */
   readonly primary?: string | undefined;
+  readonly reader?: string | undefined;
 };
+
+/** How the target is set up for what begins once the applications use it, as the ElastiCache API describes it. */
+export type TargetSetup = {
+  readonly replicationGroupId: string;
+  readonly transitEncryption: boolean;
+  /** Whether anybody has to log in. */
+  readonly accessControl: boolean;
+  readonly multiAz: boolean;
+  readonly automaticFailover: boolean;
+  readonly memberClusters: readonly string[];
+  /** Of the snapshots that ElastiCache makes by itself; 0: none. */
+  readonly snapshotRetentionDays?: number | undefined;
+  readonly parameterGroup?: string | undefined;
+  /** The SNS topic that is told of events; empty where there is none. */
+  readonly eventTopic?: string | undefined;
+};
+
+/** How writes at the source are fenced, and since when. */
+export type FenceState = { readonly method: string; readonly sinceMs: number };
 
 /** What `preflight` found. */
 export type PreflightView = PhaseHead & {
@@ -78,6 +100,12 @@ export type StatusView = PhaseHead & {
   readonly jobs?: readonly JobState[] | undefined;
   readonly tuning?: SourceTuning | undefined;
   readonly target?: TargetState | undefined;
+  // The following only once the migration is completed.
+  readonly setup?: TargetSetup | undefined;
+  readonly fence?: FenceState | undefined;
+  readonly stragglers?: StragglersReport | undefined;
+  readonly latency?: LatencyReport | undefined;
+  readonly benchmark?: BenchmarkReport | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
 
@@ -110,6 +138,9 @@ export type CompleteMigrationView = PhaseHead & {
       }
     | undefined;
   readonly stragglers?: StragglersReport | undefined;
+  /** The address that the applications had, and what they find at the new one. */
+  readonly source?: string | undefined;
+  readonly setup?: TargetSetup | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
 

@@ -16,7 +16,7 @@ const LOOKING_COMMANDS: ReadonlySet<HostCommand['command']> = new Set([
   'status',
   'report',
 ]);
-const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link', 'stragglers']);
+const LOOKING_JOBS: ReadonlySet<JobKind> = new Set(['preflight', 'verify', 'link', 'stragglers', 'latency']);
 const CUTOVER_COMMANDS: ReadonlySet<HostCommand['command']> = new Set(['hand-over', 'complete']);
 const CUTOVER_JOBS: ReadonlySet<JobKind> = new Set(['cutover', 'unfence', 'link', 'stragglers']);
 

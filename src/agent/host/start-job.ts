@@ -19,7 +19,7 @@ const VOIDED_BY: Partial<Record<JobKind, readonly JobKind[]>> = {
 /**
  * Starts a job and waits for its first sign of life, or adopts the running one of its kind.
  *
- * @throws migration-completed, job-dead when the process does not come up
+ * @throws migration-completed, migration-conflict, job-dead when the process does not come up
  */
 export async function startJob(
   command: Extract<HostCommand, { command: 'start' }>,
@@ -34,6 +34,7 @@ export async function startJob(
     await endJob(store, job.kind, runtime);
   }
   refuseAfterCompletion(store, job.kind);
+  if (job.kind === 'benchmark') refuseBeforeCompletion(store);
   if (job.kind === 'sync') refuseBehindProof(store);
   for (const voided of VOIDED_BY[job.kind] ?? []) await endJob(store, voided, runtime);
   if (job.kind === 'sync') forgetCutover(store.directory);
@@ -114,4 +115,16 @@ function refuseAfterCompletion(store: MigrationStore, kind: JobKind): void {
       `The migration was completed at ${new Date(completedAtMs).toISOString()}; ${kind} would undo that.`,
     );
   }
+}
+
+/** Until the hand-over the target is to hold what the source holds, and a load of ours would slow the sync down. */
+function refuseBeforeCompletion(store: MigrationStore): void {
+  if (store.readMigration()?.completedAtMs !== undefined) return;
+  throw new MigrationError(
+    'migration-conflict',
+    'The target has not taken over yet; a benchmark writes to it.',
+    {
+      remedy: 'Run complete-migration first, or `status` without `benchmark`.',
+    },
+  );
 }

@@ -2,11 +2,13 @@ import type { JobRequest } from '../../contract/jobs.ts';
 import type { JobReport } from '../../contract/reports.ts';
 import { assertNever } from '../../core/assert.ts';
 import { runBackup } from '../backup/job.ts';
+import { runBenchmark } from '../benchmark/job.ts';
 import { runCutover } from '../cutover/job.ts';
 import { runKeeper } from '../cutover/keeper.ts';
 import { runRollback } from '../cutover/rollback.ts';
 import { runStragglers } from '../cutover/stragglers.ts';
 import { runUnfence } from '../cutover/unfence.ts';
+import { runLatency } from '../latency/job.ts';
 import { runLink } from '../link/job.ts';
 import { runPreflight } from '../preflight/job.ts';
 import { runVerifyAndRepair } from '../repair/job.ts';
@@ -36,6 +38,10 @@ export function dispatchJob(request: JobRequest, context: JobContext): Promise<J
       return runKeeper(request, context);
     case 'stragglers':
       return runStragglers(request, context);
+    case 'latency':
+      return runLatency(request, context);
+    case 'benchmark':
+      return runBenchmark(request, context);
     case 'unfence':
       return runUnfence(request, context);
     case 'rollback':

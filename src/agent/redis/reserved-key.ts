@@ -21,6 +21,11 @@ export function temporaryKey(slot: number, number: number): Buffer {
   return Buffer.from(`__valkey-migrate__{${slotTag(slot)}}:${number}`);
 }
 
+/** A key in a slot that a benchmark writes, and removes again; `name` tells it from those of others. */
+export function benchmarkKey(slot: number, name: string): Buffer {
+  return Buffer.from(`__valkey-migrate__{${slotTag(slot)}}:benchmark:${name}`);
+}
+
 /** Whether a key of database 0 is one of ours, which is not the source's to write. */
 export function isReservedKey(bytes: Buffer, start = 0, end = bytes.length): boolean {
   const length = end - start;

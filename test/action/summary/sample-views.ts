@@ -142,6 +142,79 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',
     },
   },
+  'status-passed-completed': {
+    ...SAMPLE_HEAD,
+    route: 'native',
+    phase: 'status',
+    migration: {
+      migrationId: 'sessions',
+      repository: 'acme/sessions',
+      route: 'native',
+      source: { host: '10.0.4.17', port: 6379, tls: false },
+      target: { host: 'sessions.abc123.ng.0001.apn2.cache.amazonaws.com', port: 6379, tls: false },
+      createdAtMs: START_MS - 90_000,
+      completedAtMs: START_MS - 10_000,
+    },
+    jobs: [],
+    target: {
+      status: 'available',
+      engine: 'valkey',
+      engineVersion: '8.2',
+      primary: 'sessions.abc123.ng.0001.apn2.cache.amazonaws.com:6379',
+    },
+    setup: {
+      replicationGroupId: 'sessions',
+      transitEncryption: false,
+      accessControl: false,
+      multiAz: false,
+      automaticFailover: false,
+      memberClusters: ['sessions-001'],
+      snapshotRetentionDays: 0,
+      parameterGroup: 'default.valkey8',
+      eventTopic: '',
+    },
+    fence: { method: 'CLIENT PAUSE WRITE', sinceMs: START_MS - 12_000 },
+    stragglers: {
+      kind: 'stragglers',
+      watchedMs: 30_012,
+      clients: {
+        groups: [
+          { address: '10.0.4.18', user: '', name: '', connections: 3, lastCommand: 'get', writes: false },
+        ],
+        more: 0,
+      },
+    },
+    tuning: {
+      sourceAddress: '10.0.4.17:6379',
+      settings: [{ name: 'repl-backlog-size', before: '1048576', set: '67108864' }],
+    },
+    latency: {
+      kind: 'latency',
+      primaries: [
+        {
+          address: 'sessions.abc123.ng.0001.apn2.cache.amazonaws.com:6379',
+          pings: { count: 500, medianMs: 0.312, p95Ms: 0.481, p99Ms: 0.93, maxMs: 14.2 },
+          reads: { count: 500, medianMs: 0.334, p95Ms: 0.512, p99Ms: 1.07, maxMs: 2.6 },
+        },
+      ],
+    },
+    benchmark: {
+      kind: 'benchmark',
+      address: 'sessions.abc123.ng.0001.apn2.cache.amazonaws.com:6379',
+      keys: 1000,
+      valueBytes: 128,
+      inFlight: 16,
+      writes: {
+        durationMs: 812.4,
+        roundTrips: { count: 10_000, medianMs: 1.21, p95Ms: 1.9, p99Ms: 3.4, maxMs: 21.7 },
+      },
+      reads: {
+        durationMs: 640.1,
+        roundTrips: { count: 10_000, medianMs: 0.98, p95Ms: 1.4, p99Ms: 2.2, maxMs: 9.1 },
+      },
+      removed: true,
+    },
+  },
   'status-failed': {
     ...failedHead('migration-unknown', 'The host knows no migration `sessions`.'),
     phase: 'status',
@@ -257,6 +330,18 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
         ],
         more: 3,
       },
+    },
+    source: '10.0.4.17:6379',
+    setup: {
+      replicationGroupId: 'sessions',
+      transitEncryption: true,
+      accessControl: true,
+      multiAz: true,
+      automaticFailover: true,
+      memberClusters: ['sessions-001', 'sessions-002'],
+      snapshotRetentionDays: 7,
+      parameterGroup: 'sessions-valkey8',
+      eventTopic: 'arn:aws:sns:ap-northeast-2:111122223333:redis-events',
     },
     endpoints: {
       primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',

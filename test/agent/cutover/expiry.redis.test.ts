@@ -15,7 +15,7 @@ import type { ServerBinary } from '../../servers/server-binary.ts';
 import { findServer, startServer, targetServer } from '../../servers/start.ts';
 import { type SyncRun, startSync } from '../sync/sync-run.ts';
 import { compareDumps, readTypedDump } from '../sync/typed-dump.ts';
-import { verifyPair } from '../verify/verify-pair.ts';
+import { verifyStill } from '../verify/verify-pair.ts';
 import {
   type CutoverPair,
   cutoverRequest,
@@ -57,7 +57,7 @@ describe.each(ROUTES)('short expiry times from $name', (route) => {
     child.process.kill('SIGCONT');
     await caughtUp(pair);
     expect(await dumpDifferences(pair)).toEqual([]);
-    expect((await verifyPair(pair)).differences.listed).toEqual([]);
+    expect((await verifyStill(pair)).differences.listed).toEqual([]);
 
     const siblings = heldSiblings(passedVerification(pair), syncState('running', 'live'));
     siblings.onStop = () => child.stop();
@@ -126,7 +126,7 @@ describe('the expiry times of a target', () => {
     const late = target.pipeline();
     for (const [index, name] of names.entries()) late.pexpireat(name, EXPIRY_PAD_MS + atMs + index + 5_000);
     await late.pexpireat('over', EXPIRY_PAD_MS + atMs).exec();
-    expect((await verifyPair(pair)).differences.listed).toEqual([]);
+    expect((await verifyStill(pair)).differences.listed).toEqual([]);
 
     await untilGone(source, ['over']);
     const siblings = heldSiblings(passedVerification(pair), syncState('running', 'live'));
@@ -214,7 +214,7 @@ describe('a verification while the sync runs', () => {
     await source.set('stays', '1', 'PX', LONG_MS);
     await using sync = await liveSync(pair);
     await systemClock.sleep(40, new AbortController().signal);
-    const report = await verifyPair(pair, { ttlToleranceMs: 0 });
+    const report = await verifyStill(pair, { ttlToleranceMs: 0 });
     expect(report.differences.listed).toEqual([]);
     await sync.caughtUp();
     expect(await pair.target.client().exists('over')).toBe(0);
@@ -230,7 +230,7 @@ describe('a verification while the sync runs', () => {
     await using _sync = await liveSync(pair);
     await systemClock.sleep(40, new AbortController().signal);
     expect(await pair.target.client().hlen('hash')).toBe(2);
-    const report = await verifyPair(pair, { ttlToleranceMs: 0 });
+    const report = await verifyStill(pair, { ttlToleranceMs: 0 });
     expect(report.differences.listed).toEqual([]);
     expect(report.inFlight).toBe(1);
   });
@@ -241,7 +241,7 @@ describe('a verification while the sync runs', () => {
     await using _sync = await liveSync(pair);
     const atMs = await expiryOf(pair.target.client(), 'key');
     await pair.target.client().call('PEXPIREAT', 'key', String(atMs + 500));
-    const report = await verifyPair(pair);
+    const report = await verifyStill(pair);
     expect(report.differences.byKind).toEqual([{ kind: 'ttl', count: 1 }]);
     expect(report.differences.listed[0]?.detail).toContain('500 ms apart');
   });

@@ -4,7 +4,7 @@ import type { Access } from '../../../src/agent/redis/access.ts';
 import type { Endpoint, Side } from '../../../src/contract/endpoint.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import type { JobReport } from '../../../src/contract/reports.ts';
-import { systemClock } from '../../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { RunningServer } from '../../servers/start.ts';
 
@@ -29,6 +29,7 @@ export function jobContext(given: {
   directory: string;
   siblings?: SiblingJobs;
   signal?: AbortSignal;
+  clock?: Clock;
 }): RecordedContext {
   const stages: string[] = [];
   const lines: string[] = [];
@@ -38,7 +39,7 @@ export function jobContext(given: {
     repository: 'example/shop',
     hostId: 'host-1',
     directory: given.directory,
-    clock: systemClock,
+    clock: given.clock ?? systemClock,
     signal: given.signal ?? new AbortController().signal,
     siblings: given.siblings ?? NO_SIBLINGS,
     resolveSecret: async (reference) =>

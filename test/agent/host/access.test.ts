@@ -37,6 +37,7 @@ describe('the level', () => {
         'report',
         'sealing-key',
         'status',
+        'stop latency',
         'stop link',
         'stop preflight',
         'stop stragglers',

@@ -8,12 +8,12 @@ import { newJobState } from '../../../src/agent/job/context.ts';
 import { runVerifyAndRepair } from '../../../src/agent/repair/job.ts';
 import type { RepairMode } from '../../../src/contract/jobs.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
-import { systemClock } from '../../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { findServer, sourceServer, targetServer } from '../../servers/start.ts';
 import { endpointOf, jobContext, NO_SIBLINGS } from '../cutover/job-context.ts';
 import { startSync } from '../sync/sync-run.ts';
-import { startPair, verifyPair } from '../verify/verify-pair.ts';
+import { STILL_CLOCK, startPair, verifyStill } from '../verify/verify-pair.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -51,7 +51,7 @@ describe('a repair', () => {
       { reason: 'the source has no such key, and extra keys are kept', count: 2 },
     ]);
     expect(await changesOf(source)).toBe(before);
-    const again = await verifyPair(pair);
+    const again = await verifyStill(pair);
     expect(again.differences.total).toBe(2);
   });
 
@@ -63,7 +63,7 @@ describe('a repair', () => {
     expect(report).toMatchObject({ passed: true, differences: { total: 0 }, repair: { removed: 2 } });
     expect(report.list).toBeUndefined();
     expect(report.repair?.before.list?.keys).toBe(await linesBefore(report));
-    expect((await verifyPair(pair)).differences.total).toBe(0);
+    expect((await verifyStill(pair)).differences.total).toBe(0);
   });
 
   it('changes nothing where nothing differs, and says nothing of it', async () => {
@@ -101,7 +101,7 @@ describe('a repair', () => {
     const report = await repair(pair, 'differences');
     expect(report.differences.listed).toEqual([]);
     expect(report.repair).toMatchObject({ rewritten: 5, failures: [] });
-    expect((await verifyPair(pair)).differences.total).toBe(0);
+    expect((await verifyStill(pair)).differences.total).toBe(0);
   });
 
   it('keeps expiry times of hash fields as they are, where no sync pads them', async () => {
@@ -126,7 +126,7 @@ describe('a repair', () => {
     const clustered = { source: pair.source, target: first };
     const report = await repair(clustered, 'differences');
     expect(report).toMatchObject({ passed: true, repair: { rewritten: 300, rounds: 1 } });
-    expect((await verifyPair(clustered)).differences.total).toBe(0);
+    expect((await verifyStill(clustered)).differences.total).toBe(0);
   });
 });
 
@@ -145,14 +145,14 @@ describe('a repair beside a sync', () => {
     await target.rpush('log', 'what the source never had');
     await target.del('expires');
     const writer = startCounting(source, names);
-    const report = await repair(pair, 'differences');
+    const report = await repair(pair, 'differences', { clock: systemClock });
     await writer[Symbol.asyncDispose]();
     expect(report.repair?.before.total).toBe(COUNTERS + 2);
     expect(report.differences.listed).toEqual([]);
     await sync.caughtUp();
     expect(await target.mget(names)).toEqual(await source.mget(names));
     expect(await target.lrange('log', 0, -1)).toEqual(await source.lrange('log', 0, -1));
-    const after = await verifyPair(pair);
+    const after = await verifyStill(pair);
     expect(after.differences.listed).toEqual([]);
     expect(after.keysCompared).toBe(COUNTERS + 2);
   });
@@ -168,7 +168,7 @@ describe('a repair is refused', () => {
   it.each(['running', 'succeeded'] as const)('beside a cutover that is %s', async (status) => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     await pair.source.client().set('key', 'v');
-    const refused = repair(pair, 'differences', siblings(status));
+    const refused = repair(pair, 'differences', { siblings: siblings(status) });
     await expect(refused).rejects.toMatchObject({ code: 'repair-refused' });
     expect(await pair.target.client().exists('key')).toBe(0);
   });
@@ -212,13 +212,13 @@ function startCounting(client: Redis, names: readonly string[]): AsyncDisposable
 function repair(
   pair: { readonly source: Place; readonly target: Place },
   mode: RepairMode,
-  siblings = NO_SIBLINGS,
+  { siblings = NO_SIBLINGS, clock = STILL_CLOCK }: { siblings?: SiblingJobs; clock?: Clock } = {},
 ): Promise<VerifyReport> {
   const ends = { source: endpointOf(pair.source), target: endpointOf(pair.target) };
   const compared = { maxDifferences: 0, ttlToleranceMs: 100, keyDisplay: 'shown' } as const;
   return runVerifyAndRepair(
     { kind: 'verify', ...ends, ...compared, repair: mode },
-    jobContext({ directory, siblings }),
+    jobContext({ directory, siblings, clock }),
   );
 }
 

@@ -6,7 +6,7 @@ import { listServers } from '../../servers/catalogue.ts';
 import { chooseServer, type ServerBinary } from '../../servers/server-binary.ts';
 import { findServer, type RunningServer, startServer } from '../../servers/start.ts';
 import { endpointOf, jobContext } from '../cutover/job-context.ts';
-import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
+import { differenceLines, verifyStill } from '../verify/verify-pair.ts';
 import { startSync } from './sync-run.ts';
 
 const installed = await listServers();
@@ -173,7 +173,7 @@ async function untilExpired(client: Redis): Promise<void> {
 }
 
 function compare(pair: { source: RunningServer; target: RunningServer }, hashFieldTtl: HashFieldTtl) {
-  return verifyPair(pair, { hashFieldTtl });
+  return verifyStill(pair, { hashFieldTtl });
 }
 
 async function startPair(servers: { source: ServerBinary; target: ServerBinary }) {

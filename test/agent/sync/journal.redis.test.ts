@@ -48,7 +48,7 @@ it('goes on from its journal when the target fails over, however much the source
   expect(await countersOf(second)).toEqual(acknowledged);
   await expectEqual(source, second);
   expect(await fullSyncsOf(source)).toBe(1);
-}, 60_000);
+});
 
 it('goes on from its journal when the target is killed and comes back', async () => {
   await using source = await startSource();
@@ -69,7 +69,7 @@ it('goes on from its journal when the target is killed and comes back', async ()
   expect(await countersOf(target)).toEqual(acknowledged);
   await expectEqual(source, target);
   expect(await fullSyncsOf(source)).toBe(1);
-}, 60_000);
+});
 
 it('asks the source only for what it has not received, while the target is megabytes behind', async () => {
   await using source = await startSource();
@@ -96,7 +96,7 @@ it('asks the source only for what it has not received, while the target is megab
   await expectEqual(source, target);
   expect(await fullSyncsOf(source)).toBe(1);
   expect((await sync.stop()).reconnects).toBe(3);
-}, 60_000);
+});
 
 it('finishes a copy whose RDB had come whole before the source was lost', async () => {
   await using source = await startSource();
@@ -129,7 +129,7 @@ it('finishes a copy whose RDB had come whole before the source was lost', async 
   await sync.caughtUp();
   await expectEqual(source, target);
   expect(await fullSyncsOf(source)).toBe(1);
-}, 60_000);
+});
 
 it('takes up what an agent that was killed by -9 has left on disk', async () => {
   await using source = await startSource();
@@ -161,7 +161,7 @@ it('takes up what an agent that was killed by -9 has left on disk', async () => 
   expect(await fullSyncsOf(source)).toBe(1);
   await sync.stop();
   expect(await readdir(directory)).toEqual([]);
-}, 60_000);
+});
 
 async function startSource(): Promise<RunningServer> {
   const config = { 'repl-diskless-sync-delay': '0', 'repl-backlog-size': BACKLOG };

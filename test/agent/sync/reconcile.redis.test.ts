@@ -43,7 +43,7 @@ it('reconciles several databases under load: what is gone goes, what stays is ne
   // Keys of the live writers may come and go besides.
   expect(report.removedKeys).toBeGreaterThanOrEqual(removed);
   expect(await target.client().info('commandstats')).not.toContain('cmdstat_flushall');
-}, 60_000);
+});
 
 it('reconciles again what was interrupted by -9', async () => {
   await using source = await startSource();
@@ -70,7 +70,7 @@ it('reconciles again what was interrupted by -9', async () => {
   expect(await countersOf(target)).toEqual(acknowledged);
   await expectEqual(source, target);
   expect(await target.client().info('commandstats')).not.toContain('cmdstat_flushall');
-}, 60_000);
+});
 
 it('reconciles when the source comes back without what follows the journal', async () => {
   await using source = await startSource();
@@ -88,7 +88,7 @@ it('reconciles when the source comes back without what follows the journal', asy
   await sync.caughtUp();
   expect(await target.client().exists('stays:1')).toBe(1);
   await expectEqual(source, target);
-}, 60_000);
+});
 
 it('refuses to write a source that came back empty over the target, which keeps every key', async () => {
   await using source = await startSource();
@@ -126,7 +126,7 @@ it('copies anew when a connection is lost in the first copy', async () => {
   expect(await countersOf(target)).toEqual(acknowledged);
   await expectEqual(source, target);
   expect(await fullSyncsOf(source)).toBe(3);
-}, 60_000);
+});
 
 it('gives up a source that drops its replica in every copy', async () => {
   await using source = await startSource();
@@ -141,7 +141,7 @@ it('gives up a source that drops its replica in every copy', async () => {
     remedy: expect.stringContaining('client-output-buffer-limit'),
   });
   expect(await claimOf(target)).toContain('"copying"');
-}, 60_000);
+});
 
 async function startSource(): Promise<RunningServer> {
   const config = {

@@ -8,7 +8,7 @@ import { SKIP_LIST_FILE } from '../../../src/agent/sync/skips.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
 import { findServer, type RunningServer, startServer, targetServer } from '../../servers/start.ts';
 import { makeRdb, moduleString, moduleValue, string } from '../redis/rdb/rdb-items.ts';
-import { differenceLines, verifyPair } from '../verify/verify-pair.ts';
+import { differenceLines, verifyStill } from '../verify/verify-pair.ts';
 import { startScriptedSource } from './scripted-source.ts';
 import { type SyncRun, startSync } from './sync-run.ts';
 
@@ -182,7 +182,7 @@ describe('keys of a module', () => {
         await sync.until(({ stage }) => stage === 'live');
       }
       await sync.caughtUp();
-      const report = await verifyPair({ source, target });
+      const report = await verifyStill({ source, target });
       expect(differenceLines(report)).toEqual([]);
       seen += report.skipped[0]?.count ?? 0;
     }
@@ -194,7 +194,7 @@ describe('keys of a module', () => {
   it('are a difference to a verification when the target has something in their place', async () => {
     await fillVectorSet(client, 'v', 1);
     await target.client().set('v', 'what was there before');
-    const report = await verifyPair({ source, target });
+    const report = await verifyStill({ source, target });
     expect(differenceLines(report)).toEqual([
       '0 v vectorset type: vectorset at the source, string at the target',
     ]);
@@ -203,7 +203,7 @@ describe('keys of a module', () => {
   });
 
   async function expectSame({ skippedKeys }: { skippedKeys: number }): Promise<void> {
-    const report: VerifyReport = await verifyPair({ source, target });
+    const report: VerifyReport = await verifyStill({ source, target });
     expect(differenceLines(report)).toEqual([]);
     expect(report.skipped).toMatchObject([{ what: 'keys', reason: 'module vectorset', count: skippedKeys }]);
     const keys = report.byDatabase.reduce((sum, { sourceKeys }) => sum + sourceKeys, 0);

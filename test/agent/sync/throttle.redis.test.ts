@@ -94,7 +94,7 @@ it('gives the target no more commands a second than allowed, in the copy and in 
     perSecond * streamed.seconds() * 1.1 + perSecond / 10 + aside + 10 * streamed.seconds(),
   );
   expect(compareDumps(await readTypedDump(client), await readTypedDump(counter))).toEqual([]);
-}, 60_000);
+});
 
 it('spools what waits for a limited target, and stops at once while it waits', async () => {
   await using source = await startServer({ server: await findServer({ kind: 'redis', version: '7.0' }) });
@@ -112,7 +112,7 @@ it('spools what waits for a limited target, and stops at once while it waits', a
   await second.until(({ stage }) => stage === 'live');
   await second.caughtUp();
   expect(compareDumps(await readTypedDump(client), await readTypedDump(target.client()))).toEqual([]);
-}, 60_000);
+});
 
 async function fill(client: Redis, name: string, keys: number): Promise<void> {
   const pipeline = client.pipeline();

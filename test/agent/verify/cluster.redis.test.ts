@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
-import { startCluster } from '../../servers/cluster.ts';
+import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { loadDataSet } from '../../servers/data-set.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { startSync } from '../sync/sync-run.ts';
-import { copyDatabase, differenceLines, verifyPair } from './verify-pair.ts';
+import { copyDatabase, differenceLines, verifyPair, verifyStill } from './verify-pair.ts';
 
 const KEYS = 2000;
 const VERIFICATIONS = 3;
@@ -47,16 +47,27 @@ function startPacedWriter(client: Redis): AsyncDisposable & { rounds(): number }
 }
 
 describe('a cluster as the target', () => {
+  let target: RunningCluster;
+  beforeAll(async () => {
+    target = await startCluster({ server: await targetServer() });
+  });
+  afterAll(() => target[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    for (const primary of target.primaries) {
+      await primary.client().flushall();
+      await primary.client().call('FUNCTION', 'FLUSH');
+    }
+  });
+
   it('passes with the data of a standalone source, every key of every primary counted', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const { keys, keysByType } = await loadDataSet(source.client(), { keys: KEYS, seed: 5, databases: [0] });
     await source.client().call('FUNCTION', 'FLUSH');
     await copyDatabase(source.client(), target.client());
     await target.client().set(RESERVED_KEY, 'claim');
     await target.client().set('__valkey-migrate__{7}', 'checkpoint of a primary');
 
-    const report = await verifyPair({ source, target });
+    const report = await verifyStill({ source, target });
     expect(differenceLines(report)).toEqual([]);
     expect(report).toMatchObject({
       keysCompared: keys,
@@ -71,7 +82,6 @@ describe('a cluster as the target', () => {
 
   it('is told what differs, on whatever primary it is', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const [from, to] = [source.client(), target.client()];
     for (let index = 0; index < 100; index++) await from.set(`key:${index}`, `value ${index}`);
     await copyDatabase(from, to);
@@ -83,7 +93,7 @@ describe('a cluster as the target', () => {
     await to.hset('hash', 'field', 'two');
     await to.set('__valkey-migrate__x', 'a key of the customer');
 
-    const lines = differenceLines(await verifyPair({ source, target }));
+    const lines = differenceLines(await verifyStill({ source, target }));
     expect(lines.map((line) => line.split(':').slice(0, 2).join(':'))).toEqual([
       '0 __valkey-migrate__x string extra: nothing at the source, string at the target',
       '0 hash hash value: field field',
@@ -96,33 +106,31 @@ describe('a cluster as the target', () => {
 
   it('must have every function library on every primary', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     const [first, second, third] = target.primaries;
     for (const server of [source, first, second, third])
       await server?.client().call('FUNCTION', 'LOAD', LIBRARY);
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([]);
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([]);
     await second?.client().call('FUNCTION', 'FLUSH');
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([
       '-1 shop function function: missing on 1 of 3 primaries of the target',
     ]);
   });
 
   it('has no database for keys outside of the first', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer() });
     await source.client(3).set('key', 'value');
-    await expect(verifyPair({ source, target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
+    await expect(verifyStill({ source, target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
   });
 
   it('is reached through any of its nodes, a replica as well', async () => {
     await using source = await startSource();
-    await using target = await startCluster({ server: await targetServer(), replicas: 1 });
+    await using replicated = await startCluster({ server: await targetServer(), replicas: 1 });
     for (let index = 0; index < 30; index++) await source.client().set(`key:${index}`, 'value');
-    await copyDatabase(source.client(), target.client());
-    const replica = target.replicas[2]?.[0];
+    await copyDatabase(source.client(), replicated.client());
+    const replica = replicated.replicas[2]?.[0];
     expect(replica).toBeDefined();
     if (replica === undefined) return;
-    expect(await verifyPair({ source, target: replica })).toMatchObject({ passed: true, keysCompared: 30 });
+    expect(await verifyStill({ source, target: replica })).toMatchObject({ passed: true, keysCompared: 30 });
   });
 });
 
@@ -133,10 +141,10 @@ describe('a cluster as the source', () => {
     await using target = await startCluster({ server: await targetServer(), primaries: 3 });
     await loadDataSet(origin.client(), { keys: 1000, seed: 6, databases: [0] });
     for (const cluster of [source, target]) await copyDatabase(origin.client(), cluster.client());
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([]);
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([]);
     await source.client().set('new', 'value');
     await target.client().set('old', 'value');
-    expect(differenceLines(await verifyPair({ source, target }))).toEqual([
+    expect(differenceLines(await verifyStill({ source, target }))).toEqual([
       '0 new string missing: string at the source, nothing at the target',
       '0 old string extra: nothing at the source, string at the target',
     ]);
@@ -152,7 +160,7 @@ describe('a cluster as the source', () => {
         await client.pexpireat(`key:${index}`, inAnHourMs + index);
       }
     }
-    expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: 200 });
+    expect(await verifyStill({ source, target })).toMatchObject({ passed: true, keysCompared: 200 });
   });
 });
 
@@ -201,7 +209,7 @@ describe('a cluster whose slots move during the comparison', () => {
     // One that holds a key: a slot without any changes nothing that is compared.
     const slot = await slotBelow(5000, target.client());
     let move: Promise<void> | undefined;
-    const outcome = await verifyPair(
+    const outcome = await verifyStill(
       { source, target },
       {
         report: ({ stage }) => {
@@ -214,7 +222,7 @@ describe('a cluster whose slots move during the comparison', () => {
     ).catch((error: unknown) => error);
     await move;
     expect(outcome).toMatchObject({ code: 'target-slots-moved' });
-    expect(await verifyPair({ source, target })).toMatchObject({ passed: true, keysCompared: MOVING_KEYS });
+    expect(await verifyStill({ source, target })).toMatchObject({ passed: true, keysCompared: MOVING_KEYS });
   });
 });
 

@@ -149,7 +149,7 @@ describe('payloads of the same value', () => {
         }
       }
     }
-  }, 60_000);
+  });
 
   it('are equal without what a server keeps for itself: when consumers were seen, and those with nothing pending', async () => {
     await using server = await startServer({ server: await findServer({ kind: 'valkey', version: '8.1' }) });

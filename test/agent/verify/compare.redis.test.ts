@@ -3,7 +3,7 @@ import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
 import type { Progress } from '../../../src/contract/job-state.ts';
 import { loadDataSet } from '../../servers/data-set.ts';
 import { findServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
-import { accessTo, copyAll, differenceLines, startPair, verifyPair } from './verify-pair.ts';
+import { accessTo, copyAll, differenceLines, startPair, verifyPair, verifyStill } from './verify-pair.ts';
 
 const sources = [
   { name: 'the source server', find: sourceServer },
@@ -16,7 +16,7 @@ describe.each(sources)('equal data of $name', ({ find }) => {
     const loaded = await loadDataSet(pair.source.client(), { keys: 3000, seed: 7 });
     await copyAll(pair, [0, 1, 5]);
     const seen: Progress[] = [];
-    const report = await verifyPair(pair, { report: (progress) => seen.push(progress) });
+    const report = await verifyStill(pair, { report: (progress) => seen.push(progress) });
     expect(differenceLines(report)).toEqual([]);
     expect(report.passed).toBe(true);
     expect(report.keysCompared).toBe(loaded.keys);
@@ -52,7 +52,7 @@ describe('a comparison', () => {
       .toBe(true);
     await pair.target.client().replicaof('NO', 'ONE');
     for (const side of [pair.source, pair.target]) await side.client().config('RESETSTAT');
-    expect(await verifyPair(pair)).toMatchObject({ passed: true, keysCompared: keys });
+    expect(await verifyStill(pair)).toMatchObject({ passed: true, keysCompared: keys });
     for (const side of [pair.source, pair.target]) {
       const stats = await side.client().info('commandstats');
       expect(stats).toMatch(/^cmdstat_dump:/m);
@@ -87,7 +87,7 @@ describe('a comparison', () => {
     await source.rpush('list-at-source', 'a');
     await target.set('list-at-source', 'a');
     await target.set('only-target', '');
-    const report = await verifyPair(pair);
+    const report = await verifyStill(pair);
     expect(
       differenceLines(report)
         .map((line) => line.split(' ')[1])
@@ -109,7 +109,7 @@ describe('a comparison', () => {
     const names = Array.from({ length: 5000 }, (_, index) => [`key-${index}`, String(index)]).flat();
     for (const side of [pair.source, pair.target]) await side.client().mset(...names);
     let given: Promise<unknown> | undefined;
-    const report = await verifyPair(pair, {
+    const report = await verifyStill(pair, {
       report: () => {
         given ??= pair.target
           .client()
@@ -126,7 +126,7 @@ describe('a comparison', () => {
     const names = Array.from({ length: 5000 }, (_, index) => [`key-${index}`, String(index)]).flat();
     for (const side of [pair.source, pair.target]) await side.client().mset(...names);
     let written: Promise<unknown> | undefined;
-    const report = await verifyPair(pair, {
+    const report = await verifyStill(pair, {
       report: () => {
         written ??= pair.source.client().set('late', '1');
       },
@@ -139,7 +139,7 @@ describe('a comparison', () => {
 
   it('of two empty servers passes', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
-    const report = await verifyPair(pair);
+    const report = await verifyStill(pair);
     expect(report).toMatchObject({ passed: true, keysCompared: 0, byDatabase: [] });
   });
 
@@ -147,7 +147,7 @@ describe('a comparison', () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     await pair.target.client().set(RESERVED_KEY, 'claim');
     await pair.target.client(1).set(RESERVED_KEY, 'a key of the customer');
-    const report = await verifyPair(pair);
+    const report = await verifyStill(pair);
     expect(differenceLines(report)).toEqual([
       '1 __valkey-migrate__ string extra: nothing at the source, string at the target',
     ]);
@@ -156,8 +156,8 @@ describe('a comparison', () => {
   it('passes with as many differences as are allowed, and not with one more', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     await pair.source.client().mset('a', '1', 'b', '2');
-    expect(await verifyPair(pair, { maxDifferences: 2 })).toMatchObject({ passed: true });
-    expect(await verifyPair(pair, { maxDifferences: 1 })).toMatchObject({ passed: false });
+    expect(await verifyStill(pair, { maxDifferences: 2 })).toMatchObject({ passed: true });
+    expect(await verifyStill(pair, { maxDifferences: 1 })).toMatchObject({ passed: false });
   });
 
   it('shows, hashes or hides the names of keys and fields', async () => {
@@ -166,7 +166,7 @@ describe('a comparison', () => {
     await pair.target.client().hset('a key', 'a\nfield', 'secret');
     const detail = ': 1 bytes at the source, 6 at the target, first difference at byte 0';
     const lineWith = async (keyDisplay: 'shown' | 'hashed' | 'hidden') =>
-      differenceLines(await verifyPair(pair, { keyDisplay }));
+      differenceLines(await verifyStill(pair, { keyDisplay }));
     expect(await lineWith('shown')).toEqual([`0 a key hash value: field a\\x0afield${detail}`]);
     expect(await lineWith('hashed')).toEqual([
       `0 8fa3aab2faa9b79e hash value: field ef9bab3cd9f2336b${detail}`,
@@ -179,20 +179,20 @@ describe('a comparison', () => {
     await pair.source.client(15).set('a', '1');
     await using small = await startServer({ server: await targetServer(), config: { databases: '4' } });
     const target = accessTo('target', small);
-    await expect(verifyPair(pair, { target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
+    await expect(verifyStill(pair, { target })).rejects.toMatchObject({ code: 'target-databases-too-few' });
   });
 
   it('ends with the signal', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     const stop = new AbortController();
     stop.abort(new Error('stopped by the user'));
-    await expect(verifyPair(pair, { signal: stop.signal })).rejects.toThrow('stopped by the user');
+    await expect(verifyStill(pair, { signal: stop.signal })).rejects.toThrow('stopped by the user');
   });
 
   it('names the side that cannot be reached', async () => {
     await using pair = await startPair(await sourceServer(), await targetServer());
     await pair.target.stop();
-    await expect(verifyPair(pair)).rejects.toMatchObject({ code: 'target-unreachable' });
+    await expect(verifyStill(pair)).rejects.toMatchObject({ code: 'target-unreachable' });
   });
 
   it('names the command that a side does not allow', async () => {
@@ -200,7 +200,7 @@ describe('a comparison', () => {
     await pair.source.client().call('ACL', 'SETUSER', 'default', '-dump');
     await pair.source.client().hset('h', 'f', 'v');
     await pair.target.client().hset('h', 'f', 'v');
-    await expect(verifyPair(pair)).rejects.toMatchObject({
+    await expect(verifyStill(pair)).rejects.toMatchObject({
       code: 'source-permission-denied',
       message: expect.stringContaining('dump'),
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { findServer, sourceServer, targetServer } from '../../servers/start.ts';
 import { expectedLines, LATER_MS, type Need, plantAtSource, plantAtTarget, run, seedsFor } from './seeds.ts';
-import { differenceLines, startPair, verifyPair } from './verify-pair.ts';
+import { differenceLines, startPair, verifyStill } from './verify-pair.ts';
 
 describe('seeded differences', () => {
   it('are all found, with what differs, and nothing else', async () => {
@@ -9,7 +9,7 @@ describe('seeded differences', () => {
     const seeds = seedsFor(new Set<Need>(['stream-counters', 'exact-expiry', 'known-expiry', 'functions']));
     await plantAtSource(pair.source.client, seeds);
     await plantAtTarget(pair.target.client, seeds, { isPadded: false });
-    const report = await verifyPair(pair);
+    const report = await verifyStill(pair);
     const expected = expectedLines(seeds);
     expect(differenceLines(report)).toEqual(expected);
     expect(report).toMatchObject({ passed: false, inFlight: 0 });
@@ -25,7 +25,7 @@ describe('seeded differences', () => {
     await pair.source.client().hset('h', 'a', '1');
     await pair.target.client().hset('h', 'a', '1');
     await run(pair.source.client(), [['HPEXPIREAT', 'h', LATER_MS, 'FIELDS', 1, 'a']]);
-    expect(differenceLines(await verifyPair(pair))).toEqual([
+    expect(differenceLines(await verifyStill(pair))).toEqual([
       '0 h hash ttl: field a: expires at 2100-01-01T00:00:00.000Z at the source, never expires at the target',
     ]);
   });

@@ -2,8 +2,7 @@ import { NO_PROGRESS, newJobState, type SiblingJobs } from '../../../src/agent/j
 import { compareInScope } from '../../../src/agent/verify/delta.ts';
 import type { VerifyScope } from '../../../src/contract/jobs.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
-import { systemClock } from '../../../src/core/clock.ts';
-import { accessTo, type Place } from './verify-pair.ts';
+import { accessTo, type Place, STILL_CLOCK } from './verify-pair.ts';
 
 /** Two servers, the folder of their migration, and the stage of the sync beside which they are verified. */
 export type ScopedVerify = {
@@ -29,7 +28,7 @@ export function verifyInScope(
     maxDifferences: 0,
     ttlToleranceMs: 1000,
     keyDisplay: 'shown',
-    clock: systemClock,
+    clock: STILL_CLOCK,
     signal: new AbortController().signal,
     directory,
     siblings: { state },

@@ -3,7 +3,14 @@ import type { VerifyOptions } from '../../../src/agent/verify/run.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import { startTcpProxy } from '../../faults/tcp-proxy.ts';
 import { type RunningServer, sourceServer, targetServer } from '../../servers/start.ts';
-import { accessTo, differenceLines, startPair, type VerifyPair, verifyPair } from './verify-pair.ts';
+import {
+  accessTo,
+  differenceLines,
+  startPair,
+  type VerifyPair,
+  verifyPair,
+  verifyStill,
+} from './verify-pair.ts';
 
 const KEYS = 6000;
 let pair: VerifyPair;
@@ -58,11 +65,11 @@ describe('in the middle of a verification', () => {
       await pair.source.client().swapdb(0, 1);
       await pair.target.client().swapdb(0, 1);
     });
-    await expect(verifyPair(pair, options)).rejects.toMatchObject({ code: 'verification-incomplete' });
+    await expect(verifyStill(pair, options)).rejects.toMatchObject({ code: 'verification-incomplete' });
     await done();
     await pair.source.client().swapdb(0, 1);
     await pair.target.client().swapdb(0, 1);
-    expect(await verifyPair(pair)).toMatchObject({ passed: true });
+    expect(await verifyStill(pair)).toMatchObject({ passed: true });
   });
 
   it('a target that is flushed as the source is has nothing that differs', async () => {
@@ -70,7 +77,7 @@ describe('in the middle of a verification', () => {
       await pair.source.client().flushall();
       await pair.target.client().flushall();
     });
-    expect(differenceLines(await verifyPair(pair, options))).toEqual([]);
+    expect(differenceLines(await verifyStill(pair, options))).toEqual([]);
     await done();
     await fill(pair.source);
     await fill(pair.target);
@@ -78,7 +85,7 @@ describe('in the middle of a verification', () => {
 
   it('a target that alone is flushed is found out', async () => {
     const { done, ...options } = amidst(() => pair.target.client().flushall());
-    const report = await verifyPair(pair, options);
+    const report = await verifyStill(pair, options);
     await done();
     expect(report.passed).toBe(false);
     await fill(pair.target);
@@ -103,7 +110,7 @@ describe('a user who may not', () => {
       .call('ACL', 'SETUSER', 'guest', 'reset', 'on', '>word', '~*', '+@all', `-${command}`);
     await pair.target.client().hset('key:78', 'field', 'other');
     const target = { ...accessTo('target', pair.target), username: 'guest', password: new Secret('word') };
-    const outcome = await verifyPair(pair, { target }).then(
+    const outcome = await verifyStill(pair, { target }).then(
       (report) => report.differences.total,
       (error: { code?: string }) => error.code,
     );

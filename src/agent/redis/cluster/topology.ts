@@ -1,4 +1,5 @@
 import { formatAddress } from '../../../contract/endpoint.ts';
+import { PRIMARIES_MAX } from '../../../contract/reports.ts';
 import { MigrationError } from '../../../core/errors.ts';
 import type { Access } from '../access.ts';
 import type { Client } from '../client.ts';
@@ -33,7 +34,7 @@ export type Topology = {
 };
 
 /** More primaries than this are refused: each has connections and buffers of its own. */
-export const NODES_MAX = 128;
+export const NODES_MAX = PRIMARIES_MAX;
 
 /**
  * Asks a node of a cluster, primary or replica, who owns the slots.

@@ -1,7 +1,7 @@
 import { expect, it, vi } from 'vitest';
 import { startCluster } from '../../../servers/cluster.ts';
 import { findServer, startServer, targetServer } from '../../../servers/start.ts';
-import { differenceLines, verifyPair } from '../../verify/verify-pair.ts';
+import { differenceLines, verifyStill } from '../../verify/verify-pair.ts';
 import { startSync } from '../sync-run.ts';
 
 // A cluster of several servers beside the source and the sync takes its time on a small machine.
@@ -35,7 +35,7 @@ it('leaves keys of a module out, and does not diverge where commands name them, 
     await addVector(`${tag}new`);
   }
   await sync.caughtUp();
-  const report = await verifyPair({ source, target: cluster });
+  const report = await verifyStill({ source, target: cluster });
   expect(differenceLines(report)).toEqual([]);
   expect(report.skipped.reduce((sum, { count }) => sum + count, 0)).toBe(2 * 4);
   const ended = await sync.stop();
@@ -46,7 +46,7 @@ it('leaves keys of a module out, and does not diverge where commands name them, 
   await client.incr('after');
   await using second = await startSync({ source, target: cluster });
   await second.caughtUp();
-  expect(differenceLines(await verifyPair({ source, target: cluster }))).toEqual([]);
+  expect(differenceLines(await verifyStill({ source, target: cluster }))).toEqual([]);
   const resumed = await second.stop();
   expect(resumed).toMatchObject({ copiedKeys: 0 });
   expect(resumed.skipped).toContainEqual(
