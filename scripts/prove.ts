@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { proveCutovers } from '../test/cutovers/cutovers.ts';
+import { proveDelta } from '../test/delta/delta.ts';
 import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
 import { measureManyDifferences } from '../test/many-differences/many-differences.ts';
@@ -15,6 +16,7 @@ const USAGE = `Usage: npm run prove -- WHAT
   faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
   cutovers [--cutovers 100] [--keys 1000000]    one after the other under 20 writers, 20,000 writes/s
   memory [--only NAME]                      what the agent has resident with the largest values
+  delta  [--keys 2000000] [--touched 10000]     what a delta verification of the touched ones takes
   differences [--differences 1000000]       a verification that finds so many, and its report
   verify [--servers PATH,...] [--only NAME] [--verifications 50] what verification finds, and what it must not`;
 
@@ -28,7 +30,8 @@ const { positionals, values } = parseArgs({
     differences: { type: 'string', default: '1000000' },
     only: { type: 'string', default: '' },
     cutovers: { type: 'string', default: '100' },
-    keys: { type: 'string', default: '1000000' },
+    keys: { type: 'string' },
+    touched: { type: 'string', default: '10000' },
     verifications: { type: 'string', default: '50' },
   },
 });
@@ -47,7 +50,13 @@ try {
       await runFaultSeries({ faults: Number(values.faults), seed, only: values.only }, print);
       break;
     case 'cutovers':
-      await proveCutovers({ cutovers: Number(values.cutovers), keys: Number(values.keys) }, print);
+      await proveCutovers(
+        { cutovers: Number(values.cutovers), keys: Number(values.keys ?? 1_000_000) },
+        print,
+      );
+      break;
+    case 'delta':
+      await proveDelta({ keys: Number(values.keys ?? 2_000_000), touched: Number(values.touched) }, print);
       break;
     case 'memory':
       await measureMemory({ only: values.only }, print);
