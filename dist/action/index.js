@@ -70212,6 +70212,7 @@ function parseInputs(readRaw, defaults) {
                 gate: readGate(read),
                 allowSkipped: readFlag(read, 'allow-skipped'),
                 maxVerificationAgeMs: readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
+                reviewedVerificationId: readVerificationId(read),
                 maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
                 stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
             };
@@ -70220,6 +70221,11 @@ function parseInputs(readRaw, defaults) {
         default:
             return { phase, ...common };
     }
+}
+function readVerificationId(read) {
+    const name = 'reviewed-verification-id';
+    const given = { pattern: /^[\w.-]{1,100}$/, expected: 'the output `verification-id` of `verify`' };
+    return read(name) === '' ? undefined : readPattern(read, name, given);
 }
 /** Where the report goes; known before everything else, because an error in the inputs is reported too. */
 function reportDirectory(read, { temporaryDirectory }) {
@@ -76871,7 +76877,7 @@ async function cutOver(setting) {
     const { inputs, world, found, host, target, migration } = setting;
     const { source, target: endpoint, route } = migration;
     const { maxDifferences, ttlToleranceMs, keyDisplay, hashFieldTtl } = inputs;
-    const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+    const { allowSkipped, maxVerificationAgeMs, reviewedVerificationId, maxWritePauseMs } = inputs;
     // Run again after its proof, the job answers with that proof as long as the fence has stood since.
     // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
     const run = () => runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, {
@@ -76885,6 +76891,7 @@ async function cutOver(setting) {
         hashFieldTtl,
         allowSkipped,
         maxVerificationAgeMs,
+        reviewedVerificationId,
         maxWritePauseMs,
     });
     let outcome = await run();
@@ -80932,6 +80939,8 @@ const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */
     /** Go on although something was left out that nobody has agreed to; default false. */
     allowSkipped: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
     maxVerificationAgeMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
+    /** The verification that whoever approved has seen; the newest must be this one. */
+    reviewedVerificationId: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100).optional(),
     /** The budget of fence, drain and proof together; over it the fence is lifted again. */
     maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
 });
@@ -81543,6 +81552,11 @@ const ERROR_CODES = {
     'verification-missing': {
         when: 'No full verification of this migration has passed.',
         remedy: 'Run `verify`.',
+        retryable: false,
+    },
+    'verification-superseded': {
+        when: 'The verification that was reviewed is not the newest one of this migration.',
+        remedy: 'Run the workflow again from `verify` on, and let the new report be reviewed.',
         retryable: false,
     },
     'verification-stale': {

@@ -104,6 +104,7 @@ export type Inputs = CommonInputs &
         gate: GateInputs;
         allowSkipped: boolean;
         maxVerificationAgeMs: number;
+        reviewedVerificationId: string | undefined;
         maxWritePauseMs: number;
         stragglerWatchMs: number;
       } & ServerInputs &
@@ -179,6 +180,7 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
         allowSkipped: readFlag(read, 'allow-skipped'),
         maxVerificationAgeMs:
           readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
+        reviewedVerificationId: readVerificationId(read),
         maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
         stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
       };
@@ -187,6 +189,12 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
     default:
       return { phase, ...common };
   }
+}
+
+function readVerificationId(read: ReadInput): string | undefined {
+  const name = 'reviewed-verification-id';
+  const given = { pattern: /^[\w.-]{1,100}$/, expected: 'the output `verification-id` of `verify`' };
+  return read(name) === '' ? undefined : readPattern(read, name, given);
 }
 
 /** Where the report goes; known before everything else, because an error in the inputs is reported too. */

@@ -132,6 +132,8 @@ export const cutoverRequestSchema = z.strictObject({
   /** Go on although something was left out that nobody has agreed to; default false. */
   allowSkipped: z.boolean().optional(),
   maxVerificationAgeMs: z.int().positive(),
+  /** The verification that whoever approved has seen; the newest must be this one. */
+  reviewedVerificationId: z.string().max(100).optional(),
   /** The budget of fence, drain and proof together; over it the fence is lifted again. */
   maxWritePauseMs: z.int().positive(),
 });

@@ -449,6 +449,11 @@ export const ERROR_CODES = {
     remedy: 'Run `verify`.',
     retryable: false,
   },
+  'verification-superseded': {
+    when: 'The verification that was reviewed is not the newest one of this migration.',
+    remedy: 'Run the workflow again from `verify` on, and let the new report be reviewed.',
+    retryable: false,
+  },
   'verification-stale': {
     when: 'The last full verification is older than allowed.',
     remedy: 'Run `verify` again, or raise `verification-max-age-minutes`.',

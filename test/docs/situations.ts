@@ -128,6 +128,7 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
   // The cutover.
   'The cutover is refused': [
     'scenarios/gate.scenario.ts: refuses without a verification, and leaves the source as it is',
+    'scenarios/gate.scenario.ts: refuses when another verification has run since the one that was reviewed',
     'agent/cutover/replica.redis.test.ts: is refused as %s when the sync is not live',
   ],
   'The fence cannot be set': [

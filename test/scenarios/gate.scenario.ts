@@ -47,6 +47,15 @@ describe('complete-migration', () => {
     });
   });
 
+  it('refuses when another verification has run since the one that was reviewed', async () => {
+    await using stage = await startedStage();
+    const first = (await stage.run('verify')).outputs['verification-id'] ?? '';
+    const second = (await stage.run('verify')).outputs['verification-id'] ?? '';
+    const reviewed = (id: string): PhaseChanges => ({ inputs: { 'reviewed-verification-id': id } });
+    await expectRefusal(stage, 'verification-superseded', reviewed(first));
+    expect((await stage.run('complete-migration', reviewed(second))).exitCode).toBe(0);
+  });
+
   it('refuses a verification that a new copy made void', async () => {
     await using stage = await startedStage();
     expect((await stage.run('verify')).exitCode).toBe(0);

@@ -35,6 +35,7 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
     'key-display': 'verify and complete-migration only',
     repair: 'verify only',
     'verification-max-age-minutes': 'complete-migration only',
+    'reviewed-verification-id': 'complete-migration only',
     'max-write-pause-seconds': 'complete-migration only',
     'straggler-watch-seconds': 'complete-migration only',
     'cutover-environment': 'complete-migration only',

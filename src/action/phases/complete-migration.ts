@@ -107,7 +107,7 @@ async function cutOver(setting: Setting): Promise<void> {
   const { inputs, world, found, host, target, migration } = setting;
   const { source, target: endpoint, route } = migration;
   const { maxDifferences, ttlToleranceMs, keyDisplay, hashFieldTtl } = inputs;
-  const { allowSkipped, maxVerificationAgeMs, maxWritePauseMs } = inputs;
+  const { allowSkipped, maxVerificationAgeMs, reviewedVerificationId, maxWritePauseMs } = inputs;
   // Run again after its proof, the job answers with that proof as long as the fence has stood since.
   // Whatever `on-cancel` says: a cutover that goes on unwatched would leave a fence that nobody knows of.
   const run = () =>
@@ -124,6 +124,7 @@ async function cutOver(setting: Setting): Promise<void> {
         hashFieldTtl,
         allowSkipped,
         maxVerificationAgeMs,
+        reviewedVerificationId,
         maxWritePauseMs,
       },
     );

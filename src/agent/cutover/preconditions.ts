@@ -18,7 +18,7 @@ export type Precondition = {
 /**
  * Refuses a cutover that must not begin; nothing has been changed yet.
  *
- * @throws verification-missing, verification-different, verification-stale, data-skipped, sync-not-running, sync-behind
+ * @throws verification-missing, verification-superseded, verification-different, verification-stale, data-skipped, sync-not-running, sync-behind
  */
 export async function assertMayCutOver(precondition: Precondition): Promise<void> {
   await assertVerified(precondition);
@@ -37,6 +37,13 @@ async function assertVerified({ request, context }: Precondition): Promise<void>
   if (report === undefined) throw missing('There is no verification of this migration.');
   if (report.migrationId !== context.migrationId) {
     throw missing(`The last verification is of the migration ${report.migrationId}.`);
+  }
+  const reviewed = request.reviewedVerificationId;
+  if (reviewed !== undefined && reviewed !== report.verificationId) {
+    throw new MigrationError(
+      'verification-superseded',
+      `The verification that was reviewed is ${reviewed}, and the last one is ${report.verificationId}.`,
+    );
   }
   if (report.scope !== 'full' && report.base === undefined)
     throw missing(`The last verification is a ${report.scope} one, not a full one.`);
