@@ -21,7 +21,7 @@ export type MigratedPair = {
 /** How much is written. */
 export type MigrationSize = { readonly keys: number; readonly rounds: number };
 
-/** What a source cannot tell: its TTLs are relative, and its clock is read beside them. */
+/** As exact as the times of a source are that sends them relative to its clock. */
 const TTL_PRECISION_MS = 1;
 /** Longer than any expiry that is to lapse while the writers write. */
 const BRIEF_MS = 1_500;

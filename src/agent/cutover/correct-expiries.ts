@@ -9,14 +9,13 @@ import { type ExpiringKey, exchange, rewriteExpiries } from './rewrite-expiries.
 
 /** How many times are asked for between two looks at the clock of the source: so few take less than a millisecond. */
 const KEYS_BETWEEN_CLOCKS = 16;
-/** How often a key is asked for again when the source was interrupted between the clocks. */
-const ATTEMPTS_MAX = 5;
-/** What PTTL and TIME can say at best, since both cut off what is below a millisecond. */
-const PRECISION_MS = 1;
+/** How often a key is asked for when a millisecond ends between the clocks, or the source is interrupted there. */
+const ATTEMPTS_MAX = 10;
 
 /**
  * Corrects the expiry times that a source up to Redis 6.2 had sent relative to its clock, which a sync knows only as
- * late as they arrived: behind the fence nothing renews them, so what PTTL says is exact to a millisecond.
+ * late as they arrived: behind the fence nothing renews them, so what PTTL says is exact where no
+ * millisecond ends between two looks at the clock.
  *
  * The times keep their pad: a cutover that fails afterwards leaves a target on which nothing expires by itself.
  *
@@ -63,8 +62,8 @@ async function findCorrections(
     if (exact === undefined || exact.atMs === NEVER) return [];
     // What the source no longer shows goes with its pad: as a time in the past.
     if (exact.atMs === GONE) return [{ key, atMs: padExpiry(1) }];
-    const isRight = Math.abs(unpadExpiry(atMs) - exact.atMs) <= Math.max(PRECISION_MS, exact.slackMs);
-    return isRight ? [] : [{ key, atMs: padExpiry(exact.atMs) }];
+    const lateMs = unpadExpiry(atMs) - exact.atMs;
+    return lateMs >= 0 && lateMs <= exact.slackMs ? [] : [{ key, atMs: padExpiry(exact.atMs) }];
   });
 }
 
@@ -72,7 +71,7 @@ async function findCorrections(
 const NEVER = -1;
 const GONE = -2;
 
-/** When a key expires at the source, or NEVER or GONE; `slackMs`: by how much that may be off. */
+/** When a key expires at the source, or NEVER or GONE; it may be later by up to `slackMs`. */
 type SourceTime = { readonly atMs: number; readonly slackMs: number };
 
 async function readTimes(
@@ -81,7 +80,7 @@ async function readTimes(
 ): Promise<readonly SourceTime[]> {
   const times = await askTimes(source, keys, KEYS_BETWEEN_CLOCKS);
   for (let attempt = 1; attempt < ATTEMPTS_MAX; attempt++) {
-    const unsure = [...times.keys()].filter((index) => (times[index]?.slackMs ?? 0) > PRECISION_MS);
+    const unsure = [...times.keys()].filter((index) => (times[index]?.slackMs ?? 0) > 0);
     if (unsure.length === 0) break;
     const again = await askTimes(
       source,

@@ -90,11 +90,20 @@ async function readDatabase(reading: Reading): Promise<void> {
 
 async function readExpiry({ connection, isPrecise, isSettled }: Reading, key: Buffer): Promise<number> {
   if (isPrecise) return withoutPad(Number(await connection.call('PEXPIRETIME', key)), isSettled);
-  // In one transaction, so that nothing comes between the clock and what is left.
-  const replies = (await connection.multi().time().pttl(key).exec()) ?? [];
-  const [seconds, microseconds] = (replies[0]?.[1] ?? []) as unknown[];
-  const ttlMs = Number(replies[1]?.[1]);
-  return ttlMs < 0 ? ttlMs : ttlMs + Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+  // In one transaction, and again until no millisecond has ended in it: then what is left is exact.
+  for (;;) {
+    const replies = (await connection.multi().time().pttl(key).time().exec()) ?? [];
+    const [beforeMs, afterMs] = [toMs(replies[0]?.[1]), toMs(replies[2]?.[1])];
+    const ttlMs = Number(replies[1]?.[1]);
+    if (ttlMs < 0) return ttlMs;
+    if (beforeMs === afterMs) return beforeMs + ttlMs;
+  }
+}
+
+/** The reply of TIME. */
+function toMs(reply: unknown): number {
+  const [seconds, microseconds] = reply as unknown[];
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
 function withoutPad(atMs: number, isSettled: boolean): number {
