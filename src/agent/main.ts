@@ -10,6 +10,7 @@ import { type Invocation, parseInvocation, USAGE } from './command-line.ts';
 import { lookAt, ping, runInForeground, type Shell } from './foreground.ts';
 import { requireAccess } from './host/access.ts';
 import { answerHostCommand } from './host/commands.ts';
+import { boundHeap } from './job/heap.ts';
 import { dispatchJob } from './job/registry.ts';
 import { runPreparedJob } from './job/run.ts';
 import { availableSupervisor } from './job/spawn.ts';
@@ -58,6 +59,7 @@ async function invoke(invocation: Invocation): Promise<number> {
       return runDetachedJob(invocation);
     case 'run':
       makeStateDirectory(invocation.stateDirectory);
+      boundHeap(invocation.request.kind, process.execArgv);
       return runInForeground(invocation, shell);
     case 'status':
     case 'stop':

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { NODE_OPTIONS } from '../../src/agent/job/spawn.ts';
+import { heapOptions } from '../../src/agent/job/heap.ts';
 import { decodeClaim } from '../../src/agent/redis/checkpoint.ts';
 import { RESERVED_KEY } from '../../src/agent/redis/reserved-key.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -38,9 +38,12 @@ async function attach(
   const address = `${target.host}:${target.port}`;
   const sides = ['--source', `${source.host}:${source.port}`, '--target', address];
   const state = ['--state-directory', directory, '--migration-id', 'bench', ...options];
-  const tool = await startTool([process.execPath, ...NODE_OPTIONS, AGENT, 'sync', ...sides, ...state], {
-    directory,
-  });
+  const tool = await startTool(
+    [process.execPath, ...heapOptions('sync'), AGENT, 'sync', ...sides, ...state],
+    {
+      directory,
+    },
+  );
   const client = target.client();
   const claim = async () => {
     const value = await client.get(RESERVED_KEY);

@@ -2,6 +2,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { JobKind } from '../../contract/jobs.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
+import { heapOptions } from './heap.ts';
 
 /** How a job is kept alive once the command that started it has ended. */
 export type Supervisor = 'systemd' | 'process';
@@ -22,15 +23,6 @@ export function availableSupervisor(): Supervisor {
   return SYSTEMD_STATES.has(stdout?.trim() ?? '') ? 'systemd' : 'process';
 }
 
-/**
- * Small young generations: the data path makes short-lived buffers by the gigabyte, and V8 would let 16 MB semi-spaces
- * fill up several times over before it looks, which doubles the resident memory and wins no time.
- */
-export const NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=4'];
-/** What a comparison follows lives for a second, in the old generation, which V8 would let grow to four times its use. */
-const COMPARING_OPTIONS: readonly string[] = ['--heap-growing-percent=30'];
-const COMPARING_KINDS: ReadonlySet<JobKind> = new Set(['verify', 'cutover']);
-
 /** What to run: this agent, with the job folder as its only argument. */
 export type JobProcess = {
   readonly migrationId: string;
@@ -50,8 +42,7 @@ export type JobProcess = {
  * @throws command-failed when systemd refuses the unit.
  */
 export async function spawnJob(job: JobProcess, supervisor: Supervisor): Promise<void> {
-  const options = COMPARING_KINDS.has(job.kind) ? [...NODE_OPTIONS, ...COMPARING_OPTIONS] : NODE_OPTIONS;
-  const command = [...options, job.agentPath, 'job', job.kind, job.migrationDirectory];
+  const command = [...heapOptions(job.kind), job.agentPath, 'job', job.kind, job.migrationDirectory];
   if (supervisor === 'process') {
     const child = spawn(process.execPath, command, { detached: true, stdio: 'ignore', cwd: '/' });
     await new Promise<void>((resolve, reject) => {
