@@ -80108,7 +80108,7 @@ __nccwpck_require__.d(__webpack_exports__, {
   Tb: () => (/* binding */ migrationIdSchema)
 });
 
-// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, hostCommandSchema, hostRequestSchema, migrationRecordSchema, sourceTuningSchema
+// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, changedParameterSchema, hostCommandSchema, hostRequestSchema, migrationRecordSchema, reverseIdOf, reverseSyncSchema, sourceTuningSchema
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
@@ -80191,6 +80191,13 @@ const jobStateSchema = schemas/* strictObject */.rej({
 
 /** Ids of migrations: they become folder and unit names. */
 const migrationIdSchema = schemas/* string */.YjP().regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/);
+/** A parameter of ElastiCache that was set for a migration, and what it was. */
+const changedParameterSchema = schemas/* strictObject */.rej({ parameterGroup: schemas/* string */.YjP(), before: schemas/* string */.YjP() });
+const REVERSE_SUFFIX = '-reverse';
+/** The id of the way back of a migration: on the host it is a migration of its own. */
+function reverseIdOf(migrationId) {
+    return `${migrationId}${REVERSE_SUFFIX}`;
+}
 /** What a migration is, as the host remembers it from its first job to its cleanup. */
 const migrationRecordSchema = schemas/* strictObject */.rej({
     migrationId: migrationIdSchema,
@@ -80202,6 +80209,10 @@ const migrationRecordSchema = schemas/* strictObject */.rej({
     createdAtMs: schemas/* number */.aig(),
     /** Set when the target has taken over. */
     completedAtMs: schemas/* number */.aig().optional(),
+    /** Of a way back: the migration whose cutover began it; its source is the target here, and still fenced. */
+    wayBackOf: migrationIdSchema.optional(),
+    /** The keyspace notifications of the target, where they were switched on for a way back. */
+    notifications: changedParameterSchema.optional(),
 });
 /** What a sync has changed at its source and not restored yet. */
 const sourceTuningSchema = schemas/* strictObject */.rej({
@@ -80210,6 +80221,13 @@ const sourceTuningSchema = schemas/* strictObject */.rej({
 });
 /** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
 const REPORT_PAGE_BYTES_MAX = 15_000;
+/** How the way back is synced. */
+const reverseSyncSchema = jobs/* syncRequestSchema */.AT.pick({
+    hashFieldTtl: true,
+    keyDisplay: true,
+    sourceBytesPerSecondMax: true,
+    targetCommandsPerSecondMax: true,
+});
 const ofMigration = { migrationId: migrationIdSchema, repository: schemas/* string */.YjP() };
 /** What the runner asks of the host: each a short call, answered at once. */
 const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
@@ -80221,6 +80239,8 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         route: finding/* routeSchema */.l,
         source: endpoint/* endpointSchema */.Jd,
         target: endpoint/* endpointSchema */.Jd,
+        /** Recorded before it is changed; what is recorded already stays. */
+        notifications: changedParameterSchema.optional(),
     }),
     /** Starts a job, or adopts the running one of the same kind. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('start'), ...ofMigration, job: jobs/* jobRequestSchema */.F5 }),
@@ -80237,8 +80257,8 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
     }),
     /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hand-over'), ...ofMigration }),
-    /** Marks the migration complete: the target has taken over. */
-    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration }),
+    /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
+    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
     /** Forgets a migration that was rolled back; refused while a job runs. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('forget'), ...ofMigration }),
     /** Removes the state of the migration, and with the last one the agent itself; refused while a job runs. */
@@ -80272,7 +80292,7 @@ const hostReplySchemas = {
     }),
     /** False when the fence is being lifted, or nothing is proved. */
     'hand-over': schemas/* strictObject */.rej({ decided: schemas/* boolean */.zMY() }),
-    complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema }),
+    complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema, reverse: migrationRecordSchema.optional() }),
     forget: schemas/* strictObject */.rej({ forgotten: schemas/* boolean */.zMY() }),
     remove: schemas/* strictObject */.rej({
         removed: schemas/* array */.YOg(schemas/* string */.YjP()),
@@ -80295,6 +80315,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   AT: () => (/* binding */ syncRequestSchema),
 /* harmony export */   BR: () => (/* binding */ SOURCE_BYTES_PER_SECOND_LEAST),
 /* harmony export */   F5: () => (/* binding */ jobRequestSchema),
 /* harmony export */   SI: () => (/* binding */ repairModeSchema),
@@ -80303,7 +80324,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -80323,6 +80344,9 @@ const targetFactsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .r
     status: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
     /** From the parameter group; undefined when it could not be read. */
     databases: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().optional(),
+    /** The group itself, and its `notify-keyspace-events`; undefined when they could not be read. */
+    parameterGroup: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
+    notifyKeyspaceEvents: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
 });
 /** A source that can write less would take its replica for dead sooner or later. */
 const SOURCE_BYTES_PER_SECOND_LEAST = 1_000_000;
@@ -80348,6 +80372,8 @@ const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject 
     sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
     /** Default `refuse`. */
     hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
+    /** Whether a way back is to be kept after the cutover; default false. */
+    reverse: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
 });
 /** BGSAVE at the source with proof that it completed. */
 const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
@@ -80424,6 +80450,8 @@ const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */
     maxVerificationAgeMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
     /** The budget of fence, drain and proof together; over it the fence is lifted again. */
     maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
+    /** Fence so that a way back can write to the source afterwards; default false. */
+    reverse: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
 });
 /**
  * Watches over a cutover from before its fence on: lifts the fence when the cutover cannot do so itself, and goes on with
@@ -81067,6 +81095,26 @@ const ERROR_CODES = {
     'fence-lost': {
         when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
         remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Then either copy it by hand, or roll back and migrate again.',
+        retryable: false,
+    },
+    'way-back-impossible': {
+        when: 'A way back was asked for with `reverse: true`, and these servers do not allow one.',
+        remedy: 'Do what the message names, or migrate without `reverse`.',
+        retryable: false,
+    },
+    'way-back-missing': {
+        when: 'The migration has no way back, or not any more.',
+        remedy: 'A way back begins with complete-migration and `reverse: true`; `status` shows where the migration stands.',
+        retryable: false,
+    },
+    'way-back-unfenced': {
+        when: 'The fence at the old source, behind which only the way back may write, did not hold.',
+        remedy: 'Run start-migration with `direction: reverse`: it sets the fence again, and goes over everything. Then run verify and complete-migration with `direction: reverse`.',
+        retryable: false,
+    },
+    'parameter-group-unmodifiable': {
+        when: 'Keyspace notifications of the target, which a way back needs, cannot be switched on in its parameter group.',
+        remedy: 'Make a parameter group of the same family with `notify-keyspace-events` `EA`, give it to the replication group (no restart is needed), and run the phase again; or migrate without `reverse`.',
         retryable: false,
     },
     'tuning-not-restored': {

@@ -36,6 +36,8 @@ export type ScanWorld = {
   readonly copies: CopyBudget;
   readonly touched: TouchedKeys;
   readonly streams: StreamGroups;
+  /** Of a way back: makes sure that nobody else writes to the target, which is a copy of the source already. */
+  readonly holdTarget?: () => Promise<void>;
   /** The process that the source was when it was last seen. */
   sourceRunId: string | undefined;
 };
@@ -73,6 +75,7 @@ export async function runScanSession(world: ScanWorld): Promise<never> {
   const ended = new AbortController();
   const signal = AbortSignal.any([world.context.signal, ended.signal]);
   try {
+    await world.holdTarget?.();
     await using primaries = await openPrimaries(world.target);
     await using sourceClient = await openClient(world.source);
     return await syncOver(world, { primaries, sourceClient, ended, signal });

@@ -67,7 +67,7 @@ export function toRedisHash({ type, bytes, start, end }: Body & { readonly type:
     at = pairEnd + TIME_BYTES;
   }
   const times = pairs.flatMap(({ atMs }) => (atMs < 0n ? [] : [atMs]));
-  const first = times.reduce((least, atMs) => (atMs < least ? atMs : least), times[0] ?? 0n);
+  const [first = 0n] = times.sort((a, b) => Number(a - b));
   const head = Buffer.alloc(TIME_BYTES);
   head.writeBigInt64LE(first);
   const fields = pairs.flatMap(({ pair, atMs }) => [
