@@ -5974,7 +5974,7 @@ __webpack_unused_export__ = ModifyCacheClusterCommand;
 __webpack_unused_export__ = ModifyCacheClusterMessage$;
 __webpack_unused_export__ = ModifyCacheClusterResult$;
 __webpack_unused_export__ = ModifyCacheParameterGroup$;
-__webpack_unused_export__ = ModifyCacheParameterGroupCommand;
+exports.SX0 = ModifyCacheParameterGroupCommand;
 __webpack_unused_export__ = ModifyCacheParameterGroupMessage$;
 __webpack_unused_export__ = ModifyCacheSubnetGroup$;
 __webpack_unused_export__ = ModifyCacheSubnetGroupCommand;
@@ -69703,7 +69703,8 @@ function awsErrorName(error) {
  * Faults of ElastiCache and SSM by both their spellings: the model's name and the code on the wire
  * (`InvalidReplicationGroupStateFault` travels as `InvalidReplicationGroupState`).
  *
- * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot), SSM API
+ * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot,
+ * ModifyCacheParameterGroup), SSM API
  * reference (SendCommand).
  */
 const FAULTS = {
@@ -69718,6 +69719,10 @@ const FAULTS = {
     InvalidParameterValue: 'replication-group-unsuitable',
     InvalidParameterCombinationException: 'replication-group-unsuitable',
     InvalidParameterCombination: 'replication-group-unsuitable',
+    CacheParameterGroupNotFoundFault: 'parameter-group-unmodifiable',
+    CacheParameterGroupNotFound: 'parameter-group-unmodifiable',
+    InvalidCacheParameterGroupStateFault: 'parameter-group-unmodifiable',
+    InvalidCacheParameterGroupState: 'parameter-group-unmodifiable',
     SnapshotAlreadyExistsFault: 'snapshot-failed',
     SnapshotFeatureNotSupportedFault: 'snapshot-failed',
     SnapshotQuotaExceededFault: 'snapshot-failed',
@@ -69730,10 +69735,14 @@ const FAULTS = {
     InvalidDocument: 'ssm-document-unsuitable',
     InvalidParameters: 'ssm-document-unsuitable',
 };
-/** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */
+/** A parameter that ElastiCache refuses is about the group, unless the call is about something else. */
 function faultCode(name, { action }) {
     const code = FAULTS[name];
-    return code === 'replication-group-unsuitable' && action.includes('Snapshot') ? 'snapshot-failed' : code;
+    if (code !== 'replication-group-unsuitable')
+        return code;
+    if (action.includes('ParameterGroup'))
+        return 'parameter-group-unmodifiable';
+    return action.includes('Snapshot') ? 'snapshot-failed' : code;
 }
 /** Errors that any AWS service answers with, and those of the way there. */
 function generalCode(error, name) {
@@ -69925,7 +69934,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9649);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4361);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2427);
 
@@ -69982,7 +69991,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 9649:
+/***/ 4361:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70153,6 +70162,14 @@ const PHASES = [
     'rollback',
     'cleanup',
 ];
+/** The phases that the way back of a migration goes through. */
+const WAY_BACK_PHASES = [
+    'start-migration',
+    'status',
+    'verify',
+    'complete-migration',
+    'rollback',
+];
 /** No input has a use for more, and requests to the host must stay small. */
 const INPUT_CHARACTERS_MAX = 2000;
 /**
@@ -70169,6 +70186,9 @@ function parseInputs(readRaw, defaults) {
     };
     const phase = readPhase(read);
     const common = readCommon(read, defaults);
+    if (common.isWayBack && !WAY_BACK_PHASES.includes(phase)) {
+        throw contradictory(`\`direction\` is "reverse", which \`phase\` "${phase}" does not know.`);
+    }
     switch (phase) {
         case 'preflight':
             return {
@@ -70208,6 +70228,8 @@ function parseInputs(readRaw, defaults) {
                 maxVerificationAgeMs: readCount(read, 'verification-max-age-minutes', { least: 1, most: 100_000 }) * 60_000,
                 maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
                 stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
+                ...readSyncInputs(read),
+                reverse: readReverse(read, common),
             };
         case 'rollback':
             return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };
@@ -70232,9 +70254,11 @@ function readCommon(read, defaults) {
         expected: 'a letter, then letters, digits and single hyphens, at most 40 characters',
     });
     const migrationId = read('migration-id') || replicationGroupId;
-    if (!host_commands/* migrationIdSchema */.Tb.safeParse(migrationId).success) {
-        throw malformed('migration-id', migrationId, 'letters, digits and hyphens, at most 64 characters');
+    if (!host_commands/* migrationIdSchema */.Tb.safeParse(migrationId).success || migrationId.endsWith(host_commands/* REVERSE_SUFFIX */.Pu)) {
+        const expected = `letters, digits and hyphens, at most 64 characters, not ending in ${host_commands/* REVERSE_SUFFIX */.Pu}`;
+        throw malformed('migration-id', migrationId, expected);
     }
+    const isWayBack = readChoice(read, 'direction', ['forward', 'reverse']) === 'reverse';
     const region = read('aws-region') || defaults.region || '';
     if (region === '') {
         throw new errors/* MigrationError */.Py('input-missing', 'No AWS region is known.', {
@@ -70246,7 +70270,8 @@ function readCommon(read, defaults) {
     }
     return {
         replicationGroupId,
-        migrationId,
+        migrationId: isWayBack ? (0,host_commands/* reverseIdOf */.Nk)(migrationId) : migrationId,
+        isWayBack,
         region,
         host: readHost(read),
         stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
@@ -70365,7 +70390,16 @@ function readCopy(read, common) {
         flushTarget: readFlag(read, 'flush-target'),
         ...sync,
         hashFieldTtl: readHashFieldTtl(read),
+        reverse: readReverse(read, common),
     };
+}
+function readReverse(read, { migrationId, isWayBack }) {
+    const reverse = readFlag(read, 'reverse');
+    if (!reverse || isWayBack)
+        return false;
+    if (host_commands/* migrationIdSchema */.Tb.safeParse((0,host_commands/* reverseIdOf */.Nk)(migrationId)).success)
+        return true;
+    throw malformed('migration-id', migrationId, 'at most 56 characters, where `reverse` is true');
 }
 function readCompare(read) {
     return {
@@ -70416,12 +70450,15 @@ var poll = __nccwpck_require__(8202);
 async function describeTarget(door, id) {
     const group = await readGroup(door, id);
     const member = await describeMember(door, group.MemberClusters?.[0]);
-    const databases = await readDatabases(door, member.parameterGroup);
+    const parameters = await readParameters(door, member.parameterGroup);
+    const databases = parameters.get('databases');
     return {
         ...toTarget(group, id),
         engine: group.Engine ?? member.engine,
         engineVersion: member.engineVersion,
-        databases,
+        databases: databases === undefined ? undefined : Number(databases),
+        parameterGroup: member.parameterGroup,
+        notifyKeyspaceEvents: parameters.get(NOTIFICATIONS),
     };
 }
 /** Reads only the status of the group; cheap enough to poll. */
@@ -70481,11 +70518,16 @@ async function describeMember(door, clusterId) {
         parameterGroup: cluster?.CacheParameterGroup?.CacheParameterGroupName,
     };
 }
+/** The parameter that decides which keyspace notifications the nodes send. */
+const NOTIFICATIONS = 'notify-keyspace-events';
+const PARAMETERS_READ = new Set(['databases', NOTIFICATIONS]);
 /** A parameter group has a few hundred parameters at most, 100 to a page. */
 const PARAMETER_PAGES_MAX = 10;
-async function readDatabases(door, name) {
+/** Those of the parameter group that a phase has a use for, by name. */
+async function readParameters(door, name) {
+    const read = new Map();
     if (name === undefined)
-        return undefined;
+        return read;
     const call = {
         action: 'elasticache:DescribeCacheParameters',
         about: `parameter group ${name}`,
@@ -70495,14 +70537,19 @@ async function readDatabases(door, name) {
     for (let page = 0; page < PARAMETER_PAGES_MAX; page += 1) {
         const command = new dist_cjs/* DescribeCacheParametersCommand */.zqe({ CacheParameterGroupName: name, Marker: marker });
         const answer = await unlessDenied(door, () => (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal })));
-        const found = answer?.Parameters?.find((parameter) => parameter.ParameterName === 'databases');
-        if (found?.ParameterValue !== undefined)
-            return Number(found.ParameterValue);
+        for (const { ParameterName = '', ParameterValue } of answer?.Parameters ?? []) {
+            if (!PARAMETERS_READ.has(ParameterName))
+                continue;
+            // One that is empty comes without a value.
+            if (ParameterValue !== undefined || ParameterName === NOTIFICATIONS) {
+                read.set(ParameterName, ParameterValue ?? '');
+            }
+        }
         marker = answer?.Marker;
-        if (marker === undefined)
-            return undefined;
+        if (marker === undefined || read.size === PARAMETERS_READ.size)
+            break;
     }
-    return undefined;
+    return read;
 }
 async function unlessDenied(door, ask) {
     try {
@@ -76598,6 +76645,148 @@ async function requireGate(gate, world, warn) {
     throw new errors/* MigrationError */.Py(code, finding.detail, { remedy: finding.remedy });
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/aws/notifications.js
+
+
+
+
+
+/*
+ * notify-keyspace-events = *flag    E events by name; A all classes, that is g$lshzxet. Source: redis.conf of valkey 9.1.
+ */
+const NEEDED = 'EA';
+const CLASSES = [...'g$lshzxet'];
+/** A parameter is in the nodes within a minute or two. */
+const APPLY_TIMEOUT_MS = 10 * 60_000;
+/** Whether the nodes tell of every change by these flags. */
+function areNotificationsOn(flags) {
+    return flags.includes('E') && (flags.includes('A') || CLASSES.every((flag) => flags.includes(flag)));
+}
+/** What is changed to switch them on: the flags that are there stay. Undefined where nothing is to be changed. */
+function planNotifications(target) {
+    const { parameterGroup, notifyKeyspaceEvents: before } = target;
+    if (parameterGroup === undefined || before === undefined || areNotificationsOn(before))
+        return undefined;
+    const added = [...NEEDED].filter((flag) => !before.includes(flag)).join('');
+    return { parameterGroup, before, set: `${before}${added}` };
+}
+/**
+ * Sets the parameter and waits until the nodes have it.
+ *
+ * @throws parameter-group-unmodifiable, aws-access-denied, and what AWS answers
+ */
+async function setNotifications(door, { target, parameterGroup, value }) {
+    const call = {
+        action: 'elasticache:ModifyCacheParameterGroup',
+        about: `parameter group ${parameterGroup}`,
+        signal: door.signal,
+    };
+    const parameter = { ParameterName: NOTIFICATIONS, ParameterValue: value };
+    const command = new dist_cjs/* ModifyCacheParameterGroupCommand */.SX0({
+        CacheParameterGroupName: parameterGroup,
+        ParameterNameValues: [parameter],
+    });
+    await (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal }));
+    door.log(`Set ${NOTIFICATIONS} of the parameter group ${parameterGroup} to "${value}".`);
+    await awaitApplied(door, target, parameterGroup);
+}
+/**
+ * Gives the parameter back its value, unless somebody has changed it meanwhile, or the group has another parameter group;
+ * says what was left alone.
+ *
+ * @throws what AWS answers
+ */
+async function restoreNotifications(door, { id, changed }) {
+    const target = await describeTarget(door, id);
+    const { parameterGroup, before } = changed;
+    const { set } = planNotifications({ ...target, parameterGroup, notifyKeyspaceEvents: before }) ?? {};
+    const is = target.parameterGroup === parameterGroup ? target.notifyKeyspaceEvents : undefined;
+    if (is === before)
+        return undefined;
+    if (is === undefined || !isSameFlags(is, set ?? '')) {
+        return `${NOTIFICATIONS} of the parameter group ${parameterGroup} was changed by somebody else, and is left as it is: before the migration it was "${before}".`;
+    }
+    await setNotifications(door, { target, parameterGroup, value: before });
+    return undefined;
+}
+/** A server shows flags in an order of its own. */
+function isSameFlags(a, b) {
+    const sorted = (flags) => [...new Set(flags)].sort().join('');
+    return sorted(a) === sorted(b);
+}
+async function awaitApplied(door, target, parameterGroup) {
+    for (const member of target.memberClusters) {
+        const isApplied = () => isInSync(door, { member, parameterGroup });
+        const applied = await (0,poll/* pollUntil */.g)(isApplied, { ...door, timeoutMs: APPLY_TIMEOUT_MS });
+        if (applied === undefined) {
+            throw new errors/* MigrationError */.Py('parameter-group-unmodifiable', `The node ${member} has not taken ${NOTIFICATIONS} of the parameter group ${parameterGroup} within 10 minutes.`, {
+                remedy: 'Look at the parameter group and the events of the replication group, then run the phase again.',
+            });
+        }
+    }
+}
+/** Undefined as long as it is not. */
+async function isInSync(door, { member, parameterGroup }) {
+    const call = {
+        action: 'elasticache:DescribeCacheClusters',
+        about: `cluster ${member}`,
+        signal: door.signal,
+    };
+    const command = new dist_cjs/* DescribeCacheClustersCommand */.sgL({ CacheClusterId: member });
+    const answer = await (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal }));
+    const state = answer.CacheClusters?.[0]?.CacheParameterGroup;
+    const isOther = state?.CacheParameterGroupName !== parameterGroup;
+    return isOther || state.ParameterApplyStatus === 'in-sync' ? true : undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/phases/notifications.js
+
+
+/** Switches on what a way back needs; what the parameter was is on the host before. Throws as {@link setNotifications}. */
+async function switchOnNotifications({ world, target }, { notifications }) {
+    const plan = planNotifications(target);
+    if (plan === undefined || notifications === undefined)
+        return;
+    const { parameterGroup, set: value } = plan;
+    await setNotifications(world.elasticache, { target, parameterGroup, value });
+}
+/**
+ * Refuses a cutover that is to keep a way back of which the target would not tell.
+ *
+ * @throws notifications-missing
+ */
+function requireNotifications(target) {
+    const { notifyKeyspaceEvents: flags, parameterGroup } = target;
+    // Where they could not be read, the sync of the way back finds out.
+    if (flags === undefined || areNotificationsOn(flags))
+        return;
+    throw new errors/* MigrationError */.Py('notifications-missing', `The target does not send the keyspace notifications that a way back needs: they are "${flags}" in the parameter group ${parameterGroup}.`, { remedy: 'Run start-migration with `reverse: true` again: it switches them on, and adopts the sync.' });
+}
+/** Sets the parameter back when no way back needs it any more. What goes wrong is only told. */
+async function switchBackNotifications(restoring) {
+    const { inputs, world, warn } = restoring;
+    try {
+        const changed = await findChanged(restoring);
+        if (changed === undefined)
+            return;
+        const id = inputs.replicationGroupId;
+        const left = await restoreNotifications(world.elasticache, { id, changed });
+        if (left !== undefined)
+            warn(left);
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        warn(`The keyspace notifications of the target are not set back: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
+/** A way back goes by the record of the migration that began it. */
+async function findChanged({ world, host, migration }) {
+    if (migration?.wayBackOf === undefined)
+        return migration?.notifications;
+    const identity = { migrationId: migration.wayBackOf, repository: world.repository };
+    return (await host.call({ command: 'status', ...identity })).migration?.notifications;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/source-tuning.js
 /** Says what is left of a tuning that nobody restores by himself, and what restores it. */
 function describeTuning({ sourceAddress, settings }) {
@@ -76606,6 +76795,7 @@ function describeTuning({ sourceAddress, settings }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/target-endpoint.js
+
 
 
 /**
@@ -76635,6 +76825,7 @@ function requireAvailable({ id, status }) {
 /** What the agent cannot ask the target itself. */
 function targetFacts(target) {
     const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;
+    const { parameterGroup, notifyKeyspaceEvents } = target;
     return {
         engine,
         engineVersion,
@@ -76642,7 +76833,9 @@ function targetFacts(target) {
         multiAz,
         clusterMode,
         status,
-        ...(databases === undefined ? {} : { databases }),
+        ...optional('databases', databases),
+        ...optional('parameterGroup', parameterGroup),
+        ...optional('notifyKeyspaceEvents', notifyKeyspaceEvents),
     };
 }
 /** Where applications find the target. */
@@ -76663,7 +76856,74 @@ function endpointParts(target) {
     };
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/phases/way-back.js
+
+
+
+/** How long it is waited for that the sync of a way back has begun to copy. */
+const BEGIN_WAIT_MS = 60_000;
+const BEGIN_POLL_MS = 1000;
+const BEGINNING_STAGES = ['starting', 'connecting'];
+/** The record of the way back: it names both servers. @throws way-back-missing */
+async function requireWayBack({ inputs, world, host }) {
+    const { migrationId } = inputs;
+    const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
+    if (migration?.wayBackOf !== undefined)
+        return migration;
+    throw new errors/* MigrationError */.Py('way-back-missing', `The host knows no way back ${migrationId}.`);
+}
+/** The way back of a migration, and its sync; undefined where none is kept. */
+async function findWayBack({ inputs, world, host, }) {
+    const migrationId = (0,host_commands/* reverseIdOf */.Nk)(inputs.migrationId);
+    const found = await host.call({ command: 'status', migrationId, repository: world.repository });
+    const { migration: record, jobs } = found;
+    if (record?.wayBackOf !== inputs.migrationId)
+        return undefined;
+    return { record, sync: jobs.find(({ kind }) => kind === 'sync') };
+}
+/**
+ * Begins the way back of a completed migration and sees its sync begin to copy; returns its state then. What goes wrong
+ * is only told: the target has taken over, and whoever waits for its endpoint must get it.
+ */
+async function beginWayBack({ inputs, world, host, warn }) {
+    const { migrationId, hashFieldTtl, keyDisplay, sourceBytesPerSecondMax, targetCommandsPerSecondMax } = inputs;
+    const reverse = {
+        hashFieldTtl,
+        keyDisplay,
+        ...optional('sourceBytesPerSecondMax', sourceBytesPerSecondMax),
+        ...optional('targetCommandsPerSecondMax', targetCommandsPerSecondMax),
+    };
+    try {
+        await host.call({ command: 'complete', migrationId, repository: world.repository, reverse });
+        const sync = await awaitBeginning({ inputs, world, host });
+        if (sync?.status === 'running')
+            return sync;
+        warn(noWayBack(sync?.error?.message ?? 'its sync does not run'));
+        return sync;
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        warn(noWayBack((0,errors/* errorText */.kc)(error)));
+        return undefined;
+    }
+}
+async function awaitBeginning(place) {
+    const { clock, signal } = place.world;
+    const untilMs = clock.nowMs() + BEGIN_WAIT_MS;
+    for (;;) {
+        const sync = (await findWayBack(place))?.sync;
+        const isBeginning = sync?.status === 'running' && BEGINNING_STAGES.includes(sync.progress.stage);
+        if (!isBeginning || clock.nowMs() > untilMs)
+            return sync;
+        await clock.sleep(BEGIN_POLL_MS, signal);
+    }
+}
+function noWayBack(why) {
+    return `The target has taken over, but the way back is not kept: ${why} Run complete-migration again, which tries it again.`;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/verify.js
+
 
 
 
@@ -76674,6 +76934,7 @@ const verify = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const { migrationId } = inputs;
+    const wayBack = inputs.isWayBack ? await requireWayBack({ inputs, world, host }) : undefined;
     const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
     if (migration !== undefined) {
         found.route(migration.route);
@@ -76681,8 +76942,8 @@ const verify = async (inputs, world, found) => {
     }
     const outcome = await runHostJob({ inputs, world, host }, {
         kind: 'verify',
-        source: inputs.source,
-        target: targetEndpoint(target, inputs),
+        source: wayBack?.source ?? inputs.source,
+        target: wayBack?.target ?? targetEndpoint(target, inputs),
         ...(migration === undefined ? {} : { route: migration.route }),
         scope: inputs.scope,
         maxDifferences: inputs.maxDifferences,
@@ -76713,6 +76974,14 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/complete-migration.js
+// Reads:   the protection of the environment, the last verification, the state of the sync, both servers.
+// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica);
+//          with `reverse` a sync from the target to the source begins.
+// Repeat:  says again what was done when it is done; else goes through all steps again.
+// Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
+
+
+
 
 
 
@@ -76728,6 +76997,8 @@ const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    if (inputs.isWayBack)
+        await requireWayBack({ inputs, world, host });
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration === undefined) {
         throw new errors/* MigrationError */.Py('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -76737,6 +77008,8 @@ const completeMigration = async (inputs, world, found) => {
     const setting = { inputs, world, found, host, target, migration };
     found.part({ proof: await gatherProof(inputs, world, found) });
     if (migration.completedAtMs === undefined) {
+        if (inputs.reverse)
+            requireNotifications(target);
         await requireGate(inputs.gate, world, found.warn);
         await cutOver(setting);
         await host.call({ command: 'complete', ...identity });
@@ -76746,13 +77019,46 @@ const completeMigration = async (inputs, world, found) => {
     }
     else {
         found.warn(`The migration was completed at ${new Date(migration.completedAtMs).toISOString()}; nothing was done now.`);
+        await refuseBehindWayBack(setting);
         await showEarlierCutover(setting);
+    }
+    found.outputs({ 'migration-status': 'completed' });
+    await publishEndpoints(setting);
+    if (inputs.reverse) {
+        found.part({ wayBack: await beginWayBack({ inputs, world, host, warn: found.warn }) });
+    }
+    else if (inputs.isWayBack || (await isUnneeded(setting))) {
+        await switchBackNotifications({ inputs, world, host, migration, warn: found.warn });
+    }
+    await watchStragglers(setting);
+};
+/** Whether notifications were switched on for a way back that nobody keeps. */
+async function isUnneeded({ inputs, world, host, migration }) {
+    if (migration.notifications === undefined)
+        return false;
+    return (await findWayBack({ inputs, world, host })) === undefined;
+}
+/** The target is not where the applications are any more. @throws migration-completed */
+async function refuseBehindWayBack({ inputs, world, host }) {
+    if (inputs.isWayBack)
+        return;
+    const wentBackAtMs = (await findWayBack({ inputs, world, host }))?.record.completedAtMs;
+    if (wentBackAtMs === undefined)
+        return;
+    throw new errors/* MigrationError */.Py('migration-completed', `The applications went back to the source at ${new Date(wentBackAtMs).toISOString()}.`);
+}
+/** Where the applications go now; behind a way back that is where they came from. */
+async function publishEndpoints({ inputs, world, found, migration }) {
+    if (inputs.isWayBack) {
+        const primary = (0,contract_endpoint/* formatAddress */.M0)(migration.target);
+        found.part({ endpoints: { primary }, isWayBack: true });
+        found.outputs({ 'primary-endpoint': primary });
+        return;
     }
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
     found.part({ endpoints: endpointParts(handedOver) });
-    found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
-    await watchStragglers(setting);
-};
+    found.outputs(endpointOutputs(handedOver));
+}
 /** Who approved the run is worth a warning when it is not to be had, and no reason to stop. */
 async function gatherProof({ gate }, world, found) {
     const { repository, runId, githubApiUrl: apiUrl, signal, tool } = world;
@@ -76805,6 +77111,7 @@ async function cutOver(setting) {
         allowSkipped,
         maxVerificationAgeMs,
         maxWritePauseMs,
+        ...(inputs.reverse ? { reverse: true } : {}),
     });
     let outcome = await run();
     // Killed behind its decision, it was brought to its end without it: run again, it tells of that.
@@ -76965,6 +77272,7 @@ async function examine({ inputs, world, host, target, canaryWrite, }) {
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
         hashFieldTtl: inputs.hashFieldTtl,
+        ...(inputs.reverse ? { reverse: true } : {}),
     });
     if (outcome.error !== undefined)
         throw outcome.error;
@@ -77007,6 +77315,8 @@ function failureCode({ code }) {
 
 
 
+
+
 /**
  * Gives the migration up and leaves the source as it was found.
  *
@@ -77015,9 +77325,15 @@ function failureCode({ code }) {
 const rollback = async (inputs, world, found) => {
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    if (inputs.isWayBack) {
+        await requireWayBack({ inputs, world, host });
+        found.part({ isWayBack: true });
+    }
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration?.completedAtMs !== undefined) {
-        throw new errors/* MigrationError */.Py('migration-completed', `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`);
+        throw new errors/* MigrationError */.Py('migration-completed', `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`, {
+            remedy: 'Where a way back is kept, verify and complete-migration with `direction: reverse` go back without that loss.',
+        });
     }
     const aborted = await abortNative(inputs, world, { migration, found });
     const { route } = aborted;
@@ -77039,6 +77355,7 @@ const rollback = async (inputs, world, found) => {
         throw outcome.error;
     if (aborted.failure !== undefined)
         throw aborted.failure;
+    await switchBackNotifications({ inputs, world, host, migration, warn: found.warn });
     await host.call({ command: 'forget', ...identity });
     found.outputs({ 'migration-status': 'none' });
 };
@@ -77050,7 +77367,7 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
         if (migration === undefined && target.status === 'migrating')
             aborted.route = 'native';
         aborted.target = targetEndpoint(target, inputs);
-        if (aborted.route === 'replica' || target.status === 'available')
+        if (aborted.route !== 'native' || target.status === 'available')
             return aborted;
         const { id } = target;
         const watch = await watchCompletion(elasticache, id);
@@ -77078,9 +77395,14 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
 
 
 
+
+
+
 /** Starts the migration, or adopts it, and waits until the target follows the source. */
 const start_migration_startMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+    if (inputs.isWayBack)
+        return resumeWayBack({ inputs, world, found, target });
     const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
     const host = await world.openHost(inputs);
     const setting = {
@@ -77099,8 +77421,10 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const unused = unusedSyncInputs(inputs, route);
     if (unused.length > 0)
         found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
-    const { adopted } = await openMigration(setting, route);
+    const { adopted, migration } = await openMigration(setting, route);
     try {
+        if (inputs.reverse)
+            await switchOnNotifications(setting, migration);
         if (route === 'native')
             await startNative(setting, running !== undefined);
         else
@@ -77116,6 +77440,17 @@ const start_migration_startMigration = async (inputs, world, found) => {
     }
     found.outputs({ 'migration-status': 'live' });
 };
+/** Starts the sync of a way back again, or adopts it: which servers and how is what its record says. */
+async function resumeWayBack({ inputs, world, found, target, }) {
+    const host = await world.openHost(inputs);
+    const { source, target: oldSource, route } = await requireWayBack({ inputs, world, host });
+    found.route(route);
+    found.outputs({ route });
+    const endpoints = { source, target: oldSource };
+    const progress = { isStartRequested: false };
+    await startSync({ inputs, world, found, host, target, endpoints, progress }, 'scan');
+    found.outputs({ 'migration-status': 'live' });
+}
 /** The route of the migration that is already on its way; undefined when there is none to adopt. */
 async function runningRoute({ inputs, world, host, target }) {
     const { migrationId } = inputs;
@@ -77146,17 +77481,26 @@ async function chooseRoute({ inputs, world, found, host, target }) {
     }
     return report.route;
 }
-function openMigration({ inputs, world, host, endpoints }, route) {
+function openMigration({ inputs, world, host, target, endpoints }, route) {
     const { migrationId } = inputs;
-    return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
+    const { set: _, ...changed } = (inputs.reverse ? planNotifications(target) : undefined) ?? {};
+    const identity = { migrationId, repository: world.repository };
+    return host.call({
+        command: 'open',
+        ...identity,
+        route,
+        ...endpoints,
+        ...('before' in changed ? { notifications: changed } : {}),
+    });
 }
 async function startSync({ inputs, world, found, host, endpoints }, route) {
     const outcome = await runHostJobUntil({ inputs, world, host }, {
         kind: 'sync',
         ...endpoints,
         route,
-        flushTarget: inputs.flushTarget,
-        tuneSource: inputs.tuneSource,
+        // What a way back goes to is never emptied, nor is what it comes from tuned.
+        flushTarget: inputs.flushTarget && !inputs.isWayBack,
+        tuneSource: inputs.tuneSource && !inputs.isWayBack,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
         ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
         hashFieldTtl: inputs.hashFieldTtl,
@@ -77252,6 +77596,7 @@ async function forgetUnstarted({ inputs, world, found, host }) {
 
 
 
+
 /** Says where the migration stands. */
 const status_status = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -77280,6 +77625,12 @@ const status_status = async (inputs, world, found) => {
     const { migration } = seen;
     if (migration === undefined)
         return;
+    if (migration.completedAtMs !== undefined && !inputs.isWayBack) {
+        const wayBack = await findWayBack({ inputs, world, host });
+        found.part(optional('wayBack', wayBack?.sync));
+        if (wayBack !== undefined)
+            noteWayBack(wayBack, found.warn);
+    }
     found.route(migration.route);
     found.outputs({ route: migration.route });
     const sync = seen.jobs.find(({ kind }) => kind === 'sync');
@@ -77302,6 +77653,15 @@ const status_status = async (inputs, world, found) => {
         ...(isCuttingOver(seen) ? {} : { 'migration-status': outcome.report.live ? 'live' : 'copying' }),
     });
 };
+function noteWayBack({ record, sync }, warn) {
+    if (record.completedAtMs !== undefined) {
+        warn(`The applications went back to the source at ${new Date(record.completedAtMs).toISOString()}.`);
+    }
+    else if (sync?.status !== 'running') {
+        const why = sync === undefined ? 'there is no sync.' : `its sync is ${sync.status}. ${sync.error?.message ?? ''}`;
+        warn(`The way back is not kept up: ${why} Run start-migration with \`direction: reverse\`.`);
+    }
+}
 function isCuttingOver(seen) {
     return ['cutting-over', 'proved'].includes(migrationStatus(seen));
 }
@@ -78100,6 +78460,7 @@ function completeMigrationBody(view) {
         sections: [
             { weight: 'main', blocks: [endpointTable(view)] },
             { weight: 'main', blocks: next },
+            { weight: 'main', blocks: wayBackBlocks(view) },
             { weight: 'main', blocks: stragglerBlocks(view) },
             { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
             ...(report === undefined ? [] : proofSections(report)),
@@ -78151,19 +78512,44 @@ function endpointTable({ endpoints }) {
         ],
     });
 }
-function nextSteps({ endpoints }) {
+/** What keeps the way back that was begun. */
+function wayBackBlocks({ wayBack }) {
+    if (wayBack === undefined)
+        return [];
+    const how = wayBack.status === 'running'
+        ? span `✅ What is written to the target reaches the source, which is fenced for everybody else: its sync is ${code(wayBack.progress.stage)}.`
+        : span `❌ It is not kept: its sync is ${code(wayBack.status)}.`;
+    return [
+        heading(3, 'Way back'),
+        paragraph(how),
+        paragraph(span `To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`; to give the way back up, \`rollback\` with \`direction: reverse\`.`),
+    ];
+}
+function nextSteps({ endpoints, isWayBack }) {
     const primary = endpoints?.primary;
-    const items = [
+    const items = isWayBack === true ? stepsBack(primary) : stepsOnward(primary);
+    return [
+        heading(3, 'Next steps'),
+        list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
+    ];
+}
+function stepsBack(primary) {
+    return [
+        primary === undefined
+            ? span `Point the applications at the source again.`
+            : span `Point the applications at ${code(primary)} again: it takes writes, with the users and settings that it had before the migration.`,
+        span `The replication group is fenced and not followed any more: what is written there is lost.`,
+        span `Run \`phase: cleanup\` to remove the agent and its state from the host.`,
+    ];
+}
+function stepsOnward(primary) {
+    return [
         primary === undefined
             ? span `Point the applications at the primary endpoint of the target.`
             : span `Point the applications at ${code(primary)}.`,
         span `Keep the source fenced until every application has moved: it is not followed any more, so what is written there is lost.`,
         span `Watch errors, latency and memory of the target for a day; keep the source and the backup that long.`,
         span `Run \`phase: cleanup\` to remove the agent and its state from the host, then retire the source.`,
-    ];
-    return [
-        heading(3, 'Next steps'),
-        list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
     ];
 }
 function proofTable(report, { proof }) {
@@ -78477,7 +78863,9 @@ function rollbackBody(view) {
         sections: [{ weight: 'main', blocks: [block] }, eventSection(view.nativeEvents)],
     };
 }
-function rollback_verdict({ result }, steps) {
+function rollback_verdict({ result, isWayBack }, steps) {
+    if (result === 'passed' && isWayBack === true)
+        return span `**The way back is given up.** The old source stays fenced, and is not followed any more.`;
     if (result === 'passed')
         return span `**Rolled back.** The source serves as it was found before the migration.`;
     if (steps === 0)
@@ -78529,7 +78917,13 @@ function statusBody(view) {
         sections: [
             {
                 weight: 'main',
-                blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+                blocks: [
+                    migrationTable(view),
+                    wayBackTable(view),
+                    targetTable(view),
+                    jobTable(view.jobs ?? []),
+                    tuningTable(view),
+                ],
             },
             ...syncSections(syncOf(view), undefined),
             eventSection(view.nativeEvents),
@@ -78573,6 +78967,16 @@ function migrationTable({ migration }) {
             ['Started', instant(migration.createdAtMs)],
             ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
         ],
+    });
+}
+function wayBackTable({ wayBack }) {
+    if (wayBack === undefined)
+        return undefined;
+    return table({
+        columns: leftColumns('Way back', 'Status', 'Stage', 'Looked at'),
+        items: [wayBack],
+        cells: (job) => [code(job.kind), jobStatus(job), job.progress.stage, instant(job.updatedAtMs)],
+        maxRows: 1,
     });
 }
 function targetTable({ target }) {
@@ -80103,12 +80507,14 @@ const routeVerdictSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
+  Pu: () => (/* binding */ REVERSE_SUFFIX),
   Bb: () => (/* binding */ hostReplySchemas),
   dd: () => (/* binding */ hostResponseSchema),
-  Tb: () => (/* binding */ migrationIdSchema)
+  Tb: () => (/* binding */ migrationIdSchema),
+  Nk: () => (/* binding */ reverseIdOf)
 });
 
-// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, changedParameterSchema, hostCommandSchema, hostRequestSchema, migrationRecordSchema, reverseIdOf, reverseSyncSchema, sourceTuningSchema
+// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, changedParameterSchema, hostCommandSchema, hostRequestSchema, migrationRecordSchema, reverseSyncSchema, sourceTuningSchema
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
@@ -80193,6 +80599,7 @@ const jobStateSchema = schemas/* strictObject */.rej({
 const migrationIdSchema = schemas/* string */.YjP().regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/);
 /** A parameter of ElastiCache that was set for a migration, and what it was. */
 const changedParameterSchema = schemas/* strictObject */.rej({ parameterGroup: schemas/* string */.YjP(), before: schemas/* string */.YjP() });
+/** What the id of a way back ends in. */
 const REVERSE_SUFFIX = '-reverse';
 /** The id of the way back of a migration: on the host it is a migration of its own. */
 function reverseIdOf(migrationId) {

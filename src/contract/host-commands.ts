@@ -12,7 +12,8 @@ export const changedParameterSchema = z.strictObject({ parameterGroup: z.string(
 /** See {@link changedParameterSchema}. */
 export type ChangedParameter = z.infer<typeof changedParameterSchema>;
 
-const REVERSE_SUFFIX = '-reverse';
+/** What the id of a way back ends in. */
+export const REVERSE_SUFFIX = '-reverse';
 
 /** The id of the way back of a migration: on the host it is a migration of its own. */
 export function reverseIdOf(migrationId: string): string {

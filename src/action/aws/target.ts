@@ -40,6 +40,9 @@ export type Target = {
   readonly cacheNodeType: string;
   /** Of the parameter group; undefined when it could not be read. */
   readonly databases: number | undefined;
+  readonly parameterGroup: string | undefined;
+  /** As the parameter group has it; undefined when it could not be read. */
+  readonly notifyKeyspaceEvents: string | undefined;
 };
 
 /**
@@ -53,12 +56,15 @@ export type Target = {
 export async function describeTarget(door: ElastiCacheDoor, id: string): Promise<Target> {
   const group = await readGroup(door, id);
   const member = await describeMember(door, group.MemberClusters?.[0]);
-  const databases = await readDatabases(door, member.parameterGroup);
+  const parameters = await readParameters(door, member.parameterGroup);
+  const databases = parameters.get('databases');
   return {
     ...toTarget(group, id),
     engine: group.Engine ?? member.engine,
     engineVersion: member.engineVersion,
-    databases,
+    databases: databases === undefined ? undefined : Number(databases),
+    parameterGroup: member.parameterGroup,
+    notifyKeyspaceEvents: parameters.get(NOTIFICATIONS),
   };
 }
 
@@ -88,7 +94,7 @@ export async function readGroup(door: ElastiCacheDoor, id: string): Promise<Repl
 function toTarget(
   group: ReplicationGroup,
   id: string,
-): Omit<Target, 'engine' | 'engineVersion' | 'databases'> {
+): Omit<Target, 'engine' | 'engineVersion' | 'databases' | 'parameterGroup' | 'notifyKeyspaceEvents'> {
   const shard = group.NodeGroups?.[0];
   return {
     id: group.ReplicationGroupId ?? id,
@@ -132,11 +138,20 @@ async function describeMember(door: ElastiCacheDoor, clusterId: string | undefin
   };
 }
 
+/** The parameter that decides which keyspace notifications the nodes send. */
+export const NOTIFICATIONS = 'notify-keyspace-events';
+const PARAMETERS_READ: ReadonlySet<string> = new Set(['databases', NOTIFICATIONS]);
+
 /** A parameter group has a few hundred parameters at most, 100 to a page. */
 const PARAMETER_PAGES_MAX = 10;
 
-async function readDatabases(door: ElastiCacheDoor, name: string | undefined): Promise<number | undefined> {
-  if (name === undefined) return undefined;
+/** Those of the parameter group that a phase has a use for, by name. */
+async function readParameters(
+  door: ElastiCacheDoor,
+  name: string | undefined,
+): Promise<ReadonlyMap<string, string>> {
+  const read = new Map<string, string>();
+  if (name === undefined) return read;
   const call = {
     action: 'elasticache:DescribeCacheParameters',
     about: `parameter group ${name}`,
@@ -148,12 +163,17 @@ async function readDatabases(door: ElastiCacheDoor, name: string | undefined): P
     const answer = await unlessDenied(door, () =>
       callAws(call, () => door.elasticache.send(command, { abortSignal: door.signal })),
     );
-    const found = answer?.Parameters?.find((parameter) => parameter.ParameterName === 'databases');
-    if (found?.ParameterValue !== undefined) return Number(found.ParameterValue);
+    for (const { ParameterName = '', ParameterValue } of answer?.Parameters ?? []) {
+      if (!PARAMETERS_READ.has(ParameterName)) continue;
+      // One that is empty comes without a value.
+      if (ParameterValue !== undefined || ParameterName === NOTIFICATIONS) {
+        read.set(ParameterName, ParameterValue ?? '');
+      }
+    }
     marker = answer?.Marker;
-    if (marker === undefined) return undefined;
+    if (marker === undefined || read.size === PARAMETERS_READ.size) break;
   }
-  return undefined;
+  return read;
 }
 
 async function unlessDenied<Answer>(

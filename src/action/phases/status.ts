@@ -11,6 +11,7 @@ import { runHostJob } from './host-job.ts';
 import type { RunPhase } from './phase.ts';
 import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs } from './target-endpoint.ts';
+import { findWayBack } from './way-back.ts';
 
 /** Says where the migration stands. */
 export const status: RunPhase<'status'> = async (inputs, world, found) => {
@@ -38,6 +39,11 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
   found.outputs({ 'migration-status': migrationStatus(seen) });
   const { migration } = seen;
   if (migration === undefined) return;
+  if (migration.completedAtMs !== undefined && !inputs.isWayBack) {
+    const wayBack = await findWayBack({ inputs, world, host });
+    found.part(optional('wayBack', wayBack?.sync));
+    if (wayBack !== undefined) noteWayBack(wayBack, found.warn);
+  }
   found.route(migration.route);
   found.outputs({ route: migration.route });
   const sync = seen.jobs.find(({ kind }) => kind === 'sync');
@@ -60,6 +66,19 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
     ...(isCuttingOver(seen) ? {} : { 'migration-status': outcome.report.live ? 'live' : 'copying' }),
   });
 };
+
+function noteWayBack(
+  { record, sync }: NonNullable<Awaited<ReturnType<typeof findWayBack>>>,
+  warn: (text: string) => void,
+): void {
+  if (record.completedAtMs !== undefined) {
+    warn(`The applications went back to the source at ${new Date(record.completedAtMs).toISOString()}.`);
+  } else if (sync?.status !== 'running') {
+    const why =
+      sync === undefined ? 'there is no sync.' : `its sync is ${sync.status}. ${sync.error?.message ?? ''}`;
+    warn(`The way back is not kept up: ${why} Run start-migration with \`direction: reverse\`.`);
+  }
+}
 
 function isCuttingOver(seen: HostReplyOf<'status'>): boolean {
   return ['cutting-over', 'proved'].includes(migrationStatus(seen));

@@ -2,6 +2,7 @@ import { type Endpoint, formatAddress } from '../../contract/endpoint.ts';
 import type { TargetFacts } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Target } from '../aws/target.ts';
+import { optional } from '../input-readers.ts';
 import type { ServerInputs } from '../inputs.ts';
 import type { Outputs } from '../outputs.ts';
 
@@ -39,6 +40,7 @@ export function requireAvailable({ id, status }: Target): void {
 /** What the agent cannot ask the target itself. */
 export function targetFacts(target: Target): TargetFacts {
   const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;
+  const { parameterGroup, notifyKeyspaceEvents } = target;
   return {
     engine,
     engineVersion,
@@ -46,7 +48,9 @@ export function targetFacts(target: Target): TargetFacts {
     multiAz,
     clusterMode,
     status,
-    ...(databases === undefined ? {} : { databases }),
+    ...optional('databases', databases),
+    ...optional('parameterGroup', parameterGroup),
+    ...optional('notifyKeyspaceEvents', notifyKeyspaceEvents),
   };
 }
 

@@ -36,6 +36,7 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
     sections: [
       { weight: 'main', blocks: [endpointTable(view)] },
       { weight: 'main', blocks: next },
+      { weight: 'main', blocks: wayBackBlocks(view) },
       { weight: 'main', blocks: stragglerBlocks(view) },
       { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
       ...(report === undefined ? [] : proofSections(report)),
@@ -89,19 +90,49 @@ function endpointTable({ endpoints }: CompleteMigrationView): Block | undefined 
   });
 }
 
-function nextSteps({ endpoints }: CompleteMigrationView): Block[] {
+/** What keeps the way back that was begun. */
+function wayBackBlocks({ wayBack }: CompleteMigrationView): Block[] {
+  if (wayBack === undefined) return [];
+  const how =
+    wayBack.status === 'running'
+      ? span`✅ What is written to the target reaches the source, which is fenced for everybody else: its sync is ${code(wayBack.progress.stage)}.`
+      : span`❌ It is not kept: its sync is ${code(wayBack.status)}.`;
+  return [
+    heading(3, 'Way back'),
+    paragraph(how),
+    paragraph(
+      span`To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`; to give the way back up, \`rollback\` with \`direction: reverse\`.`,
+    ),
+  ];
+}
+
+function nextSteps({ endpoints, isWayBack }: CompleteMigrationView): Block[] {
   const primary = endpoints?.primary;
-  const items = [
+  const items = isWayBack === true ? stepsBack(primary) : stepsOnward(primary);
+  return [
+    heading(3, 'Next steps'),
+    list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
+  ];
+}
+
+function stepsBack(primary: string | undefined): Span[] {
+  return [
+    primary === undefined
+      ? span`Point the applications at the source again.`
+      : span`Point the applications at ${code(primary)} again: it takes writes, with the users and settings that it had before the migration.`,
+    span`The replication group is fenced and not followed any more: what is written there is lost.`,
+    span`Run \`phase: cleanup\` to remove the agent and its state from the host.`,
+  ];
+}
+
+function stepsOnward(primary: string | undefined): Span[] {
+  return [
     primary === undefined
       ? span`Point the applications at the primary endpoint of the target.`
       : span`Point the applications at ${code(primary)}.`,
     span`Keep the source fenced until every application has moved: it is not followed any more, so what is written there is lost.`,
     span`Watch errors, latency and memory of the target for a day; keep the source and the backup that long.`,
     span`Run \`phase: cleanup\` to remove the agent and its state from the host, then retire the source.`,
-  ];
-  return [
-    heading(3, 'Next steps'),
-    list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
   ];
 }
 

@@ -28,7 +28,13 @@ export function statusBody(view: StatusView): PhaseBody {
     sections: [
       {
         weight: 'main',
-        blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+        blocks: [
+          migrationTable(view),
+          wayBackTable(view),
+          targetTable(view),
+          jobTable(view.jobs ?? []),
+          tuningTable(view),
+        ],
       },
       ...syncSections(syncOf(view), undefined),
       eventSection(view.nativeEvents),
@@ -72,6 +78,16 @@ function migrationTable({ migration }: StatusView): Block | undefined {
       ['Started', instant(migration.createdAtMs)],
       ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
     ],
+  });
+}
+
+function wayBackTable({ wayBack }: StatusView): Block | undefined {
+  if (wayBack === undefined) return undefined;
+  return table({
+    columns: leftColumns('Way back', 'Status', 'Stage', 'Looked at'),
+    items: [wayBack],
+    cells: (job) => [code(job.kind), jobStatus(job), job.progress.stage, instant(job.updatedAtMs)],
+    maxRows: 1,
   });
 }
 

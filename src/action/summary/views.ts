@@ -77,6 +77,8 @@ export type StatusView = PhaseHead & {
   readonly migration?: MigrationRecord | undefined;
   readonly jobs?: readonly JobState[] | undefined;
   readonly tuning?: SourceTuning | undefined;
+  /** The sync of its way back, where one is kept. */
+  readonly wayBack?: JobState | undefined;
   readonly target?: TargetState | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
@@ -109,6 +111,10 @@ export type CompleteMigrationView = PhaseHead & {
         readonly agentSha256: string;
       }
     | undefined;
+  /** The sync of the way back that was begun. */
+  readonly wayBack?: JobState | undefined;
+  /** Whether this was the way back itself. */
+  readonly isWayBack?: boolean | undefined;
   readonly stragglers?: StragglersReport | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
@@ -117,6 +123,8 @@ export type CompleteMigrationView = PhaseHead & {
 export type RollbackView = PhaseHead & {
   readonly phase: 'rollback';
   readonly report?: RollbackReport | undefined;
+  /** Whether it was a way back that was given up. */
+  readonly isWayBack?: boolean | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
 
