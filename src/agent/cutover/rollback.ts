@@ -17,7 +17,7 @@ import { removeNotes } from './expiring-keys.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
-import { closeWayBack, originOf } from './way-back.ts';
+import { closeWayBack, isGivenBack, originOf } from './way-back.ts';
 
 type Request = Parameters<Job<'rollback'>>[0];
 
@@ -35,6 +35,13 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
       'migration-completed',
       'The target was handed over already: a rollback would lose what was written since.',
       { remedy: 'Run complete-migration again, which marks the migration complete.' },
+    );
+  }
+  if (isGivenBack(context.directory)) {
+    throw new MigrationError(
+      'migration-completed',
+      'The old source takes writes again already: the way back is all but over.',
+      { remedy: 'Run complete-migration with `direction: reverse` again, which brings it to its end.' },
     );
   }
   const steps: RollbackReport['steps'] = [];

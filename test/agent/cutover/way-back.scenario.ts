@@ -10,6 +10,8 @@ import { endpointOf, readSettings } from './job-context.ts';
 
 const COMPARE = { maxDifferences: 0, ttlToleranceMs: 1000, keyDisplay: 'shown' } as const;
 const KEYS = 2_000;
+/** In their order. */
+const STAGES = ['preparing', 'fencing', 'draining', 'proving', 'handing-over'];
 
 type Pair = { readonly source: RunningServer; readonly target: RunningServer; readonly host: HostAgent };
 
@@ -79,26 +81,30 @@ it('leaves an old source that is fenced for everybody when it is given up, and o
   await pair.host.remove();
 });
 
-it('that was killed while it handed over is brought to its end', async () => {
-  await using pair = await startPair();
-  const { source, target } = pair;
-  const before = await readAsFound(source);
-  const wayBack = await cutOver(pair);
-  await wayBack.until('sync', ({ progress }) => progress.stage === 'live');
-  await writeAfterCutover(target);
-  await wayBack.run(verifyRequest(wayBack));
-  await wayBack.start(backRequest(wayBack));
-  await wayBack.until(
-    'cutover',
-    ({ progress, status }) => progress.stage === 'handing-over' || status !== 'running',
-  );
-  const pid = wayBack.store.readProcess('cutover')?.identity.pid ?? 0;
-  if (wayBack.store.readState('cutover')?.status === 'running') process.kill(pid, 'SIGKILL');
-  await wayBack.until('keeper', ({ status }) => status === 'succeeded');
-  await wayBack.run(backRequest(wayBack));
-  await expectSame(target, source);
-  expect(await readAsFound(source)).toEqual(before);
-});
+it.each(STAGES)(
+  'that is killed at the stage %s, or soon after, leaves no half, and the next one succeeds',
+  async (stage) => {
+    await using pair = await startPair();
+    const { source, target } = pair;
+    const before = await readAsFound(source);
+    const wayBack = await cutOver(pair);
+    await wayBack.until('sync', ({ progress }) => progress.stage === 'live');
+    await writeAfterCutover(target);
+    await wayBack.run(verifyRequest(wayBack));
+    await wayBack.start(backRequest(wayBack));
+    await killAt(wayBack, stage);
+    if (wayBack.store.readState('keeper') !== undefined) {
+      await wayBack.until('keeper', ({ status }) => status === 'succeeded');
+    }
+    // Exactly one of the two takes writes.
+    const takers = await Promise.all([takesWrites(source), takesWrites(target)]);
+    expect(takers.filter((taking) => taking).length).toBe(1);
+    await wayBack.run(backRequest(wayBack));
+    await expectSame(target, source);
+    expect(await readAsFound(source)).toEqual(before);
+    expect(await takesWrites(target)).toBe(false);
+  },
+);
 
 /** What a user of the old source may still try: every way to write. */
 const STRAGGLER_WRITES: readonly [string, ...string[]][] = [
@@ -190,6 +196,28 @@ async function writeAfterCutover(server: RunningServer, prefix = 'late'): Promis
   pipeline.call('XREADGROUP', 'GROUP', 'g', 'one', 'COUNT', '3', 'STREAMS', `${prefix}:stream:0`, '>');
   const replies = z.array(z.tuple([z.unknown(), z.unknown()])).parse(await pipeline.exec());
   expect(replies.filter(([error]) => error !== null)).toEqual([]);
+}
+
+/** Kills the cutover as soon as it is seen at the stage, or at a later one. */
+async function killAt({ store }: HostJobs, stage: string): Promise<void> {
+  const signal = AbortSignal.timeout(30_000);
+  for (;;) {
+    const state = store.readState('cutover');
+    if (state?.status !== 'running') return;
+    if (STAGES.indexOf(state.progress.stage) >= STAGES.indexOf(stage)) break;
+    await systemClock.sleep(1, signal);
+  }
+  const pid = store.readProcess('cutover')?.identity.pid;
+  if (pid !== undefined) process.kill(pid, 'SIGKILL');
+}
+
+async function takesWrites(server: RunningServer): Promise<boolean> {
+  try {
+    await server.client().del('what is not there');
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function writeUntilRefused(server: RunningServer): Promise<void> {
