@@ -78525,9 +78525,9 @@ function wayBackBlocks({ wayBack }) {
         paragraph(span `To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`; to give the way back up, \`rollback\` with \`direction: reverse\`.`),
     ];
 }
-function nextSteps({ endpoints, isWayBack }) {
+function nextSteps({ endpoints, isWayBack, wayBack }) {
     const primary = endpoints?.primary;
-    const items = isWayBack === true ? stepsBack(primary) : stepsOnward(primary);
+    const items = isWayBack === true ? stepsBack(primary) : stepsOnward(primary, wayBack !== undefined);
     return [
         heading(3, 'Next steps'),
         list({ items, show: (step) => step, maxItems: items.length, style: 'numbers' }),
@@ -78542,13 +78542,18 @@ function stepsBack(primary) {
         span `Run \`phase: cleanup\` to remove the agent and its state from the host.`,
     ];
 }
-function stepsOnward(primary) {
+function stepsOnward(primary, hasWayBack) {
     return [
         primary === undefined
             ? span `Point the applications at the primary endpoint of the target.`
             : span `Point the applications at ${code(primary)}.`,
         span `Keep the source fenced until every application has moved: it is not followed any more, so what is written there is lost.`,
         span `Watch errors, latency and memory of the target for a day; keep the source and the backup that long.`,
+        ...(hasWayBack
+            ? [
+                span `When nobody wants to go back any more, run \`phase: rollback\` with \`direction: reverse\`, which gives the way back up.`,
+            ]
+            : []),
         span `Run \`phase: cleanup\` to remove the agent and its state from the host, then retire the source.`,
     ];
 }

@@ -142,6 +142,21 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379',
     },
   },
+  'status-passed-way-back': {
+    ...SAMPLE_HEAD,
+    phase: 'status',
+    migration: {
+      migrationId: 'sessions',
+      repository: 'acme/sessions',
+      route: 'replica',
+      source: { host: '10.0.4.17', port: 6379, tls: false },
+      target: { host: 'master.sessions.abc123.apn2.cache.amazonaws.com', port: 6379, tls: true },
+      createdAtMs: START_MS - 90_000,
+      completedAtMs: START_MS - 10_000,
+    },
+    jobs: [],
+    wayBack: syncState('live'),
+  },
   'status-failed': {
     ...failedHead('migration-unknown', 'The host knows no migration `sessions`.'),
     phase: 'status',
@@ -264,6 +279,22 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
       engineVersion: 'valkey 8.2',
     },
   },
+  'complete-migration-passed-reverse': {
+    ...SAMPLE_HEAD,
+    phase: 'complete-migration',
+    report: cutoverReport(verifyReport(0)),
+    wayBack: syncState('copying'),
+    endpoints: { primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379' },
+  },
+  'complete-migration-went-back': {
+    ...SAMPLE_HEAD,
+    migrationId: 'sessions-reverse',
+    route: 'scan',
+    phase: 'complete-migration',
+    report: { ...cutoverReport(verifyReport(0)), route: 'scan', fence: 'CLIENT PAUSE WRITE' },
+    isWayBack: true,
+    endpoints: { primary: '10.0.4.17:6379' },
+  },
   'complete-migration-failed': {
     ...failedHead('verification-different', '4 differences were found behind the fence, 0 are allowed.'),
     phase: 'complete-migration',
@@ -298,6 +329,17 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
         { step: 'Lift the fence at the source', outcome: 'there was none' },
         { step: 'Release the target', outcome: 'the checkpoint was removed, 200,123 keys stay' },
       ],
+    },
+  },
+  'rollback-passed-way-back': {
+    ...SAMPLE_HEAD,
+    migrationId: 'sessions-reverse',
+    route: 'scan',
+    phase: 'rollback',
+    isWayBack: true,
+    report: {
+      kind: 'rollback',
+      steps: [{ step: 'release target', outcome: 'released; it stays fenced, for everybody now' }],
     },
   },
   'rollback-failed': {
