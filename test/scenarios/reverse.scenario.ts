@@ -57,6 +57,24 @@ it('keeps a way back, and goes back through the same gates with every acknowledg
   expect(existsSync(join(stage.stateDirectory, 'migrations'))).toBe(false);
 }, 180_000);
 
+it('goes back over an online migration of ElastiCache too', async () => {
+  await using stage = await openReverseStage({ version: '8' });
+  const { source, group } = stage;
+  await loadDataSet(source.client(), { keys: KEYS, seed: 3 });
+  const before = await readAsFound(stage);
+  const native = { route: 'native' };
+  for (const phase of ['start-migration', 'verify', 'complete-migration'])
+    await passing(stage, phase, native);
+  await group.node.client().set('late', '1', 'EX', 3600);
+  await group.node.client().xadd('late stream', '*', 'f', '1');
+  await passing(stage, 'start-migration', BACK);
+  await passing(stage, 'verify', BACK);
+  await passing(stage, 'complete-migration', BACK);
+  await expectSame(group.node, source);
+  expect(await source.client().get('late')).toBe('1');
+  expect(await readAsFound(stage)).toEqual(before);
+}, 180_000);
+
 it('gives the way back up, and leaves a source that is fenced for everybody', async () => {
   await using stage = await openReverseStage();
   const { source, group } = stage;
@@ -104,11 +122,11 @@ it('sets the notifications back when the migration is given up before its cutove
   expect(await notifications(stage)).toBe('');
 });
 
-async function openReverseStage(): Promise<Stage> {
+async function openReverseStage({ version }: { version: '8' | '9' } = { version: '9' }): Promise<Stage> {
   return openStage({
     source: await findServer({ kind: 'redis', version: '7.0' }),
     sourceConfig: { 'min-replicas-max-lag': '7', user: ['app on >secret ~app:* +@all -@dangerous'] },
-    target: await findServer({ kind: 'valkey', version: '9' }),
+    target: await findServer({ kind: 'valkey', version }),
     group: { parameterGroup: PARAMETER_GROUP },
   });
 }
