@@ -501,6 +501,29 @@ export const ERROR_CODES = {
       'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
     retryable: false,
   },
+  'way-back-impossible': {
+    when: 'A way back was asked for with `reverse: true`, and these servers do not allow one.',
+    remedy: 'Do what the message names, or migrate without `reverse`.',
+    retryable: false,
+  },
+  'way-back-missing': {
+    when: 'The migration has no way back, or not any more.',
+    remedy:
+      'A way back begins with complete-migration and `reverse: true`; `status` shows where the migration stands.',
+    retryable: false,
+  },
+  'way-back-unfenced': {
+    when: 'The fence at the old source, behind which only the way back may write, did not hold.',
+    remedy:
+      'Run start-migration with `direction: reverse`: it sets the fence again, and goes over everything. Then run verify and complete-migration with `direction: reverse`.',
+    retryable: false,
+  },
+  'parameter-group-unmodifiable': {
+    when: 'Keyspace notifications of the target, which a way back needs, cannot be switched on in its parameter group.',
+    remedy:
+      'Make a parameter group of the same family with `notify-keyspace-events` `EA`, give it to the replication group (no restart is needed), and run the phase again; or migrate without `reverse`.',
+    retryable: false,
+  },
   'tuning-not-restored': {
     when: 'Settings of the source that were changed with `tune-source` could not be set back.',
     remedy:

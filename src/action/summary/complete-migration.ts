@@ -5,7 +5,7 @@ import {
   type VerifyReport,
 } from '../../contract/reports.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
-import { checklist } from './checklist.ts';
+import { checklist, checklistBack } from './checklist.ts';
 import type { PhaseBody, Section } from './document.ts';
 import {
   type Block,
@@ -36,6 +36,7 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
     sections: [
       { weight: 'main', blocks: [endpointTable(view)] },
       { weight: 'main', blocks: next },
+      { weight: 'main', blocks: wayBackBlocks(view) },
       { weight: 'main', blocks: stragglerBlocks(view) },
       { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
       ...(report === undefined ? [] : proofSections(report)),
@@ -89,16 +90,22 @@ function endpointTable({ endpoints }: CompleteMigrationView): Block | undefined 
   });
 }
 
-function nextSteps({ endpoints, source, setup, report, stragglers }: CompleteMigrationView): Block[] {
+/** What keeps the way back that was begun. */
+function wayBackBlocks({ wayBack }: CompleteMigrationView): Block[] {
+  if (wayBack === undefined) return [];
+  const how =
+    wayBack.status === 'running'
+      ? span`✅ What is written to the target reaches the source, which is fenced for everybody else: its sync is ${code(wayBack.progress.stage)}.`
+      : span`❌ It is not kept: its sync is ${code(wayBack.status)}.`;
+  return [heading(3, 'Way back'), paragraph(how)];
+}
+
+function nextSteps(view: CompleteMigrationView): Block[] {
+  const { endpoints, source, setup, report, stragglers, wayBack, isWayBack } = view;
   const fence = report === undefined ? undefined : { method: report.fence, sinceMs: report.fencedAtMs };
-  return checklist({
-    source,
-    primary: endpoints?.primary,
-    reader: endpoints?.reader,
-    setup,
-    fence,
-    stragglers,
-  });
+  const { primary, reader } = endpoints ?? {};
+  if (isWayBack === true) return checklistBack({ source, primary, fence, stragglers });
+  return checklist({ source, primary, reader, setup, fence, stragglers, wayBack });
 }
 
 function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Block {

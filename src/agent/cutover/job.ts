@@ -8,10 +8,12 @@ import { openClient } from '../redis/client.ts';
 import { watchClients } from './clients.ts';
 import { type Cutover, enter } from './cutover.ts';
 import { isFenceStanding, liftFence, setFence } from './fence.ts';
+import type { FenceWriter } from './fence-by-acl.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
 import { decideHandOver, decideLift, forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
+import { assertOldFenceHeld, makeWriter } from './way-back.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
 
 /** Pauses between the attempts to lift a fence: the source must not stay fenced for one broken connection. */
@@ -23,7 +25,9 @@ const LIFT_DELAYS_MS = [200, 1000, 3000];
  * Until the proof is complete every failure lifts the fence and leaves the sync running. From then on the fence
  * stays, whatever happens, until a rollback. On the native route the promotion itself is the action's.
  *
- * @throws verification-missing, verification-stale, verification-different, data-skipped, sync-not-running, sync-behind,
+ * Of a way back the target is the old source of the applications: it must have stayed fenced, and handing over lifts that.
+ *
+ * @throws way-back-unfenced, verification-missing, verification-stale, verification-different, data-skipped, sync-not-running, sync-behind,
  * fence-denied, write-pause-exceeded, and the codes of connections to both sides
  */
 export const runCutover: Job<'cutover'> = async (request, context) => {
@@ -80,6 +84,7 @@ async function startOver({ request, context, source, target }: Cutover): Promise
   forgetCutover(context.directory);
   await using targetClient = await openClient(target);
   await assertMayCutOver({ request, context, target: targetClient });
+  await assertOldFenceHeld(context);
 }
 
 /** Who is connected to the source now; a few looks, since the last command of a client that reads and writes varies. */
@@ -111,7 +116,7 @@ async function proveBehindFence(cutover: Cutover, clients: ClientList | undefine
   try {
     enter(cutover, 'fencing');
     await using sourceClient = await openClient(cutover.source);
-    measures.fence = await setFence(sourceClient, { ...context, ...pauseOf(request) });
+    measures.fence = await setFence(sourceClient, { ...context, ...fenceOf(cutover) });
     context.log(`Writes at the source ${cutover.source.address} are fenced: ${measures.fence}.`);
     const report = await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
     decide(cutover, report);
@@ -123,7 +128,9 @@ async function proveBehindFence(cutover: Cutover, clients: ClientList | undefine
 }
 
 /** A fence that is a pause outlasts the budget by the moment in which it is made to last. */
-function pauseOf({ route, maxWritePauseMs }: Cutover['request']): { pauseMs?: number } {
+function fenceOf({ request, context }: Cutover): { pauseMs?: number; writer?: FenceWriter } {
+  const { route, maxWritePauseMs, reverse } = request;
+  if (reverse === true) return { writer: makeWriter(context.directory, context.migrationId) };
   return route === 'native' ? {} : { pauseMs: maxWritePauseMs + PAUSE_MARGIN_MS };
 }
 

@@ -15,6 +15,7 @@ import { drain } from './drain.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
 import { assertFenceHeld } from './fence.ts';
 import { assertNothingSkipped } from './preconditions.ts';
+import { assertOldFenceHeld } from './way-back.ts';
 import type { WritePauseMeasures } from './write-pause.ts';
 
 /**
@@ -80,6 +81,7 @@ export async function drainAndProve(
     throw error;
   }
   await assertFenceHeld(sourceClient, context);
+  await assertOldFenceHeld(context);
   return report;
 }
 

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { JobKind } from '../../contract/jobs.ts';
 import type { RollbackReport } from '../../contract/reports.ts';
-import { errorText, MigrationError, toMigrationError } from '../../core/errors.ts';
+import { errorText, isMigrationError, MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
@@ -17,6 +17,7 @@ import { removeNotes } from './expiring-keys.ts';
 import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
+import { closeWayBack, isGivenBack, originOf } from './way-back.ts';
 
 type Request = Parameters<Job<'rollback'>>[0];
 
@@ -36,6 +37,13 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
       { remedy: 'Run complete-migration again, which marks the migration complete.' },
     );
   }
+  if (isGivenBack(context.directory)) {
+    throw new MigrationError(
+      'migration-completed',
+      'The old source takes writes again already: the way back is all but over.',
+      { remedy: 'Run complete-migration with `direction: reverse` again, which brings it to its end.' },
+    );
+  }
   const steps: RollbackReport['steps'] = [];
   const failures: unknown[] = [];
   const take = async (step: string, act: () => Promise<string>) => {
@@ -53,7 +61,10 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
   }
   await take('lift fence', () => releaseSource(request, context));
   await take('restore settings', () => restoreSettings(request, context));
-  await take('release target', () => releaseTarget(request, context));
+  const isWayBack = originOf(context.directory) !== undefined;
+  await take('release target', () =>
+    isWayBack ? giveUp(request, context) : releaseTarget(request, context),
+  );
   if (failures.length > 0) throw rollbackFailed(failures[0], steps);
   forgetCutover(context.directory);
   return { kind: 'rollback', steps };
@@ -80,6 +91,18 @@ async function releaseSource(request: Request, context: JobContext): Promise<str
 async function restoreSettings({ source }: Request, context: JobContext): Promise<string> {
   const restored = await restoreSource({ ...context, source });
   return restored === undefined ? 'there were none' : describeRestored(restored);
+}
+
+/** The old source of a way back that is given up stays fenced; it may be gone for good by then. */
+async function giveUp(request: Request, context: JobContext): Promise<string> {
+  try {
+    const released = await releaseTarget({ ...request, flushTarget: false }, context);
+    await closeWayBack(context);
+    return `${released}; it stays fenced, for everybody now`;
+  } catch (error) {
+    if (!isMigrationError(error) || error.code !== 'target-unreachable') throw error;
+    return `not reached, so the user of the way back is left there: ${error.message}`;
+  }
 }
 
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {

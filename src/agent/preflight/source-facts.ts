@@ -33,6 +33,8 @@ export type SourceFacts = CommonFacts & {
   /** Whether PSYNC and REPLCONF are allowed. */
   readonly replication: Permission;
   readonly fence: Permission;
+  /** Whether writes can be fenced by ACL, which alone lets a way back write; undefined where nobody wants one. */
+  readonly aclFence: Permission | undefined;
   /** Names of modules; undefined where MODULE LIST is denied. */
   readonly modules: readonly string[] | undefined;
   /** What a look at some of the keys found. */
@@ -61,7 +63,7 @@ export type ScanFacts = {
 };
 
 /** What the facts are for. */
-export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite'> & {
+export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite' | 'reverse'> & {
   readonly clock: Clock;
   readonly signal: AbortSignal;
 };
@@ -73,7 +75,7 @@ export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite'>
  */
 export async function gatherSourceFacts(
   access: Access,
-  { route, canaryWrite, clock, signal }: Gathering,
+  { route, canaryWrite, reverse, clock, signal }: Gathering,
 ): Promise<SourceFacts> {
   await using client = await openClient(access);
   const common = await readCommonFacts(client);
@@ -86,6 +88,7 @@ export async function gatherSourceFacts(
     listening: await readListening(client),
     replication,
     fence: await probeFence(client),
+    aclFence: reverse === true ? await probeAclFence(client) : undefined,
     modules: await readModules(client),
     sample: await sampleTypes(access, common),
     load: await measureSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
@@ -159,6 +162,22 @@ async function probeFence(client: Client): Promise<Permission> {
     ['CLIENT', 'UNPAUSE'],
   ]) {
     const permission = await askPermission(client, ...command);
+    if (permission.state !== 'allowed') return permission;
+  }
+  return { state: 'allowed' };
+}
+
+/** Users are read, and whether one may be changed is asked. */
+async function probeAclFence(client: Client): Promise<Permission> {
+  try {
+    const user = (await client.callText('ACL', 'WHOAMI')) ?? 'default';
+    await client.call('ACL', 'USERS');
+    await client.call('ACL', 'GETUSER', user);
+  } catch (error) {
+    return { state: 'denied', detail: denialText(error) };
+  }
+  for (const command of ['SETUSER', 'DELUSER']) {
+    const permission = await askPermission(client, 'ACL', command, 'valkey-migrate');
     if (permission.state !== 'allowed') return permission;
   }
   return { state: 'allowed' };

@@ -47,6 +47,26 @@ const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
   ['EVALSHA', 'sha', '0'],
 ];
 
+/** What the way back sends to it, as to any source that is scanned, and to fence it. */
+const WAY_BACK_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['SCAN', '0'],
+  ['DUMP', 'k'],
+  ['GETRANGE', 'k', '0', '1'],
+  ['FUNCTION', 'DUMP'],
+  ['PSUBSCRIBE', '__keyevent@*__:*'],
+  ['CLIENT', 'PAUSE', '1', 'WRITE'],
+  ['CLIENT', 'UNPAUSE'],
+];
+
+/** What is looked for at the target. */
+type Wanted = {
+  readonly canaryWrite: boolean;
+  /** Whether a way back is to be kept. */
+  readonly reverse: boolean;
+  readonly highestDb: number;
+  readonly signal: AbortSignal;
+};
+
 /** What became of the canary: a write that was tried and undone. */
 export type Canary =
   | { readonly state: 'written' }
@@ -64,6 +84,8 @@ export type TargetServerFacts = TargetCommonFacts & {
   readonly canary: Canary | undefined;
   /** Commands of the sync that ACL DRYRUN says are denied; undefined where it is not to be had. */
   readonly deniedCommands: readonly string[] | undefined;
+  /** The same of what a way back needs of it; undefined where nobody wants one, too. */
+  readonly deniedToWayBack: readonly string[] | undefined;
 };
 
 /**
@@ -73,7 +95,7 @@ export type TargetServerFacts = TargetCommonFacts & {
  */
 export async function gatherTargetFacts(
   access: Access,
-  { canaryWrite, highestDb, signal }: { canaryWrite: boolean; highestDb: number; signal: AbortSignal },
+  { canaryWrite, reverse, highestDb, signal }: Wanted,
 ): Promise<TargetServerFacts> {
   await using target = await openPrimaries(access);
   const common = await readTargetCommonFacts(target, signal);
@@ -88,10 +110,11 @@ export async function gatherTargetFacts(
     // A replica refuses every write, which its role says already.
     canary:
       canaryWrite && common.server.role === 'master' ? await writeCanaries(tagPrimaries(target)) : undefined,
-    deniedCommands: await readDeniedCommands(
-      target.home,
-      target.topology === undefined ? [] : CLUSTER_COMMANDS,
-    ),
+    deniedCommands: await readDeniedCommands(target.home, [
+      ...NEEDED_COMMANDS,
+      ...(target.topology === undefined ? [] : CLUSTER_COMMANDS),
+    ]),
+    deniedToWayBack: reverse ? await readDeniedCommands(target.home, WAY_BACK_COMMANDS) : undefined,
   };
 }
 
@@ -171,13 +194,14 @@ function nameRefusal(client: Client, error: MigrationError): MigrationError {
 
 async function readDeniedCommands(
   client: Client,
-  more: typeof NEEDED_COMMANDS,
+  commands: typeof NEEDED_COMMANDS,
 ): Promise<readonly string[] | undefined> {
   const denied: string[] = [];
-  for (const command of [...NEEDED_COMMANDS, ...more]) {
+  for (const command of commands) {
     const permission = await askPermission(client, ...command);
     if (permission.state === 'unknown') return undefined;
-    if (permission.state === 'denied') denied.push(command[0] ?? '');
+    const [name = '', of = ''] = command;
+    if (permission.state === 'denied') denied.push(name === 'CLIENT' ? `${name} ${of}` : name);
   }
   return denied;
 }

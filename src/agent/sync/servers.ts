@@ -1,6 +1,7 @@
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
+import { type Dialect, dialectOf } from '../redis/rdb/dialect.ts';
 import { countFieldExpiries, isSourceServed, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { type ModuleCommands, readModuleCommands } from './module-commands.ts';
 import { hashFieldTtlsUnsupported, type TargetForm } from './payload.ts';
@@ -13,6 +14,7 @@ export type TargetFacts = {
   readonly isCluster: boolean;
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
+  readonly dialect: Dialect;
   /** The largest serialised collection that it may be told to restore in one go. */
   readonly restoreBytesMax: number;
 };
@@ -54,7 +56,8 @@ export async function openTarget({
  * @throws target-read-only, and the codes of {@link Client.call}
  */
 export async function inspectTarget(target: Client): Promise<TargetFacts> {
-  const { fields, kind } = await readServerInfo(target);
+  const info = await readServerInfo(target);
+  const { fields, kind } = info;
   const { address } = target.access;
   const isCluster = fields.get('cluster_enabled') === '1';
   // Any node of a cluster tells who its primaries are.
@@ -67,6 +70,7 @@ export async function inspectTarget(target: Client): Promise<TargetFacts> {
     isCluster,
     commands,
     hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
+    dialect: dialectOf(info),
     restoreBytesMax: restoreBytesMax(Number(fields.get('maxmemory') ?? 0)),
   };
 }
