@@ -78488,7 +78488,7 @@ function wayBackSteps({ status }) {
         : span `Run \`phase: start-migration\` with \`direction: reverse\`, which keeps the way back up again.`;
     return [
         keep,
-        span `To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`. When nobody wants to any more, give the way back up: \`phase: rollback\` with \`direction: reverse\`.`,
+        span `To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`. When nobody wants to any more, give the way back up: \`phase: rollback\` with \`direction: reverse\`. Before, \`cleanup\` is refused.`,
     ];
 }
 /**
@@ -78496,7 +78496,7 @@ function wayBackSteps({ status }) {
  * comes to it as the migration did, and is not to be locked out.
  */
 function setupSteps(setup, isWayBackKept) {
-    const over = isWayBackKept ? ' and the way back is over' : '';
+    const over = isWayBackKept ? span ` and the way back is over` : span ``;
     const { replicationGroupId: id, memberClusters, parameterGroup, eventTopic } = setup;
     return [
         setup.transitEncryption

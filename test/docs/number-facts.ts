@@ -61,7 +61,7 @@ export function numberFacts(): readonly NumberFact[] {
       text: 'more than 7,000 arguments',
       value: constantOf('src/agent/sync/cluster/batch-script.ts', 'BATCH_COMMAND_ARGUMENTS_MAX'),
     },
-    { text: 'At most 128 primaries', value: constantOf('src/agent/redis/cluster/topology.ts', 'NODES_MAX') },
+    { text: 'At most 128 primaries', value: constantOf('src/contract/reports.ts', 'PRIMARIES_MAX') },
     { text: 'database 0 only', because: 'the only database of a cluster' },
     { text: 'three round trips each', because: 'it counts the steps of a command' },
     // Verification.
@@ -120,6 +120,24 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'enabled, 5 restores', because: 'a step of the list above it' },
     { text: 'let 4 fail, and let 5 go over', because: 'a step of the list above it' },
     { text: 'When 5 is interrupted', because: 'a step of the list above it' },
+    { text: 'places, and 5 ends with', because: 'a step of the list above it' },
+    // The target after the cutover.
+    { text: 'maximum of 500 requests', value: constantOf('src/agent/latency/job.ts', 'REQUESTS') },
+    { text: 'within four seconds together', value: constantOf('src/agent/latency/job.ts', 'BUDGET_MS') },
+    {
+      text: 'writes and reads 1,000 keys of its own',
+      value: constantOf('src/agent/benchmark/job.ts', 'KEYS'),
+    },
+    { text: 'remove up to 1,000 keys of its own', value: constantOf('src/agent/benchmark/job.ts', 'KEYS') },
+    { text: 'of 128 bytes', value: constantOf('src/agent/benchmark/job.ts', 'VALUE_BYTES') },
+    { text: '16 requests at a time', value: constantOf('src/agent/benchmark/job.ts', 'IN_FLIGHT') },
+    { text: 'up to 10,000 writes', value: constantOf('src/agent/benchmark/job.ts', 'COMMANDS_MAX') },
+    { text: '10,000 reads', value: constantOf('src/agent/benchmark/job.ts', 'COMMANDS_MAX') },
+    { text: 'three seconds of each', value: constantOf('src/agent/benchmark/job.ts', 'PART_MS') },
+    {
+      text: 'for six seconds at most',
+      value: 2 * constantOf('src/agent/benchmark/job.ts', 'PART_MS'),
+    },
     // The action and its host.
     {
       text: 'itself, up to five times in a row',
@@ -147,6 +165,7 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'milliseconds since 1970', because: 'where the clock of Unix begins' },
     // Contributing, measuring, and others.
     { text: '100,000 damaged RDBs', value: proveDefaultOf('inputs') },
+    { text: '100,000 writes of every type', value: proveDefaultOf('writes') },
     { text: '200 faults of the agent', value: proveDefaultOf('faults') },
     {
       text: 'more than 12 % of the cores',

@@ -5,6 +5,7 @@ import { expectSame } from '../agent/scan/expect-same.ts';
 import { startWriters } from '../demo/writers.ts';
 import { loadDataSet } from '../servers/data-set.ts';
 import { findServer } from '../servers/start.ts';
+import { createTlsFiles } from '../servers/tls.ts';
 import { openStage, readSettings, type Stage } from './stage.ts';
 
 const KEYS = 3000;
@@ -27,7 +28,9 @@ it('keeps a way back, and goes back through the same gates with every acknowledg
   expect(completed.outputs['primary-endpoint']).toBe(`127.0.0.1:${group.node.port}`);
   writers.moveTo(group.node);
   await expect(source.client().set('a', '1')).rejects.toThrow('NOPERM');
-  expect((await passing(stage, 'status')).summary).toContain('Way back');
+  const kept = await passing(stage, 'status');
+  expect(kept.summary).toContain('as long as the way back is kept');
+  expect(kept.report).toMatchObject({ wayBack: { status: 'running' }, latency: { kind: 'latency' } });
 
   const resumed = await passing(stage, 'start-migration', BACK);
   expect(resumed.outputs).toMatchObject({ route: 'scan', 'migration-status': 'live' });
@@ -73,6 +76,39 @@ it('goes back over an online migration of ElastiCache too', async () => {
   await expectSame(group.node, source);
   expect(await source.client().get('late')).toBe('1');
   expect(await readAsFound(stage)).toEqual(before);
+}, 180_000);
+
+it('opens with the passwords that were sealed for its migration, and says afterwards where the applications are', async () => {
+  await using tls = await createTlsFiles();
+  await using stage = await openStage({
+    source: await findServer({ kind: 'redis', version: '7.0' }),
+    sourceConfig: { user: ['migrator on >s0urce ~* &* +@all'] },
+    target: await findServer({ kind: 'valkey', version: '9' }),
+    group: { parameterGroup: PARAMETER_GROUP, tls, authToken: 'T4rget-token-of-16' },
+  });
+  const { source } = stage;
+  await source.client().set('a', '1');
+  const env = { SOURCE_PASSWORD: 's0urce', TARGET_PASSWORD: 'T4rget-token-of-16' };
+  const secrets = {
+    'source-username': 'migrator',
+    'source-password-from': 'env:SOURCE_PASSWORD',
+    'target-password-from': 'env:TARGET_PASSWORD',
+    'target-ca-file': tls.ca,
+  };
+  for (const direction of ['forward', 'reverse']) {
+    for (const phase of ['start-migration', 'verify', 'complete-migration'])
+      await passing(stage, phase, { ...secrets, direction, reverse: 'true' }, env);
+  }
+  await source.client().set('a', '2');
+
+  const back = await passing(stage, 'status', BACK);
+  expect(back.summary).toContain('Gone back');
+  expect(back.outputs['primary-endpoint']).toBe(`127.0.0.1:${source.port}`);
+  const forward = await passing(stage, 'status');
+  expect(forward.summary).toContain(`Point the applications at \`127.0.0.1:${source.port}\` in place of`);
+  expect(forward.report).not.toHaveProperty('latency');
+  const measured = await stage.run('status', { inputs: { benchmark: 'true' } });
+  expect(measured.outputs['error-code']).toBe('migration-completed');
 }, 180_000);
 
 it('gives the way back up, and leaves a source that is fenced for everybody', async () => {
@@ -131,9 +167,14 @@ async function openReverseStage({ version }: { version: '8' | '9' } = { version:
   });
 }
 
-async function passing(stage: Stage, phase: string, inputs: Record<string, string> = {}) {
+async function passing(
+  stage: Stage,
+  phase: string,
+  inputs: Record<string, string> = {},
+  env: Record<string, string> = {},
+) {
   const reverse = inputs.direction === undefined ? 'true' : 'false';
-  const result = await stage.run(phase, { inputs: { reverse, ...inputs } });
+  const result = await stage.run(phase, { inputs: { reverse, ...inputs }, env });
   expect({ phase, exitCode: result.exitCode, log: result.log.slice(-3000) }).toMatchObject({ exitCode: 0 });
   return result;
 }
