@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../../core/clock.ts';
@@ -58,6 +59,8 @@ export type FenceStore = {
   readonly clock: Clock;
   /** How long a fence that can only be a pause lasts, until {@link makeFenceLast}; without it, it is no fence. */
   readonly pauseMs?: number;
+  /** One of the slots of a primary, in which a key may be named; undefined for a server without slots. */
+  readonly slot?: number;
 };
 
 /**
@@ -129,10 +132,11 @@ async function readFound(
   }
 }
 
-async function apply(client: Client, record: FenceRecord, { directory, clock }: FenceStore): Promise<void> {
+async function apply(client: Client, record: FenceRecord, store: FenceStore): Promise<void> {
+  const { directory, clock } = store;
   switch (record.method) {
     case 'replicas':
-      return setReplicasFence(client, record);
+      return setReplicasFence(client, { ...record, slot: store.slot });
     case 'acl':
       return writeRecord(directory, { ...record, fenced: copyOf(await setAclFence(client, record)) });
     case 'pause':
@@ -161,17 +165,18 @@ function describe(record: FenceRecord): string {
  *
  * @throws fence-denied
  */
-export async function assertFenceHeld(client: Client, { directory, clock }: FenceStore): Promise<void> {
+export async function assertFenceHeld(client: Client, store: FenceStore): Promise<void> {
+  const { directory } = store;
   try {
     const record = readRecord(directory);
     const runId = (await readServerInfo(client)).fields.get('run_id');
     if (runId !== record?.runId) {
       throw new Error('the source was restarted behind the fence, which did not survive that.');
     }
-    if (!(await isFenceStanding(client, { directory, clock }))) {
+    if (!(await isFenceStanding(client, store))) {
       throw new Error('somebody has lifted the fence, or changed what it had set.');
     }
-    if (record?.method === 'replicas') await assertScriptsAreFenced(client);
+    if (record?.method === 'replicas') await assertScriptsAreFenced(client, store.slot);
   } catch (error) {
     throw fenceDenied(client, error, /scripts/.test(errorText(error)));
   }
@@ -228,14 +233,11 @@ export async function isFenceStanding(client: Client, { directory, clock }: Fenc
   }
 }
 
-/** Since when a fence is recorded that has not been lifted; undefined for none. */
-export function fenceRecordedAtMs(directory: string): number | undefined {
-  return readRecord(directory)?.recordedAtMs;
-}
-
-/** Whether a fence is recorded that has not been lifted. */
-export function isFenceRecorded(directory: string): boolean {
-  return readRecord(directory) !== undefined;
+/** Where and since when a fence is recorded in a folder that has not been lifted; undefined for none. */
+export function fenceRecord(
+  directory: string,
+): Pick<FenceRecord, 'sourceAddress' | 'recordedAtMs'> | undefined {
+  return readRecord(directory);
 }
 
 /**
@@ -261,6 +263,7 @@ function readRecord(directory: string): FenceRecord | undefined {
 }
 
 function writeRecord(directory: string, record: FenceRecord): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
   writeFileAtomically(recordPath(directory), `${JSON.stringify(record)}\n`);
 }
 

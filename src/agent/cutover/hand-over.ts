@@ -7,7 +7,7 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import type { Cutover } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
-import { makeFenceLast } from './fence.ts';
+import { makeFencesLast } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { writeCutoverStep } from './state.ts';
 
@@ -23,7 +23,7 @@ export async function handOver(
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
-  await makeFenceLast(source, context);
+  await makeFencesLast(source, context);
   await context.siblings.stop('sync');
   await using primaries = await openPrimaries(target);
   const beganAtMs = context.clock.nowMs();
@@ -32,7 +32,10 @@ export async function handOver(
   const noted = expiring === undefined ? undefined : { expiring, drained };
   if (claim !== undefined) await settleTarget(primaries, claim, context, noted);
   // The claim last: as long as it is there a run that died here is gone on with.
-  await removeCheckpoints(target, context.signal);
+  await removeCheckpoints(target, {
+    sourceShards: claim?.sourceShards?.length ?? 0,
+    signal: context.signal,
+  });
   await removeClaim(primaries.home);
   const settledAtMs = context.clock.nowMs();
   const report = {

@@ -6,9 +6,9 @@ import { type Client, openClient } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import {
-  readTargetCommonFacts,
+  type PrimariesFacts,
+  readPrimariesFacts,
   type TaggedPrimary,
-  type TargetCommonFacts,
   tagPrimaries,
 } from './primaries-facts.ts';
 import { askPermission } from './server-facts.ts';
@@ -53,7 +53,7 @@ export type Canary =
   | { readonly state: 'refused'; readonly error: MigrationError };
 
 /** The target as preflight found it. */
-export type TargetServerFacts = TargetCommonFacts & {
+export type TargetServerFacts = PrimariesFacts & {
   readonly tls: boolean;
   readonly claim: Claim | MigrationError | undefined;
   /** Keys besides the claim and the checkpoints of primaries. */
@@ -76,7 +76,7 @@ export async function gatherTargetFacts(
   { canaryWrite, highestDb, signal }: { canaryWrite: boolean; highestDb: number; signal: AbortSignal },
 ): Promise<TargetServerFacts> {
   await using target = await openPrimaries(access);
-  const common = await readTargetCommonFacts(target, signal);
+  const common = await readPrimariesFacts(target, signal);
   const claim = await readClaimIfReadable(target.home);
   const held = claim === undefined ? 0 : 1 + (common.cluster?.primaries.length ?? 0);
   return {
