@@ -31,7 +31,7 @@ const FENCES_FOLDER = 'fences';
 export async function setFences(source: Access, store: FenceStore): Promise<string> {
   await using primaries = await openPrimaries(source);
   const { topology, home, all } = primaries;
-  if (topology === undefined) return setFence(home, store);
+  if (topology === undefined) return await setFence(home, store);
   const ways = new Set<string>();
   for (const [index, client] of all.entries()) {
     const slot = topology.nodes[index]?.ranges[0]?.[0];
@@ -50,7 +50,7 @@ export async function liftFences(source: Access, directory: string): Promise<boo
   const folders = recordedFolders(directory);
   if (folders.length === 0) {
     await using client = await openClient(source);
-    return liftFence(client, directory);
+    return await liftFence(client, directory);
   }
   const failures: unknown[] = [];
   for (const folder of folders) {
