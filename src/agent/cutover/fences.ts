@@ -5,7 +5,9 @@ import { MigrationError } from '../../core/errors.ts';
 import { removeIfThere } from '../job/files.ts';
 import type { Access } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
+import { layoutOf } from '../redis/cluster/layout.ts';
 import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
+import { readTopology } from '../redis/cluster/topology.ts';
 import {
   assertFenceHeld,
   type FenceStore,
@@ -94,6 +96,7 @@ export async function areFencesStanding(source: Access, store: FenceStore): Prom
  */
 export async function assertFencesHeld(source: Access, store: FenceStore): Promise<void> {
   await using primaries = await openPrimaries(source);
+  await assertAgreed(source, primaries);
   for (const { client, own } of storesOf(primaries, store)) {
     if (fenceRecord(own.directory) === undefined) {
       throw new MigrationError(
@@ -103,6 +106,17 @@ export async function assertFencesHeld(source: Access, store: FenceStore): Promi
     }
     await assertFenceHeld(client, own);
   }
+}
+
+/** One that was cut off from the others may not know yet that another has taken its place. */
+async function assertAgreed(source: Access, { all, topology }: Primaries): Promise<void> {
+  if (topology === undefined) return;
+  const views = await Promise.all(all.map(async (client) => layoutOf(await readTopology(client))));
+  if (views.every((view) => view === layoutOf(topology))) return;
+  throw new MigrationError(
+    'fence-denied',
+    `The primaries of the source ${source.address} do not agree on who owns which slots: one of them has failed over behind the fence.`,
+  );
 }
 
 /** Keeps every fence that would end by itself. Throws the codes of {@link openClient}. */

@@ -4,8 +4,8 @@ import { Spool, type SpoolOptions } from './spool.ts';
 
 /** What is kept in memory before it goes to disk, unless told. */
 const MEMORY_BYTES_MAX = 12 * 1024 * 1024;
-/** The share of it for what is committed: a failover of the target takes the last of it back. */
-const HISTORY_SHARE = 1 / 3;
+/** One part of so many is for what is committed: a failover of the target takes the last of it back. */
+const HISTORY_PARTS = 3;
 
 /** What a {@link Journal} works with. */
 export type JournalOptions = SpoolOptions & {
@@ -31,6 +31,7 @@ export type HistoryPlace = { readonly replid: string; readonly offset: number };
 export class Journal {
   readonly #options: JournalOptions;
   readonly #memoryBytesMax: number;
+  readonly #historyBytes: number;
   #spool: Spool;
   /** At most what is kept in memory. */
   readonly #freeBlocks: Buffer[] = [];
@@ -55,6 +56,7 @@ export class Journal {
   constructor(options: JournalOptions) {
     this.#options = options;
     this.#memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
+    this.#historyBytes = Math.floor(this.#memoryBytesMax / HISTORY_PARTS);
     this.#spool = new Spool(options);
     this.#recent = new RecentBytes(0, this.#freeBlocks);
   }
@@ -255,9 +257,7 @@ export class Journal {
 
   /** What lies before this place is not needed. */
   get #keptFrom(): number {
-    return this.#replid === undefined
-      ? this.#readFrom
-      : this.#committedTo - this.#memoryBytesMax * HISTORY_SHARE;
+    return this.#replid === undefined ? this.#readFrom : this.#committedTo - this.#historyBytes;
   }
 
   #at(place: number): Piece | undefined {

@@ -42,6 +42,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
     keyDisplay: request.keyDisplay ?? 'hashed',
     holder: { migrationId, repository, hostId },
     limits: limitsOf(request, context),
+    tuneSource: request.tuneSource ?? false,
     spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
     context,
   };
@@ -69,7 +70,7 @@ async function syncServer(syncing: Syncing, request: JobRequestOf<'sync'>): Prom
   const locate = async () => source;
   const tuning = openTuning({
     ...context,
-    isWanted: request.tuneSource ?? false,
+    isWanted: syncing.tuneSource,
     source: request.source,
     access: source,
     sourceBytesPerSecondMax: request.sourceBytesPerSecondMax,

@@ -36,6 +36,11 @@ export class ShardMeters {
     this.#shards = shards;
   }
 
+  /** Whether the target is as far as every shard, but for what is on its way. */
+  get areCaughtUp(): boolean {
+    return this.#shards.every(({ meter }) => meter.isCaughtUp);
+  }
+
   /** Adds a line to what the status shows. */
   note(text: string): void {
     this.#notes.push(text);

@@ -44,6 +44,7 @@ export type ShardsOptions = Pick<
   'target' | 'targetNodes' | 'flushTarget' | 'hashFieldTtl' | 'keyDisplay' | 'holder' | 'context'
 > & {
   readonly source: Access;
+  readonly tuneSource: boolean;
   readonly limits: SyncLimits;
   readonly spoolBytesMax: number;
   /** Shows the shards as one sync. */
@@ -73,17 +74,18 @@ export async function isSourceCluster(access: Access, { clock, signal }: JobCont
  * @throws what a sync throws, of the first shard that fails for good; source-slots-moved in the beginning
  */
 export async function syncShards(options: ShardsOptions): Promise<SyncReport> {
-  const { context, source, meters } = options;
+  const { context, meters, tuneSource } = options;
+  if (tuneSource) meters.note('the settings of a source in cluster mode are left as they are');
   const layouts = new CopyBudget(context.clock, {
     remedy: 'Start the migration again when the resharding is over.',
   });
   using touched = new TouchedKeys(context);
   touched.lose('the source is in cluster mode');
   const patience = new Patience(context.clock);
-  let cluster = await SourceCluster.open(source, context.signal);
+  let cluster = await openCluster(options);
   for (;;) {
     try {
-      return await syncLayout(cluster, { ...options, touched });
+      return await syncLayout(cluster, { ...options, touched, layouts });
     } catch (error) {
       if (context.signal.aborted || !areSlotsMoved(error)) throw error;
       layouts.reason = error.message;
@@ -96,6 +98,13 @@ export async function syncShards(options: ShardsOptions): Promise<SyncReport> {
       patience.renew();
     }
   }
+}
+
+/** Nodes that do not agree yet, as right after a failover, are asked again. Throws as {@link SourceCluster.open}. */
+function openCluster({ source, context }: ShardsOptions): Promise<SourceCluster> {
+  const { clock, signal } = context;
+  const open = () => SourceCluster.open(source, signal);
+  return retry(open, { policy: SOURCE_NOT_READY_POLICY, clock, signal });
 }
 
 /** The source as it is when no slot is on its way any more. @throws sync-lost when that takes more than five minutes */
@@ -118,7 +127,7 @@ function areSlotsMoved(error: unknown): error is MigrationError {
   return isMigrationError(error) && error.code === 'source-slots-moved';
 }
 
-type Layout = ShardsOptions & { readonly touched: TouchedKeys };
+type Layout = ShardsOptions & { readonly touched: TouchedKeys; readonly layouts: CopyBudget };
 
 /** Follows the shards as they are. Throws what the first of them fails with. */
 async function syncLayout(cluster: SourceCluster, layout: Layout): Promise<SyncReport> {
@@ -139,7 +148,7 @@ async function syncLayout(cluster: SourceCluster, layout: Layout): Promise<SyncR
     return { shard, meter: new Meter(context.clock, limits) };
   });
   meters.show(followed.map(({ shard, meter }) => ({ slots: shard.slots, meter })));
-  const watching = watchLayout(cluster, { clock: context.clock, signal }).catch(fail);
+  const watching = watchLayout(cluster, { ...layout, signal }).catch(fail);
   const runs = followed.map((one) => syncShard(cluster, { ...layout, ...one, signal }).catch(fail));
   await Promise.all(runs);
   ended.abort(new Error('every shard has ended'));
@@ -199,13 +208,14 @@ async function makeFolder(directory: string, { slots, index }: SourceShard): Pro
 
 async function watchLayout(
   cluster: SourceCluster,
-  { clock, signal }: Pick<JobContext, 'clock' | 'signal'>,
+  { context, meters, layouts, signal }: Layout & { readonly signal: AbortSignal },
 ): Promise<void> {
   while (!signal.aborted) {
-    await clock.sleep(LAYOUT_MS, signal).catch(() => {
+    await context.clock.sleep(LAYOUT_MS, signal).catch(() => {
       // Aborted: the loop ends by itself.
     });
     if (signal.aborted) return;
+    if (meters.areCaughtUp) layouts.caughtUp();
     await cluster.assertUnmoved().catch((error: unknown) => {
       // A source that does not answer is a matter of the streams.
       if (areSlotsMoved(error)) throw error;
