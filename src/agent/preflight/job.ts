@@ -64,6 +64,7 @@ async function gatherTarget(
   return gatherTargetFacts(await resolveAccess('target', target, resolveSecret), {
     canaryWrite,
     highestDb,
+    isSourceCluster: source?.cluster !== undefined,
     signal,
   });
 }

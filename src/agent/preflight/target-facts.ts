@@ -37,14 +37,19 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['DUMP', 'k'],
 ];
 
+/** What it sends besides where either side is in cluster mode. */
+const BATCH_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['COMMAND'],
+  ['SCRIPT', 'LOAD', 'return 1'],
+  ['EVALSHA', 'sha', '0'],
+];
+
 /** What it sends to a target in cluster mode besides. */
 const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
   ['CLUSTER', 'SLOTS'],
   ['CLUSTER', 'NODES'],
-  ['COMMAND'],
   ['WAIT', '1', '1'],
-  ['SCRIPT', 'LOAD', 'return 1'],
-  ['EVALSHA', 'sha', '0'],
+  ...BATCH_COMMANDS,
 ];
 
 /** What became of the canary: a write that was tried and undone. */
@@ -66,6 +71,14 @@ export type TargetServerFacts = PrimariesFacts & {
   readonly deniedCommands: readonly string[] | undefined;
 };
 
+/** What the facts are for. */
+type TargetGathering = {
+  readonly canaryWrite: boolean;
+  readonly highestDb: number;
+  readonly isSourceCluster: boolean;
+  readonly signal: AbortSignal;
+};
+
 /**
  * Looks at the target; writes nothing but, when asked, one key on every primary that it deletes again.
  *
@@ -73,26 +86,33 @@ export type TargetServerFacts = PrimariesFacts & {
  */
 export async function gatherTargetFacts(
   access: Access,
-  { canaryWrite, highestDb, signal }: { canaryWrite: boolean; highestDb: number; signal: AbortSignal },
+  { canaryWrite, highestDb, isSourceCluster, signal }: TargetGathering,
 ): Promise<TargetServerFacts> {
   await using target = await openPrimaries(access);
   const common = await readPrimariesFacts(target, signal);
   const claim = await readClaimIfReadable(target.home);
-  const held = claim === undefined ? 0 : 1 + (common.cluster?.primaries.length ?? 0);
   return {
     ...common,
     tls: access.tls !== undefined,
     claim,
-    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - held,
+    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - countOurs(claim, common),
     selectRefusal: await readSelectRefusal(access, highestDb),
     // A replica refuses every write, which its role says already.
     canary:
       canaryWrite && common.server.role === 'master' ? await writeCanaries(tagPrimaries(target)) : undefined,
     deniedCommands: await readDeniedCommands(
       target.home,
-      target.topology === undefined ? [] : CLUSTER_COMMANDS,
+      target.topology !== undefined ? CLUSTER_COMMANDS : isSourceCluster ? BATCH_COMMANDS : [],
     ),
   };
+}
+
+/** The claims and checkpoints that a sync has left there. */
+function countOurs(claim: TargetServerFacts['claim'], { cluster }: PrimariesFacts): number {
+  if (claim === undefined) return 0;
+  const primaries = cluster?.primaries.length;
+  const shards = isMigrationError(claim) ? 0 : (claim.sourceShards?.length ?? 0);
+  return 1 + (shards === 0 ? (primaries ?? 0) : shards * (1 + (primaries ?? 1)));
 }
 
 /** A key of ours that cannot be read is a finding, not the end of the examination. */

@@ -184,6 +184,14 @@ describe('preflight of a source in cluster mode', () => {
     expect(failuresOf(await examine(sides, { route: 'replica' }))).toContain('source-slots-moved');
   });
 
+  it('asks whether the target takes batches, which a server that is no cluster gets too', async () => {
+    await using sides = await startSides();
+    await sides.target.client().call('ACL', 'SETUSER', 'default', '-evalsha');
+    const report = await examine(sides, { route: 'replica', canaryWrite: false });
+    expect(failuresOf(report)).toContain('target-permission-denied');
+    expect(findingOf(report, 'target-permission-denied')?.detail).toContain('EVALSHA');
+  });
+
   it('fails when the user may not replicate from one of the primaries', async () => {
     await using sides = await startSides();
     await sides.source.primaries[1]?.client().call('ACL', 'SETUSER', 'default', '-psync');
