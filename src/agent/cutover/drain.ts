@@ -47,6 +47,8 @@ export async function drain(
       await assertSameHistory(source, route, context);
       return { source, targetOffset };
     }
+    // Another history at the target: the source may have gone on to it meanwhile, and is waited for in vain.
+    if (targetOffset === undefined) await assertSameHistory(source, route, context);
     await context.clock.sleep(POLL_MS, context.signal);
   }
 }

@@ -1,6 +1,7 @@
 import type { Progress } from '../../../contract/job-state.ts';
 import type { SyncReport } from '../../../contract/reports.ts';
 import {
+  HASH_FIELD_TTL,
   SKIPPED_REASONS_IN_PROGRESS_MAX,
   SKIPPED_REASONS_MAX,
   SKIPPED_SAMPLE_MAX,
@@ -119,7 +120,10 @@ function describeShards(parts: readonly Part[]): string[] {
 function mergeSkipped(lists: readonly (readonly Skipped[])[], rowsMax: number): Skipped[] {
   const rows = new Map<string, Skipped>();
   for (const row of lists.flat()) {
-    const known = rows.has(`${row.what} ${row.reason}`) || rows.size < rowsMax - KINDS;
+    const known =
+      row.reason === HASH_FIELD_TTL ||
+      rows.has(`${row.what} ${row.reason}`) ||
+      rows.size < rowsMax - ROWS_KEPT;
     const { what, count, sample } = row;
     const reason = known ? row.reason : OTHERS;
     const before = rows.get(`${what} ${reason}`);
@@ -133,8 +137,8 @@ function mergeSkipped(lists: readonly (readonly Skipped[])[], rowsMax: number): 
   return [...rows.values()];
 }
 
-/** A row of others for each kind of `what`. */
-const KINDS = 3;
+/** A row of others for each kind of `what`, and one for what has been agreed to. */
+const ROWS_KEPT = 4;
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);

@@ -3,6 +3,7 @@ import { Meter } from '../../../../src/agent/sync/meter.ts';
 import { CopyTurn, CopyTurns } from '../../../../src/agent/sync/shards/copy-turn.ts';
 import { ShardMeters } from '../../../../src/agent/sync/shards/shard-meters.ts';
 import { progressSchema } from '../../../../src/contract/job-state.ts';
+import { HASH_FIELD_TTL } from '../../../../src/contract/skipped.ts';
 import { systemClock } from '../../../../src/core/clock.ts';
 
 const REPLID = 'r'.repeat(40);
@@ -48,16 +49,18 @@ it('adds up what was left out, and stays within what a progress may hold', () =>
   const { meters, all } = metersOf(32);
   for (const [index, meter] of all.entries()) {
     const row = (reason: string) => ({ what: 'keys' as const, reason, count: 2, sample: ['a', 'b', 'c'] });
-    const rows = [row('module vectorset'), row(`module ${index}`)];
+    const agreed = index === 31 ? [row(HASH_FIELD_TTL)] : [];
+    const rows = [row('module vectorset'), row(`module ${index}`), ...agreed];
     meter.skips = { brief: () => rows, report: () => rows };
     for (let note = 0; note < 12; note++) meter.note('x'.repeat(400));
   }
   for (let note = 0; note < 12; note++) meters.note('of the whole sync');
   const progress = progressSchema.parse(meters.progress());
   expect(progress.skipped?.[0]).toMatchObject({ reason: 'module vectorset', count: 64 });
+  expect(progress.skipped?.filter(({ reason }) => reason === HASH_FIELD_TTL)).toMatchObject([{ count: 2 }]);
   const total = (rows: readonly { count: number }[] = []) => rows.reduce((sum, { count }) => sum + count, 0);
-  expect(total(progress.skipped)).toBe(128);
-  expect(total(meters.report().skipped)).toBe(128);
+  expect(total(progress.skipped)).toBe(130);
+  expect(total(meters.report().skipped)).toBe(130);
 });
 
 it('gives one shard after the other its turn, and none to one that is stopped meanwhile', async () => {
