@@ -8,6 +8,7 @@ import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { type RunningServer, targetServer } from '../../servers/start.ts';
 import { reservedKeys } from '../sync/cluster/cluster-dump.ts';
 import {
+  caughtUp,
   expectCounted,
   expectEqual,
   type ShardWriters,
@@ -33,9 +34,9 @@ type Following = AsyncDisposable & {
 };
 
 /** A source of three shards that a sync follows to two, under load. */
-async function follow({ replicas = 0 } = {}): Promise<Following> {
+async function follow(options: Parameters<typeof startSource>[0] = {}): Promise<Following> {
   const stack = new AsyncDisposableStack();
-  const source = stack.use(await startSource({ replicas }));
+  const source = stack.use(await startSource(options));
   const target = stack.use(await startCluster({ server: await targetServer(), primaries: 2 }));
   const writers = startShardWriters(source);
   stack.defer(async () => {
@@ -72,6 +73,22 @@ it('hands over from three shards to two with every acknowledged write', async ()
   await expectCounted(target.client(), counters);
   for (const primary of source.primaries) await expectFenced(primary);
   expect(await runCutover(cutoverRequest(following, 'replica'), contextOf(following))).toEqual(report);
+});
+
+it('corrects the times of every primary of a source that tells only what is left of them', async () => {
+  await using following = await follow({ config: { 'rename-command': 'PEXPIRETIME ""' } });
+  const { source, target, sync, writers } = following;
+  const names = Array.from({ length: 60 }, (_, index) => `expiring:${index}`);
+  const atMs = Date.now() + 3_600_000;
+  const [from, to] = [source.client(), target.client()];
+  for (const [index, name] of names.entries()) await from.call('SET', name, 'v', 'PXAT', atMs + index);
+  await writers.stop();
+  await caughtUp(sync, { primaries: source.primaries, target });
+  for (const name of names) await to.pexpireat(name, Number(await to.pexpiretime(name)) + 5_000);
+  await runCutover(cutoverRequest(following, 'replica'), contextOf(following));
+  for (const [index, name] of names.entries()) {
+    expect(Math.abs(Number(await to.pexpiretime(name)) - atMs - index)).toBeLessThanOrEqual(1);
+  }
 });
 
 it('lifts the fence of every primary exactly when it fails, and goes on', async () => {

@@ -9,11 +9,18 @@ import type { SyncRun } from '../sync-run.ts';
 import { compareDumps } from '../typed-dump.ts';
 
 /** A source in cluster mode, of three shards. */
-export async function startSource({ replicas = 0 } = {}): Promise<RunningCluster> {
+export async function startSource({
+  replicas = 0,
+  config: more = {},
+}: {
+  replicas?: number;
+  config?: Readonly<Record<string, string>>;
+} = {}): Promise<RunningCluster> {
   const config = {
     'repl-diskless-sync-delay': '0',
     'repl-backlog-size': '64mb',
     'enable-debug-command': 'yes',
+    ...more,
   };
   return startCluster({ server: await sourceServer(), primaries: 3, replicas, config });
 }
