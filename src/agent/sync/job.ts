@@ -26,7 +26,7 @@ const REPORT_MS = 250;
  *
  * @throws sync-lost when a connection stays lost, or after too many full copies; route-replica-denied, target-not-empty, migration-conflict,
  *   target-read-only, target-refused-command, target-memory-too-small, target-databases-too-few,
- *   source-data-unsupported, source-version-unsupported, source-cluster-unsupported,
+ *   source-data-unsupported, source-version-unsupported, source-cluster-unsupported, source-slots-moved,
  *   input-contradictory, spool-full, spool-failed, and the codes of a connection that cannot be made in the beginning
  */
 export const runSync: Job<'sync'> = async (request, context) => {

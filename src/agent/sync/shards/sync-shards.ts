@@ -1,3 +1,4 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { SyncReport } from '../../../contract/reports.ts';
@@ -134,6 +135,7 @@ async function syncLayout(cluster: SourceCluster, layout: Layout): Promise<SyncR
   const { context, meters, limits } = layout;
   refuseTooMany(cluster);
   await claimForShards(layout, cluster.shards);
+  removeOtherFolders(context.directory, cluster.shards);
   const turns = new CopyTurns();
   const of = cluster.shards.length;
   const ended = new AbortController();
@@ -200,10 +202,24 @@ async function syncShard(cluster: SourceCluster, following: Following): Promise<
 
 /** A folder for what the shard keeps on disk, by its slots: it is of no use to another. */
 async function makeFolder(directory: string, { slots, index }: SourceShard): Promise<string> {
-  const name = slots.length <= 60 ? slots : `${slots.slice(0, 40)}_${index}`;
-  const folder = path.join(directory, SHARDS_FOLDER, name);
+  const folder = path.join(directory, SHARDS_FOLDER, folderName({ slots, index }));
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return folder;
+}
+
+function folderName({ slots, index }: Pick<SourceShard, 'slots' | 'index'>): string {
+  return slots.length <= NAME_LENGTH_MAX ? slots : `${slots.slice(0, NAME_LENGTH_MAX - 20)}_${index}`;
+}
+
+const NAME_LENGTH_MAX = 60;
+
+/** What shards have left that are no more. */
+function removeOtherFolders(directory: string, shards: readonly SourceShard[]): void {
+  const folder = path.join(directory, SHARDS_FOLDER);
+  const names = new Set(shards.map(folderName));
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (!names.has(name)) rmSync(path.join(folder, name), { recursive: true, force: true });
+  }
 }
 
 async function watchLayout(

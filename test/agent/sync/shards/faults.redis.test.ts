@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { expect, it, vi } from 'vitest';
@@ -173,6 +173,8 @@ it('reconciles all shards when slots of the source are moved under load, and end
   await sync.until(({ stage }) => stage === 'live');
   await writers.rounds(ROUNDS_BETWEEN);
   await expectNothingLost({ sync, source: source.primaries, target, writers });
+  // What the shards had that are no more is gone with them.
+  expect(await readdir(path.join(sync.directory, 'shards'))).toHaveLength(3);
 });
 
 it('copies one shard after the other, and begins again with what was interrupted', async () => {
