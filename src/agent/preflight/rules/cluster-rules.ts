@@ -1,6 +1,5 @@
 import { formatCount } from '../../../core/units.ts';
-import { SOURCE_SHARDS_MAX } from '../../redis/cluster/source-cluster.ts';
-import { NODES_MAX } from '../../redis/cluster/topology.ts';
+import { SHARD_PAIRS_MAX, SOURCE_SHARDS_MAX } from '../../redis/cluster/source-cluster.ts';
 import type { ClusterFacts } from '../primaries-facts.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
@@ -72,10 +71,10 @@ function judgeSourceSlots({ cluster }: SourceFacts): Ruling | undefined {
 function judgeStreams({ source, target }: Pair): Ruling | undefined {
   const shards = source.cluster?.primaries.length;
   const primaries = target.cluster?.primaries.length ?? 1;
-  if (shards === undefined || shards * primaries <= NODES_MAX) return undefined;
+  if (shards === undefined || shards * primaries <= SHARD_PAIRS_MAX) return undefined;
   return block('source-cluster-unsupported', {
     title: 'Primaries of both sides',
-    detail: `Each of ${shards} primaries of the source would be followed to each of ${primaries} of the target; at most ${NODES_MAX} such pairs are served.`,
+    detail: `Each of ${shards} primaries of the source would be followed to each of ${primaries} of the target; at most ${SHARD_PAIRS_MAX} such pairs are served.`,
     remedy: 'Choose a target with fewer shards.',
     routes: ['replica'],
   });

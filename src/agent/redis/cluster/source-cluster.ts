@@ -12,6 +12,9 @@ export const SHARDS_FOLDER = 'shards';
 /** More primaries of a source than this are refused: each has a journal and connections of its own. */
 export const SOURCE_SHARDS_MAX = 32;
 
+/** More pairs of a primary of the source and one of the target are refused: each has buffers of its own. */
+export const SHARD_PAIRS_MAX = 32;
+
 /** What one primary of a source in cluster mode owns, whichever node that primary is at the time. */
 export type SourceShard = {
   /** Its place among the shards, which are in the order of their first slots. */

@@ -1,7 +1,7 @@
 import { MigrationError } from '../../../core/errors.ts';
 import { encodeClaim, readClaim } from '../../redis/checkpoint.ts';
 import { removeCheckpoints } from '../../redis/cluster/checkpoints.ts';
-import type { SourceShard } from '../../redis/cluster/source-cluster.ts';
+import { SHARD_PAIRS_MAX, type SourceShard } from '../../redis/cluster/source-cluster.ts';
 import { RESERVED_KEY, shardClaimKeys } from '../../redis/reserved-key.ts';
 import { isHeldBy, planStart } from '../claim.ts';
 import {
@@ -33,13 +33,14 @@ type Claiming = Pick<SyncWorld, 'target' | 'targetNodes' | 'holder' | 'flushTarg
 /**
  * Takes the target for the shards of a source: as it is when it is held for exactly these, else for a copy of all of them.
  *
- * @throws target-not-empty, migration-conflict, target-read-only, and the codes of a connection to the target
+ * @throws source-cluster-unsupported, target-not-empty, migration-conflict, target-read-only, and the codes of a connection to the target
  */
 export async function claimForShards(claiming: Claiming, shards: readonly SourceShard[]): Promise<void> {
   const { target: access, holder, flushTarget, context } = claiming;
   await using client = await openTarget(claiming);
   const { isCluster, commands } = await inspectTarget(client);
   await using target = await openClusterTarget(client, { isCluster });
+  refuseTooManyPairs(shards.length, target.topology.nodes.length);
   const decide = async () => {
     const content = await readClusterContent(target);
     const plan = planStart(content, { holder, flushTarget, address: access.address });
@@ -62,6 +63,15 @@ export async function claimForShards(claiming: Claiming, shards: readonly Source
     await announceCopies(target, { holder, shards });
   }
   await claimClusterForReconcile(target, { holder, hasFunctions, sourceShards });
+}
+
+function refuseTooManyPairs(shards: number, primaries: number): void {
+  if (shards * primaries <= SHARD_PAIRS_MAX) return;
+  throw new MigrationError(
+    'source-cluster-unsupported',
+    `Each of ${shards} primaries of the source would be followed to each of ${primaries} of the target; at most ${SHARD_PAIRS_MAX} such pairs are served.`,
+    { remedy: 'Choose a target with fewer shards.' },
+  );
 }
 
 async function announceCopies(

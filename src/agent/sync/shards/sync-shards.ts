@@ -28,9 +28,9 @@ import { CopyTurns } from './copy-turn.ts';
 import { type FollowedShard, followShard } from './followed-shard.ts';
 import type { ShardMeters } from './shard-meters.ts';
 
-/** What the journals of all shards keep in memory together, and each at least. */
-const JOURNALS_BYTES = 24 * 1024 * 1024;
-const JOURNAL_BYTES_MIN = 1024 * 1024;
+/** What the journals of all shards keep in memory together, as that of one source does, and each at least. */
+const JOURNALS_BYTES = 12 * 1024 * 1024;
+const JOURNAL_BYTES_MIN = 512 * 1024;
 /** How often the sync looks whether the slots of the source are where they were. */
 const LAYOUT_MS = 2_000;
 const NO_TUNING: SyncWorld['tuning'] = {

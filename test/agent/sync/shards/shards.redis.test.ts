@@ -48,6 +48,17 @@ it('copies three shards to a server that is no cluster', async () => {
   await expectCounted(target.client(), counters);
 });
 
+it('refuses more primaries than it has memory for, before anything is written', async () => {
+  await using source = await startSource();
+  await using target = await startCluster({ server: await targetServer(), primaries: 11 });
+  await using sync = await startSync({ source: placeOf(source), target });
+  await expect(sync.ended).rejects.toMatchObject({
+    code: 'source-cluster-unsupported',
+    message: expect.stringContaining('Each of 3 primaries'),
+  });
+  expect(await reservedKeys(target)).toEqual([]);
+});
+
 function placeOf(source: RunningCluster) {
   const [first] = source.primaries;
   if (first === undefined) throw new Error('the source has no primary');
