@@ -70906,6 +70906,15 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     sourceReplid: schemas/* string */.YjP(),
     sourceOffset: schemas/* number */.aig(),
     targetOffset: schemas/* number */.aig(),
+    /** Of a source in cluster mode: each shard, by its slots; the places above are then those of all together. */
+    sourceShards: schemas/* array */.YOg(schemas/* strictObject */.rej({
+        slots: schemas/* string */.YjP(),
+        sourceAddress: schemas/* string */.YjP(),
+        sourceReplid: schemas/* string */.YjP(),
+        sourceOffset: schemas/* number */.aig(),
+        targetOffset: schemas/* number */.aig(),
+    }))
+        .optional(),
     drainDurationMs: schemas/* number */.aig(),
     proofDurationMs: schemas/* number */.aig(),
     /** What it took to correct expiry times before the proof, and to restore the exact ones after it. */
@@ -78777,6 +78786,7 @@ function completeMigrationBody(view) {
             { weight: 'main', blocks: stragglerBlocks(view) },
             { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
             ...(report === undefined ? [] : proofSections(report)),
+            { weight: 'detail', blocks: report === undefined ? [] : shardBlocks(report) },
             { weight: 'detail', blocks: clientBlocks(report) },
             eventSection(view.nativeEvents),
         ],
@@ -78864,12 +78874,44 @@ function proofTable(report, { proof }) {
 function placeRows(report) {
     if (report.route === 'scan')
         return [['Target has all until', instant(report.targetOffset)]];
+    const { sourceShards } = report;
+    if (sourceShards !== undefined) {
+        return [
+            ['Shards of the source', (0,units/* formatCount */.B4)(sourceShards.length)],
+            ['Offsets at source', `${(0,units/* formatCount */.B4)(report.sourceOffset)} together`],
+            ['Offsets at target', targetOffset(report)],
+        ];
+    }
     return [
         ['Replication id', code(report.sourceReplid)],
         ['Offset at source', (0,units/* formatCount */.B4)(report.sourceOffset)],
         ['Offset at target', targetOffset(report)],
     ];
 }
+/** Where each shard of a source in cluster mode was behind its fence, and the target with it. */
+function shardBlocks({ sourceShards }) {
+    if (sourceShards === undefined)
+        return [];
+    const shards = table({
+        columns: [
+            ...leftColumns('Slots', 'Address', 'Replication id'),
+            { title: 'Offset at source', align: 'right' },
+            { title: 'Offset at target', align: 'right' },
+        ],
+        items: sourceShards,
+        cells: (shard) => [
+            code(shard.slots.slice(0, SLOTS_SHOWN_MAX)),
+            code(shard.sourceAddress),
+            code(shard.sourceReplid),
+            (0,units/* formatCount */.B4)(shard.sourceOffset),
+            targetOffset(shard),
+        ],
+        maxRows: SHARDS_SHOWN_MAX,
+    });
+    return [details('The shards of the source behind the fence', [shards])];
+}
+const SLOTS_SHOWN_MAX = 60;
+const SHARDS_SHOWN_MAX = 32;
 function approvers(approvals) {
     if (approvals === undefined)
         return undefined;
@@ -78934,7 +78976,7 @@ function pause(report) {
     return `${(0,units/* formatDuration */.a3)(report.writePauseMs)} (${parts})`;
 }
 /** A target that is ahead has seen everything too: the source goes on sending PINGs behind the fence. */
-function targetOffset({ sourceOffset, targetOffset }) {
+function targetOffset({ sourceOffset, targetOffset, }) {
     const ahead = targetOffset - sourceOffset;
     if (ahead < 0)
         return `${(0,units/* formatCount */.B4)(targetOffset)} ❌ ${(0,units/* formatCount */.B4)(-ahead)} behind`;
@@ -81860,7 +81902,7 @@ const ERROR_CODES = {
         retryable: true,
     },
     'source-slots-moved': {
-        when: 'Slots of the cluster of the source were moved between its nodes, or a node failed over, while all keys were gone over.',
+        when: 'Slots of the cluster of the source are being moved between its nodes, or a node failed over while all keys were gone over.',
         remedy: 'Wait until the cluster stays as it is, then run the phase again.',
         retryable: true,
     },
@@ -81875,8 +81917,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'source-cluster-unsupported': {
-        when: 'The source is in cluster mode.',
-        remedy: 'Use a standalone source.',
+        when: 'The source is in cluster mode, which the route does not serve, or has too many primaries.',
+        remedy: 'Use `route: replica`, which follows a cluster of up to 32 primaries, and a target with few shards.',
         retryable: false,
     },
     'source-modules-unsupported': {

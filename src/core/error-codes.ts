@@ -260,7 +260,7 @@ export const ERROR_CODES = {
     retryable: true,
   },
   'source-slots-moved': {
-    when: 'Slots of the cluster of the source were moved between its nodes, or a node failed over, while all keys were gone over.',
+    when: 'Slots of the cluster of the source are being moved between its nodes, or a node failed over while all keys were gone over.',
     remedy: 'Wait until the cluster stays as it is, then run the phase again.',
     retryable: true,
   },
@@ -275,8 +275,9 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'source-cluster-unsupported': {
-    when: 'The source is in cluster mode.',
-    remedy: 'Use a standalone source.',
+    when: 'The source is in cluster mode, which the route does not serve, or has too many primaries.',
+    remedy:
+      'Use `route: replica`, which follows a cluster of up to 32 primaries, and a target with few shards.',
     retryable: false,
   },
   'source-modules-unsupported': {

@@ -61,6 +61,24 @@ export function numberFacts(): readonly NumberFact[] {
       text: 'more than 7,000 arguments',
       value: constantOf('src/agent/sync/cluster/batch-script.ts', 'BATCH_COMMAND_ARGUMENTS_MAX'),
     },
+    {
+      text: 'target are at most 32',
+      value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SHARD_PAIRS_MAX'),
+    },
+    {
+      text: 'at most 32 pairs of a primary',
+      value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SHARD_PAIRS_MAX'),
+    },
+    { text: '32 to one, 8 to 4, 5 to 6', because: 'products that do not exceed the limit before it' },
+    {
+      text: 'a look every 2 seconds',
+      value: constantOf('src/agent/sync/shards/sync-shards.ts', 'LAYOUT_MS'),
+    },
+    { text: 'Three times in a row', value: copiesInARow },
+    {
+      text: 'five minutes of moving slots',
+      value: constantOf('src/agent/sync/patience.ts', 'RECONNECT_MAX_MS'),
+    },
     { text: 'At most 128 primaries', value: constantOf('src/contract/reports.ts', 'PRIMARIES_MAX') },
     { text: 'database 0 only', because: 'the only database of a cluster' },
     { text: 'three round trips each', because: 'it counts the steps of a command' },
@@ -118,6 +136,8 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'When 4 does not fit', because: 'a step of the list above it' },
     { text: '5 is not cut short', because: 'a step of the list above it' },
     { text: 'enabled, 5 restores', because: 'a step of the list above it' },
+    { text: 'before the wait of 4 begins', because: 'a step of the list above it' },
+    { text: 'slots that move, let 4 fail.', because: 'a step of the list above it' },
     { text: 'let 4 fail, and let 5 go over', because: 'a step of the list above it' },
     { text: 'When 5 is interrupted', because: 'a step of the list above it' },
     { text: 'places, and 5 ends with', because: 'a step of the list above it' },

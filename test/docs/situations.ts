@@ -82,6 +82,11 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
     'faults/fault-table.ts: the source fails over and loses its last writes',
     'agent/sync/reconcile.redis.test.ts: refuses to write a source that came back empty over the target, which keeps every key',
   ],
+  'Slots move at a source in cluster mode, or a shard fails over': [
+    'agent/sync/shards/faults.redis.test.ts: reconciles all shards when slots of the source are moved under load, and ends equal',
+    'agent/sync/shards/faults.redis.test.ts: goes on with the replica to which a primary of the source hands its slots over, and copies nothing',
+    'agent/cutover/shards.redis.test.ts: is refused when a primary has failed over behind the fence',
+  ],
   'The source no longer sends notifications': [
     'agent/scan/gaps.redis.test.ts: ends when the notifications are switched off',
     'agent/scan/gaps.redis.test.ts: started again after -9 removes what the source has no more',

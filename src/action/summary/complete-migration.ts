@@ -40,6 +40,7 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
       { weight: 'main', blocks: stragglerBlocks(view) },
       { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
       ...(report === undefined ? [] : proofSections(report)),
+      { weight: 'detail', blocks: report === undefined ? [] : shardBlocks(report) },
       { weight: 'detail', blocks: clientBlocks(report) },
       eventSection(view.nativeEvents),
     ],
@@ -130,12 +131,45 @@ function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Bl
 /** On the route `scan` a place is a time. */
 function placeRows(report: CutoverReport): [string, Span | string][] {
   if (report.route === 'scan') return [['Target has all until', instant(report.targetOffset)]];
+  const { sourceShards } = report;
+  if (sourceShards !== undefined) {
+    return [
+      ['Shards of the source', formatCount(sourceShards.length)],
+      ['Offsets at source', `${formatCount(report.sourceOffset)} together`],
+      ['Offsets at target', targetOffset(report)],
+    ];
+  }
   return [
     ['Replication id', code(report.sourceReplid)],
     ['Offset at source', formatCount(report.sourceOffset)],
     ['Offset at target', targetOffset(report)],
   ];
 }
+
+/** Where each shard of a source in cluster mode was behind its fence, and the target with it. */
+function shardBlocks({ sourceShards }: CutoverReport): Block[] {
+  if (sourceShards === undefined) return [];
+  const shards = table({
+    columns: [
+      ...leftColumns('Slots', 'Address', 'Replication id'),
+      { title: 'Offset at source', align: 'right' },
+      { title: 'Offset at target', align: 'right' },
+    ],
+    items: sourceShards,
+    cells: (shard) => [
+      code(shard.slots.slice(0, SLOTS_SHOWN_MAX)),
+      code(shard.sourceAddress),
+      code(shard.sourceReplid),
+      formatCount(shard.sourceOffset),
+      targetOffset(shard),
+    ],
+    maxRows: SHARDS_SHOWN_MAX,
+  });
+  return [details('The shards of the source behind the fence', [shards])];
+}
+
+const SLOTS_SHOWN_MAX = 60;
+const SHARDS_SHOWN_MAX = 32;
 
 function approvers(approvals: readonly Approval[] | undefined): Phrase | undefined {
   if (approvals === undefined) return undefined;
@@ -204,7 +238,10 @@ function pause(report: CutoverReport): string {
 }
 
 /** A target that is ahead has seen everything too: the source goes on sending PINGs behind the fence. */
-function targetOffset({ sourceOffset, targetOffset }: CutoverReport): string {
+function targetOffset({
+  sourceOffset,
+  targetOffset,
+}: Pick<CutoverReport, 'sourceOffset' | 'targetOffset'>): string {
   const ahead = targetOffset - sourceOffset;
   if (ahead < 0) return `${formatCount(targetOffset)} ❌ ${formatCount(-ahead)} behind`;
   return `${formatCount(targetOffset)} ✅ ${ahead === 0 ? 'the same' : `${formatCount(ahead)} further on`}`;

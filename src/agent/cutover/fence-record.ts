@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MigrationError } from '../../core/errors.ts';
@@ -41,6 +42,7 @@ export function readFenceRecord(directory: string): FenceRecord | undefined {
 
 /** Records a fence, before it is set. @throws host-state-unwritable */
 export function writeFenceRecord(directory: string, record: FenceRecord): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
   writeFileAtomically(recordPath(directory), `${JSON.stringify(record)}\n`);
 }
 

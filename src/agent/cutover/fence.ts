@@ -37,6 +37,8 @@ export type FenceStore = {
   readonly pauseMs?: number;
   /** A user to make that alone may write behind the fence: then it is one by ACL, or none. */
   readonly writer?: FenceWriter;
+  /** One of the slots of a primary, in which a key may be named; undefined for a server without slots. */
+  readonly slot?: number;
 };
 
 /**
@@ -113,10 +115,11 @@ async function readFound(
   }
 }
 
-async function apply(client: Client, record: FenceRecord, { directory, clock }: FenceStore): Promise<void> {
+async function apply(client: Client, record: FenceRecord, store: FenceStore): Promise<void> {
+  const { directory, clock } = store;
   switch (record.method) {
     case 'replicas':
-      return setReplicasFence(client, record);
+      return setReplicasFence(client, { ...record, slot: store.slot });
     case 'acl':
       return writeFenceRecord(directory, {
         ...record,
@@ -152,17 +155,18 @@ function describe(record: FenceRecord): string {
  *
  * @throws fence-denied
  */
-export async function assertFenceHeld(client: Client, { directory, clock }: FenceStore): Promise<void> {
+export async function assertFenceHeld(client: Client, store: FenceStore): Promise<void> {
+  const { directory } = store;
   try {
     const record = readFenceRecord(directory);
     const runId = (await readServerInfo(client)).fields.get('run_id');
     if (runId !== record?.runId) {
       throw new Error('the source was restarted behind the fence, which did not survive that.');
     }
-    if (!(await isFenceStanding(client, { directory, clock }))) {
+    if (!(await isFenceStanding(client, store))) {
       throw new Error('somebody has lifted the fence, or changed what it had set.');
     }
-    if (record?.method === 'replicas') await assertScriptsAreFenced(client);
+    if (record?.method === 'replicas') await assertScriptsAreFenced(client, store.slot);
   } catch (error) {
     throw fenceDenied(client, error, /scripts/.test(errorText(error)));
   }
@@ -256,16 +260,6 @@ export async function isFenceStanding(client: Client, { directory, clock }: Fenc
       return fields.get('run_id') === record.runId && clock.nowMs() < record.untilMs;
     }
   }
-}
-
-/** Since when a fence is recorded that has not been lifted; undefined for none. */
-export function fenceRecordedAtMs(directory: string): number | undefined {
-  return readFenceRecord(directory)?.recordedAtMs;
-}
-
-/** Whether a fence is recorded that has not been lifted. */
-export function isFenceRecorded(directory: string): boolean {
-  return readFenceRecord(directory) !== undefined;
 }
 
 /**

@@ -7,7 +7,7 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import type { Cutover } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
-import { makeFenceLast } from './fence.ts';
+import { makeFencesLast } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { writeCutoverStep } from './state.ts';
 import { giveBack, isGivenBack } from './way-back.ts';
@@ -25,7 +25,7 @@ export async function handOver(
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
-  await makeFenceLast(source, context);
+  await makeFencesLast(source, context);
   await context.siblings.stop('sync');
   const beganAtMs = context.clock.nowMs();
   if (!isGivenBack(context.directory))
@@ -53,7 +53,10 @@ async function releaseTarget(
   const noted = expiring === undefined ? undefined : { expiring, drained };
   if (claim !== undefined) await settleTarget(primaries, claim, context, noted);
   // The claim last: as long as it is there a run that died here is gone on with.
-  await removeCheckpoints(target, context.signal);
+  await removeCheckpoints(target, {
+    sourceShards: claim?.sourceShards?.length ?? 0,
+    signal: context.signal,
+  });
   await removeClaim(primaries.home);
 }
 

@@ -6,15 +6,15 @@ import type { Job, JobContext } from '../job/context.ts';
 import { NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
-import { openClient } from '../redis/client.ts';
 import { removeCheckpoints } from '../redis/cluster/checkpoints.ts';
 import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
+import { SHARDS_FOLDER } from '../redis/cluster/source-cluster.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import { removeNotes } from './expiring-keys.ts';
-import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
+import { areFencesRecorded, liftFences, refuseUnrecordedFences } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
 import { closeWayBack, isGivenBack, originOf } from './way-back.ts';
@@ -77,14 +77,14 @@ async function stopJob(kind: JobKind, { siblings }: JobContext): Promise<string>
 }
 
 async function releaseSource(request: Request, context: JobContext): Promise<string> {
-  const isRecorded = isFenceRecorded(context.directory);
+  const isRecorded = areFencesRecorded(context.directory);
   const access = await resolveAccess('source', request.source, context.resolveSecret);
-  await using client = await openClient(access);
   if (!isRecorded) {
-    await refuseUnrecordedFence(client);
+    await using source = await openPrimaries(access);
+    await refuseUnrecordedFences(source);
     return 'there was none';
   }
-  await liftFence(client, context.directory);
+  await liftFences(access, context.directory);
   return 'lifted, with the settings as they were found';
 }
 
@@ -107,7 +107,7 @@ async function giveUp(request: Request, context: JobContext): Promise<string> {
 
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {
   // A sync that was killed leaves on disk what the target had not committed.
-  removeSpool(path.join(context.directory, SPOOL_FOLDER));
+  for (const folder of [SPOOL_FOLDER, SHARDS_FOLDER]) removeSpool(path.join(context.directory, folder));
   removeNotes(context.directory);
   const access = await resolveAccess('target', request.target, context.resolveSecret);
   await using target = await openPrimaries(access);
@@ -129,7 +129,10 @@ async function releaseClaimedTarget(
   }
   if (request.flushTarget) await flushTarget(target);
   else await settleTarget(target, claim, context);
-  await removeCheckpoints(target.access, context.signal);
+  await removeCheckpoints(target.access, {
+    sourceShards: claim.sourceShards?.length ?? 0,
+    signal: context.signal,
+  });
   await removeClaim(target.home);
   return request.flushTarget
     ? 'released and emptied'

@@ -14,7 +14,7 @@ import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
-import { isFenceRecorded } from '../cutover/fence.ts';
+import { areFencesRecorded } from '../cutover/fences.ts';
 import { decideProved, isCutoverProved } from '../cutover/state.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
@@ -218,7 +218,7 @@ function refuseWhileRunning(store: MigrationStore): void {
 function refuseWhileOpen(store: MigrationStore): void {
   const migration = store.readMigration();
   if (migration?.completedAtMs !== undefined) return;
-  if (migration === undefined && !isFenceRecorded(store.directory)) return;
+  if (migration === undefined && !areFencesRecorded(store.directory)) return;
   throw new MigrationError('migration-conflict', 'The migration is neither completed nor rolled back.', {
     remedy: 'Run `complete-migration` or `rollback` first, then `cleanup`.',
   });

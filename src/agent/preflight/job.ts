@@ -66,6 +66,7 @@ async function gatherTarget(
     canaryWrite,
     reverse,
     highestDb,
+    isSourceCluster: source?.cluster !== undefined,
     signal,
   });
 }

@@ -6,9 +6,9 @@ import { type Client, openClient } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import {
-  readTargetCommonFacts,
+  type PrimariesFacts,
+  readPrimariesFacts,
   type TaggedPrimary,
-  type TargetCommonFacts,
   tagPrimaries,
 } from './primaries-facts.ts';
 import { askPermission } from './server-facts.ts';
@@ -37,14 +37,19 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['DUMP', 'k'],
 ];
 
+/** What it sends besides where either side is in cluster mode. */
+const BATCH_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['COMMAND'],
+  ['SCRIPT', 'LOAD', 'return 1'],
+  ['EVALSHA', 'sha', '0'],
+];
+
 /** What it sends to a target in cluster mode besides. */
 const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
   ['CLUSTER', 'SLOTS'],
   ['CLUSTER', 'NODES'],
-  ['COMMAND'],
   ['WAIT', '1', '1'],
-  ['SCRIPT', 'LOAD', 'return 1'],
-  ['EVALSHA', 'sha', '0'],
+  ...BATCH_COMMANDS,
 ];
 
 /** What the way back sends to it, as to any source that is scanned, and to fence it. */
@@ -58,22 +63,13 @@ const WAY_BACK_COMMANDS: typeof NEEDED_COMMANDS = [
   ['CLIENT', 'UNPAUSE'],
 ];
 
-/** What is looked for at the target. */
-type Wanted = {
-  readonly canaryWrite: boolean;
-  /** Whether a way back is to be kept. */
-  readonly reverse: boolean;
-  readonly highestDb: number;
-  readonly signal: AbortSignal;
-};
-
 /** What became of the canary: a write that was tried and undone. */
 export type Canary =
   | { readonly state: 'written' }
   | { readonly state: 'refused'; readonly error: MigrationError };
 
 /** The target as preflight found it. */
-export type TargetServerFacts = TargetCommonFacts & {
+export type TargetServerFacts = PrimariesFacts & {
   readonly tls: boolean;
   readonly claim: Claim | MigrationError | undefined;
   /** Keys besides the claim and the checkpoints of primaries. */
@@ -88,6 +84,16 @@ export type TargetServerFacts = TargetCommonFacts & {
   readonly deniedToWayBack: readonly string[] | undefined;
 };
 
+/** What the facts are for. */
+type TargetGathering = {
+  readonly canaryWrite: boolean;
+  /** Whether a way back is to be kept. */
+  readonly reverse: boolean;
+  readonly highestDb: number;
+  readonly isSourceCluster: boolean;
+  readonly signal: AbortSignal;
+};
+
 /**
  * Looks at the target; writes nothing but, when asked, one key on every primary that it deletes again.
  *
@@ -95,27 +101,34 @@ export type TargetServerFacts = TargetCommonFacts & {
  */
 export async function gatherTargetFacts(
   access: Access,
-  { canaryWrite, reverse, highestDb, signal }: Wanted,
+  { canaryWrite, reverse, highestDb, isSourceCluster, signal }: TargetGathering,
 ): Promise<TargetServerFacts> {
   await using target = await openPrimaries(access);
-  const common = await readTargetCommonFacts(target, signal);
+  const common = await readPrimariesFacts(target, signal);
   const claim = await readClaimIfReadable(target.home);
-  const held = claim === undefined ? 0 : 1 + (common.cluster?.primaries.length ?? 0);
   return {
     ...common,
     tls: access.tls !== undefined,
     claim,
-    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - held,
+    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - countOurs(claim, common),
     selectRefusal: await readSelectRefusal(access, highestDb),
     // A replica refuses every write, which its role says already.
     canary:
       canaryWrite && common.server.role === 'master' ? await writeCanaries(tagPrimaries(target)) : undefined,
     deniedCommands: await readDeniedCommands(target.home, [
       ...NEEDED_COMMANDS,
-      ...(target.topology === undefined ? [] : CLUSTER_COMMANDS),
+      ...(target.topology !== undefined ? CLUSTER_COMMANDS : isSourceCluster ? BATCH_COMMANDS : []),
     ]),
     deniedToWayBack: reverse ? await readDeniedCommands(target.home, WAY_BACK_COMMANDS) : undefined,
   };
+}
+
+/** The claims and checkpoints that a sync has left there. */
+function countOurs(claim: TargetServerFacts['claim'], { cluster }: PrimariesFacts): number {
+  if (claim === undefined) return 0;
+  const primaries = cluster?.primaries.length;
+  const shards = isMigrationError(claim) ? 0 : (claim.sourceShards?.length ?? 0);
+  return 1 + (shards === 0 ? (primaries ?? 0) : shards * (1 + (primaries ?? 1)));
 }
 
 /** A key of ours that cannot be read is a finding, not the end of the examination. */

@@ -102,6 +102,13 @@ export type SourceFacts = {
   readonly moduleCommands: ModuleCommands;
 };
 
+/** What the source is judged by; `isShard`: it is followed as one shard of a cluster. */
+type JudgedTarget = TargetForm & {
+  readonly runId: string | undefined;
+  readonly address: string;
+  readonly isShard?: boolean;
+};
+
 /**
  * Looks at the source, as far as its user may: replicating needs neither INFO nor COMMAND.
  *
@@ -109,21 +116,14 @@ export type SourceFacts = {
  *   source-data-unsupported for expiry times of hash fields that the target cannot hold, and the codes of
  *   {@link openClient}
  */
-export async function inspectSource(
-  access: Access,
-  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
-): Promise<SourceFacts> {
+export async function inspectSource(access: Access, target: JudgedTarget): Promise<SourceFacts> {
   await using source = await openClient(access);
   const info = await readInfoIfAllowed(source);
   if (info !== undefined) judgeSource(access, info, target);
   return { info, moduleCommands: await readModuleCommands(source) };
 }
 
-function judgeSource(
-  access: Access,
-  info: ServerInfo,
-  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
-): void {
+function judgeSource(access: Access, info: ServerInfo, target: JudgedTarget): void {
   const runId = info.fields.get('run_id');
   if (runId !== undefined && runId === target.runId) {
     throw new MigrationError(
@@ -137,7 +137,7 @@ function judgeSource(
       `The source ${access.address} is Redis ${info.version}.`,
     );
   }
-  if (info.fields.get('cluster_enabled') === '1') {
+  if (info.fields.get('cluster_enabled') === '1' && target.isShard !== true) {
     throw new MigrationError(
       'source-cluster-unsupported',
       `The source ${access.address} is in cluster mode.`,

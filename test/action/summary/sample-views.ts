@@ -394,6 +394,32 @@ export const SAMPLE_VIEWS: Readonly<Record<string, PhaseView>> = {
     source: '10.0.4.17:6379',
     endpoints: { primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379' },
   },
+  'complete-migration-passed-shards': {
+    ...SAMPLE_HEAD,
+    phase: 'complete-migration',
+    report: {
+      ...cutoverReport(verifyReport(0)),
+      fence: 'min-replicas-to-write 1000000 at 2 primaries',
+      sourceShards: [
+        {
+          slots: '0-8191',
+          sourceAddress: '10.0.4.17:6379',
+          sourceReplid: '8371445ee67b4b1ad8a3f4f1f6ab1d0e4c3a9e02',
+          sourceOffset: 42_056_195,
+          targetOffset: 42_056_195,
+        },
+        {
+          slots: '8192-16383',
+          sourceAddress: '10.0.4.18:6379',
+          sourceReplid: '1d0e4c3a9e028371445ee67b4b1ad8a3f4f1f6ab',
+          sourceOffset: 42_056_195,
+          targetOffset: 42_056_209,
+        },
+      ],
+    },
+    source: '10.0.4.17:6379',
+    endpoints: { primary: 'master.sessions.abc123.apn2.cache.amazonaws.com:6379' },
+  },
   'complete-migration-went-back': {
     ...SAMPLE_HEAD,
     migrationId: 'sessions-reverse',

@@ -54,10 +54,18 @@ function judgeFence({ source: { aclFence } }: Pair): Ruling | undefined {
   return warn('way-back-fence-unknown', { title, detail, remedy });
 }
 
-function judgeClusterMode({ target: { cluster } }: Pair): Ruling | undefined {
-  if (cluster === undefined) return undefined;
+function judgeClusterMode({ source, target }: Pair): Ruling | undefined {
+  const title = 'Way back: cluster mode';
+  if (source.cluster !== undefined) {
+    return block('way-back-impossible', {
+      title,
+      detail: 'The source is in cluster mode, and a way back leads to a standalone server only.',
+      remedy: 'Migrate without `reverse`.',
+    });
+  }
+  if (target.cluster === undefined) return undefined;
   return block('way-back-impossible', {
-    title: 'Way back: cluster mode',
+    title,
     detail: 'The target has cluster mode enabled, and such a server cannot be scanned as a source.',
     remedy: 'Migrate without `reverse`, or to a target with cluster mode disabled.',
   });
