@@ -82,6 +82,18 @@ describe('preflight with a way back', () => {
     expect(failuresOf(await examine({ source, target }))).toContain('way-back-impossible');
   });
 
+  it('is ruled out at a source in cluster mode', async () => {
+    const server = await findServer({ kind: 'redis', version: '7.0' });
+    await using cluster = await startCluster({ server, primaries: 3 });
+    await using target = await startNew();
+    const [source] = cluster.primaries;
+    if (source === undefined) throw new Error('a cluster without a primary');
+    const findings = await examine({ source, target });
+    expect(failuresOf(findings)).toEqual(['way-back-impossible']);
+    const found = findings.find(({ code }) => code === 'way-back-impossible');
+    expect(found?.detail).toContain('standalone server only');
+  });
+
   it('warns of a source that evicts', async () => {
     await using source = await startOld({ maxmemory: '100mb', 'maxmemory-policy': 'allkeys-lru' });
     await using target = await startNew();
