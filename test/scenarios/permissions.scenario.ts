@@ -27,7 +27,7 @@ describe.concurrent.each([
   { route: 'native', source: { kind: 'redis', version: '7.0' } },
 ] as const)('with the roles and the document of the template, the route $route', ({ route, source }) => {
   it('gets through every phase, and calls all that the table has and nothing else', {
-    timeout: 240_000,
+    timeout: 480_000,
   }, async () => {
     const isGuarded = route === 'replica';
     await using stage = await openStage({

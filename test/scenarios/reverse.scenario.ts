@@ -58,7 +58,7 @@ it('keeps a way back, and goes back through the same gates with every acknowledg
   expect(again.outputs['error-code']).toBe('migration-completed');
   await passing(stage, 'cleanup');
   expect(existsSync(join(stage.stateDirectory, 'migrations'))).toBe(false);
-}, 180_000);
+}, 300_000);
 
 it('goes back over an online migration of ElastiCache too', async () => {
   await using stage = await openReverseStage({ version: '8' });
@@ -76,7 +76,7 @@ it('goes back over an online migration of ElastiCache too', async () => {
   await expectSame(group.node, source);
   expect(await source.client().get('late')).toBe('1');
   expect(await readAsFound(stage)).toEqual(before);
-}, 180_000);
+}, 300_000);
 
 it('opens with the passwords that were sealed for its migration, and says afterwards where the applications are', async () => {
   await using tls = await createTlsFiles();
@@ -109,7 +109,7 @@ it('opens with the passwords that were sealed for its migration, and says afterw
   expect(forward.report).not.toHaveProperty('latency');
   const measured = await stage.run('status', { inputs: { benchmark: 'true' } });
   expect(measured.outputs['error-code']).toBe('migration-completed');
-}, 180_000);
+}, 300_000);
 
 it('gives the way back up, and leaves a source that is fenced for everybody', async () => {
   await using stage = await openReverseStage();
@@ -126,7 +126,7 @@ it('gives the way back up, and leaves a source that is fenced for everybody', as
   const missing = await stage.run('verify', { inputs: BACK });
   expect(missing.outputs['error-code']).toBe('way-back-missing');
   await passing(stage, 'cleanup');
-}, 180_000);
+}, 300_000);
 
 it('says before the migration that a default parameter group rules a way back out', async () => {
   await using stage = await openStage();
@@ -147,7 +147,7 @@ it('does not fence for a way back of which the target would not tell', async () 
   await passing(stage, 'start-migration');
   await passing(stage, 'complete-migration');
   await expect(stage.source.client().set('a', '3')).rejects.toThrow('NOPERM');
-}, 120_000);
+}, 300_000);
 
 it('sets the notifications back when the migration is given up before its cutover', async () => {
   await using stage = await openReverseStage();
