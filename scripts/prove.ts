@@ -7,6 +7,7 @@ import { measureManyDifferences } from '../test/many-differences/many-difference
 import { runMatrix } from '../test/matrix/matrix.ts';
 import { measureMemory } from '../test/memory/memory.ts';
 import { proveVerification } from '../test/verification/verification.ts';
+import { proveWayBack } from '../test/way-back/way-back.ts';
 
 // npm run prove: the long forms of tests of which `npm test` runs a short one. Each prints the seed that repeats it.
 const USAGE = `Usage: npm run prove -- WHAT
@@ -15,6 +16,7 @@ const USAGE = `Usage: npm run prove -- WHAT
   matrix [--servers PATH,...] [--only NAME] migrations from every server at hand to every Valkey at hand
   faults [--faults 200] [--seed N] [--only NAME] one fault after the other while a source is written to
   cutovers [--cutovers 100] [--keys 1000000]    one after the other under 20 writers, 20,000 writes/s
+  way-back [--keys 1000000] [--writes 100000] [--seed N] back after a cutover, under writes of every type
   memory [--only NAME]                      what the agent has resident with the largest values
   delta  [--keys 2000000] [--touched 10000]     what a delta verification of the touched ones takes
   differences [--differences 1000000]       a verification that finds so many, and its report
@@ -32,6 +34,7 @@ const { positionals, values } = parseArgs({
     cutovers: { type: 'string', default: '100' },
     keys: { type: 'string' },
     touched: { type: 'string', default: '10000' },
+    writes: { type: 'string', default: '100000' },
     verifications: { type: 'string', default: '50' },
   },
 });
@@ -57,6 +60,12 @@ try {
       break;
     case 'delta':
       await proveDelta({ keys: Number(values.keys ?? 2_000_000), touched: Number(values.touched) }, print);
+      break;
+    case 'way-back':
+      await proveWayBack(
+        { keys: Number(values.keys ?? 1_000_000), writes: Number(values.writes), seed },
+        print,
+      );
       break;
     case 'memory':
       await measureMemory({ only: values.only }, print);

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type MigrationStore, openMigrationStore } from '../src/agent/job/store.ts';
 import type { Endpoint } from '../src/contract/endpoint.ts';
-import { type HostCommand, hostResponseSchema } from '../src/contract/host-commands.ts';
+import { type HostCommand, hostResponseSchema, reverseIdOf } from '../src/contract/host-commands.ts';
 import type { JobState } from '../src/contract/job-state.ts';
 import type { JobKind, JobRequest } from '../src/contract/jobs.ts';
 import { CONTRACT_VERSION } from '../src/contract/version.ts';
@@ -17,8 +17,8 @@ const POLL_MS = 50;
 const STOP_LIMIT_MS = 20_000;
 const MIGRATION = { migrationId: 'proof', repository: 'example/shop' };
 
-/** The built agent on a host of its own, as the runner uses it: short commands, and jobs that outlive them. */
-export type HostAgent = AsyncDisposable & {
+/** The jobs of one migration on the host. */
+export type HostJobs = {
   /** Starts a job. Throws the answer of the host when it refuses. */
   start(job: JobRequest): Promise<void>;
   /** Resolves when the job's state satisfies the condition; rejects when the job ends before, or the time is over. */
@@ -28,14 +28,59 @@ export type HostAgent = AsyncDisposable & {
   readonly store: MigrationStore;
 };
 
+/** The built agent on a host of its own, as the runner uses it: short commands, and jobs that outlive them. */
+export type HostAgent = AsyncDisposable &
+  HostJobs & {
+    /** Marks the migration complete and begins its way back. */
+    completeWithWayBack(): Promise<HostJobs>;
+    /** Removes the state of the migration. Throws the answer of the host when it refuses. */
+    remove(): Promise<void>;
+    /** Marks the way back complete: the old source has taken over again. */
+    completeWayBack(): Promise<void>;
+    /** Forgets the way back. */
+    forgetWayBack(): Promise<void>;
+  };
+
 const UNTIL_LIMIT_MS = 120_000;
 
 /** Opens a migration by the replica route between two servers. */
 export async function openHostAgent(source: Endpoint, target: Endpoint): Promise<HostAgent> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-host-'));
-  const store = openMigrationStore(path.join(directory, 'migrations', MIGRATION.migrationId));
   await ask(directory, { command: 'open', ...MIGRATION, route: 'replica', source, target });
-  const until: HostAgent['until'] = async (kind, condition, limitMs = UNTIL_LIMIT_MS) => {
+  const jobs = jobsOf(directory, MIGRATION.migrationId);
+  const wayBackId = { ...MIGRATION, migrationId: reverseIdOf(MIGRATION.migrationId) };
+  const wayBack = jobsOf(directory, wayBackId.migrationId);
+  return {
+    ...jobs,
+    completeWithWayBack: async () => {
+      await ask(directory, { command: 'complete', ...MIGRATION, reverse: {} });
+      return wayBack;
+    },
+    completeWayBack: () => ask(directory, { command: 'complete', ...wayBackId }),
+    remove: () => ask(directory, { command: 'remove', ...MIGRATION }),
+    forgetWayBack: () => ask(directory, { command: 'forget', ...wayBackId }),
+    [Symbol.asyncDispose]: async () => {
+      await endJobs(jobs, () => ask(directory, { command: 'stop', ...MIGRATION, kind: 'sync' }));
+      await endJobs(wayBack, () => ask(directory, { command: 'stop', ...wayBackId, kind: 'sync' }));
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function endJobs({ store, until }: HostJobs, stopSync: () => Promise<void>): Promise<void> {
+  if (store.readState('sync')?.status === 'running') {
+    await stopSync();
+    await until('sync', ({ status }) => status !== 'running', STOP_LIMIT_MS);
+  }
+  // It ends by itself, a moment after its cutover.
+  if (store.readState('keeper') !== undefined) {
+    await until('keeper', ({ status }) => status !== 'running', STOP_LIMIT_MS);
+  }
+}
+
+function jobsOf(directory: string, migrationId: string): HostJobs {
+  const store = openMigrationStore(path.join(directory, 'migrations', migrationId));
+  const until: HostJobs['until'] = async (kind, condition, limitMs = UNTIL_LIMIT_MS) => {
     const signal = AbortSignal.timeout(limitMs);
     for (;;) {
       const state = store.readState(kind);
@@ -48,7 +93,7 @@ export async function openHostAgent(source: Endpoint, target: Endpoint): Promise
       });
     }
   };
-  const start = (job: JobRequest) => ask(directory, { command: 'start', ...MIGRATION, job });
+  const start = (job: JobRequest) => ask(directory, { command: 'start', ...MIGRATION, migrationId, job });
   return {
     store,
     start,
@@ -56,17 +101,6 @@ export async function openHostAgent(source: Endpoint, target: Endpoint): Promise
     run: async (job) => {
       await start(job);
       await until(job.kind, ({ status }) => status === 'succeeded');
-    },
-    [Symbol.asyncDispose]: async () => {
-      if (store.readState('sync')?.status === 'running') {
-        await ask(directory, { command: 'stop', ...MIGRATION, kind: 'sync' });
-        await until('sync', ({ status }) => status !== 'running', STOP_LIMIT_MS);
-      }
-      // It ends by itself, a moment after its cutover.
-      if (store.readState('keeper') !== undefined) {
-        await until('keeper', ({ status }) => status !== 'running', STOP_LIMIT_MS);
-      }
-      await rm(directory, { recursive: true, force: true });
     },
   };
 }

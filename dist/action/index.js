@@ -5974,7 +5974,7 @@ __webpack_unused_export__ = ModifyCacheClusterCommand;
 __webpack_unused_export__ = ModifyCacheClusterMessage$;
 __webpack_unused_export__ = ModifyCacheClusterResult$;
 __webpack_unused_export__ = ModifyCacheParameterGroup$;
-__webpack_unused_export__ = ModifyCacheParameterGroupCommand;
+exports.SX0 = ModifyCacheParameterGroupCommand;
 __webpack_unused_export__ = ModifyCacheParameterGroupMessage$;
 __webpack_unused_export__ = ModifyCacheSubnetGroup$;
 __webpack_unused_export__ = ModifyCacheSubnetGroupCommand;
@@ -69703,7 +69703,8 @@ function awsErrorName(error) {
  * Faults of ElastiCache and SSM by both their spellings: the model's name and the code on the wire
  * (`InvalidReplicationGroupStateFault` travels as `InvalidReplicationGroupState`).
  *
- * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot), SSM API
+ * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot,
+ * ModifyCacheParameterGroup), SSM API
  * reference (SendCommand).
  */
 const FAULTS = {
@@ -69718,6 +69719,10 @@ const FAULTS = {
     InvalidParameterValue: 'replication-group-unsuitable',
     InvalidParameterCombinationException: 'replication-group-unsuitable',
     InvalidParameterCombination: 'replication-group-unsuitable',
+    CacheParameterGroupNotFoundFault: 'parameter-group-unmodifiable',
+    CacheParameterGroupNotFound: 'parameter-group-unmodifiable',
+    InvalidCacheParameterGroupStateFault: 'parameter-group-unmodifiable',
+    InvalidCacheParameterGroupState: 'parameter-group-unmodifiable',
     SnapshotAlreadyExistsFault: 'snapshot-failed',
     SnapshotFeatureNotSupportedFault: 'snapshot-failed',
     SnapshotQuotaExceededFault: 'snapshot-failed',
@@ -69730,10 +69735,14 @@ const FAULTS = {
     InvalidDocument: 'ssm-document-unsuitable',
     InvalidParameters: 'ssm-document-unsuitable',
 };
-/** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */
+/** A parameter that ElastiCache refuses is about the group, unless the call is about something else. */
 function faultCode(name, { action }) {
     const code = FAULTS[name];
-    return code === 'replication-group-unsuitable' && action.includes('Snapshot') ? 'snapshot-failed' : code;
+    if (code !== 'replication-group-unsuitable')
+        return code;
+    if (action.includes('ParameterGroup'))
+        return 'parameter-group-unmodifiable';
+    return action.includes('Snapshot') ? 'snapshot-failed' : code;
 }
 /** Errors that any AWS service answers with, and those of the way there. */
 function generalCode(error, name) {
@@ -69925,7 +69934,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(8841);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7898);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
@@ -69986,7 +69995,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 8841:
+/***/ 7898:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70157,6 +70166,14 @@ const PHASES = [
     'rollback',
     'cleanup',
 ];
+/** The phases that the way back of a migration goes through. */
+const WAY_BACK_PHASES = [
+    'start-migration',
+    'status',
+    'verify',
+    'complete-migration',
+    'rollback',
+];
 /** No input has a use for more, and requests to the host must stay small. */
 const INPUT_CHARACTERS_MAX = 2000;
 /**
@@ -70173,6 +70190,9 @@ function parseInputs(readRaw, defaults) {
     };
     const phase = readPhase(read);
     const common = readCommon(read, defaults);
+    if (common.isWayBack && !WAY_BACK_PHASES.includes(phase)) {
+        throw contradictory(`\`direction\` is "reverse", which \`phase\` "${phase}" does not know.`);
+    }
     switch (phase) {
         case 'preflight':
             return {
@@ -70192,8 +70212,13 @@ function parseInputs(readRaw, defaults) {
         }
         case 'start-migration':
             return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
-        case 'status':
-            return { phase, ...common, benchmark: readFlag(read, 'benchmark') };
+        case 'status': {
+            const benchmark = readFlag(read, 'benchmark');
+            if (benchmark && common.isWayBack) {
+                throw contradictory('`benchmark` is true, but `direction` is "reverse": the source gets no such load.');
+            }
+            return { phase, ...common, benchmark };
+        }
         case 'verify':
             return {
                 phase,
@@ -70215,6 +70240,8 @@ function parseInputs(readRaw, defaults) {
                 reviewedVerificationId: readVerificationId(read),
                 maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
                 stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
+                ...readSyncInputs(read),
+                reverse: readReverse(read, common),
             };
         case 'rollback':
             return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };
@@ -70244,9 +70271,11 @@ function readCommon(read, defaults) {
         expected: 'a letter, then letters, digits and single hyphens, at most 40 characters',
     });
     const migrationId = read('migration-id') || replicationGroupId;
-    if (!host_commands/* migrationIdSchema */.Tb.safeParse(migrationId).success) {
-        throw malformed('migration-id', migrationId, 'letters, digits and hyphens, at most 64 characters');
+    if (!host_commands/* migrationIdSchema */.Tb.safeParse(migrationId).success || migrationId.endsWith(host_commands/* REVERSE_SUFFIX */.Pu)) {
+        const expected = `letters, digits and hyphens, at most 64 characters, not ending in ${host_commands/* REVERSE_SUFFIX */.Pu}`;
+        throw malformed('migration-id', migrationId, expected);
     }
+    const isWayBack = readChoice(read, 'direction', ['forward', 'reverse']) === 'reverse';
     const region = read('aws-region') || defaults.region || '';
     if (region === '') {
         throw new errors/* MigrationError */.Py('input-missing', 'No AWS region is known.', {
@@ -70258,7 +70287,8 @@ function readCommon(read, defaults) {
     }
     return {
         replicationGroupId,
-        migrationId,
+        migrationId: isWayBack ? (0,host_commands/* reverseIdOf */.Nk)(migrationId) : migrationId,
+        isWayBack,
         region,
         host: readHost(read),
         stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
@@ -70374,7 +70404,16 @@ function readCopy(read, common) {
         flushTarget: readFlag(read, 'flush-target'),
         ...sync,
         hashFieldTtl: readHashFieldTtl(read),
+        reverse: readReverse(read, common),
     };
+}
+function readReverse(read, { migrationId, isWayBack }) {
+    const reverse = readFlag(read, 'reverse');
+    if (!reverse || isWayBack)
+        return false;
+    if (host_commands/* migrationIdSchema */.Tb.safeParse((0,host_commands/* reverseIdOf */.Nk)(migrationId)).success)
+        return true;
+    throw malformed('migration-id', migrationId, 'at most 56 characters, where `reverse` is true');
 }
 function readCompare(read) {
     return {
@@ -70425,14 +70464,16 @@ var poll = __nccwpck_require__(8202);
 async function describeTarget(door, id) {
     const group = await readGroup(door, id);
     const member = await describeMember(door, group.MemberClusters?.[0]);
-    const databases = await readDatabases(door, member.parameterGroup);
+    const parameters = await readParameters(door, member.parameterGroup);
+    const databases = parameters.get('databases');
     return {
         ...toTarget(group, id),
         engine: group.Engine ?? member.engine,
         engineVersion: member.engineVersion,
         parameterGroup: member.parameterGroup,
         eventTopic: member.eventTopic,
-        databases,
+        databases: databases === undefined ? undefined : Number(databases),
+        notifyKeyspaceEvents: parameters.get(NOTIFICATIONS),
     };
 }
 /** Reads only the status of the group; cheap enough to poll. */
@@ -70501,11 +70542,16 @@ async function describeMember(door, clusterId) {
         eventTopic: cluster === undefined ? undefined : (cluster.NotificationConfiguration?.TopicArn ?? ''),
     };
 }
+/** The parameter that decides which keyspace notifications the nodes send. */
+const NOTIFICATIONS = 'notify-keyspace-events';
+const PARAMETERS_READ = new Set(['databases', NOTIFICATIONS]);
 /** A parameter group has a few hundred parameters at most, 100 to a page. */
 const PARAMETER_PAGES_MAX = 10;
-async function readDatabases(door, name) {
+/** Those of the parameter group that a phase has a use for, by name. */
+async function readParameters(door, name) {
+    const read = new Map();
     if (name === undefined)
-        return undefined;
+        return read;
     const call = {
         action: 'elasticache:DescribeCacheParameters',
         about: `parameter group ${name}`,
@@ -70515,14 +70561,19 @@ async function readDatabases(door, name) {
     for (let page = 0; page < PARAMETER_PAGES_MAX; page += 1) {
         const command = new dist_cjs/* DescribeCacheParametersCommand */.zqe({ CacheParameterGroupName: name, Marker: marker });
         const answer = await unlessDenied(door, () => (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal })));
-        const found = answer?.Parameters?.find((parameter) => parameter.ParameterName === 'databases');
-        if (found?.ParameterValue !== undefined)
-            return Number(found.ParameterValue);
+        for (const { ParameterName = '', ParameterValue } of answer?.Parameters ?? []) {
+            if (!PARAMETERS_READ.has(ParameterName))
+                continue;
+            // One that is empty comes without a value.
+            if (ParameterValue !== undefined || ParameterName === NOTIFICATIONS) {
+                read.set(ParameterName, ParameterValue ?? '');
+            }
+        }
         marker = answer?.Marker;
-        if (marker === undefined)
-            return undefined;
+        if (marker === undefined || read.size === PARAMETERS_READ.size)
+            break;
     }
-    return undefined;
+    return read;
 }
 async function unlessDenied(door, ask) {
     try {
@@ -70861,6 +70912,15 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     sourceReplid: schemas/* string */.YjP(),
     sourceOffset: schemas/* number */.aig(),
     targetOffset: schemas/* number */.aig(),
+    /** Of a source in cluster mode: each shard, by its slots; the places above are then those of all together. */
+    sourceShards: schemas/* array */.YOg(schemas/* strictObject */.rej({
+        slots: schemas/* string */.YjP(),
+        sourceAddress: schemas/* string */.YjP(),
+        sourceReplid: schemas/* string */.YjP(),
+        sourceOffset: schemas/* number */.aig(),
+        targetOffset: schemas/* number */.aig(),
+    }))
+        .optional(),
     drainDurationMs: schemas/* number */.aig(),
     proofDurationMs: schemas/* number */.aig(),
     /** What it took to correct expiry times before the proof, and to restore the exact ones after it. */
@@ -76655,6 +76715,148 @@ async function requireGate(gate, world, warn) {
     throw new errors/* MigrationError */.Py(code, finding.detail, { remedy: finding.remedy });
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/aws/notifications.js
+
+
+
+
+
+/*
+ * notify-keyspace-events = *flag    E events by name; A all classes, that is g$lshzxet. Source: redis.conf of valkey 9.1.
+ */
+const NEEDED = 'EA';
+const CLASSES = [...'g$lshzxet'];
+/** A parameter is in the nodes within a minute or two. */
+const APPLY_TIMEOUT_MS = 10 * 60_000;
+/** Whether the nodes tell of every change by these flags. */
+function areNotificationsOn(flags) {
+    return flags.includes('E') && (flags.includes('A') || CLASSES.every((flag) => flags.includes(flag)));
+}
+/** What is changed to switch them on: the flags that are there stay. Undefined where nothing is to be changed. */
+function planNotifications(target) {
+    const { parameterGroup, notifyKeyspaceEvents: before } = target;
+    if (parameterGroup === undefined || before === undefined || areNotificationsOn(before))
+        return undefined;
+    const added = [...NEEDED].filter((flag) => !before.includes(flag)).join('');
+    return { parameterGroup, before, set: `${before}${added}` };
+}
+/**
+ * Sets the parameter and waits until the nodes have it.
+ *
+ * @throws parameter-group-unmodifiable, aws-access-denied, and what AWS answers
+ */
+async function setNotifications(door, { target, parameterGroup, value }) {
+    const call = {
+        action: 'elasticache:ModifyCacheParameterGroup',
+        about: `parameter group ${parameterGroup}`,
+        signal: door.signal,
+    };
+    const parameter = { ParameterName: NOTIFICATIONS, ParameterValue: value };
+    const command = new dist_cjs/* ModifyCacheParameterGroupCommand */.SX0({
+        CacheParameterGroupName: parameterGroup,
+        ParameterNameValues: [parameter],
+    });
+    await (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal }));
+    door.log(`Set ${NOTIFICATIONS} of the parameter group ${parameterGroup} to "${value}".`);
+    await awaitApplied(door, target, parameterGroup);
+}
+/**
+ * Gives the parameter back its value, unless somebody has changed it meanwhile, or the group has another parameter group;
+ * says what was left alone.
+ *
+ * @throws what AWS answers
+ */
+async function restoreNotifications(door, { id, changed }) {
+    const target = await describeTarget(door, id);
+    const { parameterGroup, before } = changed;
+    const { set } = planNotifications({ ...target, parameterGroup, notifyKeyspaceEvents: before }) ?? {};
+    const is = target.parameterGroup === parameterGroup ? target.notifyKeyspaceEvents : undefined;
+    if (is === before)
+        return undefined;
+    if (is === undefined || !isSameFlags(is, set ?? '')) {
+        return `${NOTIFICATIONS} of the parameter group ${parameterGroup} was changed by somebody else, and is left as it is: before the migration it was "${before}".`;
+    }
+    await setNotifications(door, { target, parameterGroup, value: before });
+    return undefined;
+}
+/** A server shows flags in an order of its own. */
+function isSameFlags(a, b) {
+    const sorted = (flags) => [...new Set(flags)].sort().join('');
+    return sorted(a) === sorted(b);
+}
+async function awaitApplied(door, target, parameterGroup) {
+    for (const member of target.memberClusters) {
+        const isApplied = () => isInSync(door, { member, parameterGroup });
+        const applied = await (0,poll/* pollUntil */.g)(isApplied, { ...door, timeoutMs: APPLY_TIMEOUT_MS });
+        if (applied === undefined) {
+            throw new errors/* MigrationError */.Py('parameter-group-unmodifiable', `The node ${member} has not taken ${NOTIFICATIONS} of the parameter group ${parameterGroup} within 10 minutes.`, {
+                remedy: 'Look at the parameter group and the events of the replication group, then run the phase again.',
+            });
+        }
+    }
+}
+/** Undefined as long as it is not. */
+async function isInSync(door, { member, parameterGroup }) {
+    const call = {
+        action: 'elasticache:DescribeCacheClusters',
+        about: `cluster ${member}`,
+        signal: door.signal,
+    };
+    const command = new dist_cjs/* DescribeCacheClustersCommand */.sgL({ CacheClusterId: member });
+    const answer = await (0,aws_error/* callAws */.IY)(call, () => door.elasticache.send(command, { abortSignal: door.signal }));
+    const state = answer.CacheClusters?.[0]?.CacheParameterGroup;
+    const isOther = state?.CacheParameterGroupName !== parameterGroup;
+    return isOther || state.ParameterApplyStatus === 'in-sync' ? true : undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/phases/notifications.js
+
+
+/** Switches on what a way back needs; what the parameter was is on the host before. Throws as {@link setNotifications}. */
+async function switchOnNotifications({ world, target }, { notifications }) {
+    const plan = planNotifications(target);
+    if (plan === undefined || notifications === undefined)
+        return;
+    const { parameterGroup, set: value } = plan;
+    await setNotifications(world.elasticache, { target, parameterGroup, value });
+}
+/**
+ * Refuses a cutover that is to keep a way back of which the target would not tell.
+ *
+ * @throws notifications-missing
+ */
+function requireNotifications(target) {
+    const { notifyKeyspaceEvents: flags, parameterGroup } = target;
+    // Where they could not be read, the sync of the way back finds out.
+    if (flags === undefined || areNotificationsOn(flags))
+        return;
+    throw new errors/* MigrationError */.Py('notifications-missing', `The target does not send the keyspace notifications that a way back needs: they are "${flags}" in the parameter group ${parameterGroup}.`, { remedy: 'Run start-migration with `reverse: true` again: it switches them on, and adopts the sync.' });
+}
+/** Sets the parameter back when no way back needs it any more. What goes wrong is only told. */
+async function switchBackNotifications(restoring) {
+    const { inputs, world, warn } = restoring;
+    try {
+        const changed = await findChanged(restoring);
+        if (changed === undefined)
+            return;
+        const id = inputs.replicationGroupId;
+        const left = await restoreNotifications(world.elasticache, { id, changed });
+        if (left !== undefined)
+            warn(left);
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        warn(`The keyspace notifications of the target are not set back: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
+/** A way back goes by the record of the migration that began it. */
+async function findChanged({ world, host, migration }) {
+    if (migration?.wayBackOf === undefined)
+        return migration?.notifications;
+    const identity = { migrationId: migration.wayBackOf, repository: world.repository };
+    return (await host.call({ command: 'status', ...identity })).migration?.notifications;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/source-tuning.js
 /** Says what is left of a tuning that nobody restores by himself, and what restores it. */
 function describeTuning({ sourceAddress, settings }) {
@@ -76693,6 +76895,7 @@ function requireAvailable({ id, status }) {
 /** What the agent cannot ask the target itself. */
 function targetFacts(target) {
     const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;
+    const { parameterGroup, notifyKeyspaceEvents } = target;
     return {
         engine,
         engineVersion,
@@ -76700,7 +76903,9 @@ function targetFacts(target) {
         multiAz,
         clusterMode,
         status,
-        ...(databases === undefined ? {} : { databases }),
+        ...optional('databases', databases),
+        ...optional('parameterGroup', parameterGroup),
+        ...optional('notifyKeyspaceEvents', notifyKeyspaceEvents),
     };
 }
 /** Where applications find the target. */
@@ -76741,7 +76946,74 @@ function fenceParts({ fence, fencedAtMs }) {
     return { method: fence, sinceMs: fencedAtMs };
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/phases/way-back.js
+
+
+
+/** How long it is waited for that the sync of a way back has begun to copy. */
+const BEGIN_WAIT_MS = 60_000;
+const BEGIN_POLL_MS = 1000;
+const BEGINNING_STAGES = ['starting', 'connecting'];
+/** The record of the way back: it names both servers. @throws way-back-missing */
+async function requireWayBack({ inputs, world, host }) {
+    const { migrationId } = inputs;
+    const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
+    if (migration?.wayBackOf !== undefined)
+        return migration;
+    throw new errors/* MigrationError */.Py('way-back-missing', `The host knows no way back ${migrationId}.`);
+}
+/** The way back of a migration, and its sync; undefined where none is kept. */
+async function findWayBack({ inputs, world, host, }) {
+    const migrationId = (0,host_commands/* reverseIdOf */.Nk)(inputs.migrationId);
+    const found = await host.call({ command: 'status', migrationId, repository: world.repository });
+    const { migration: record, jobs } = found;
+    if (record?.wayBackOf !== inputs.migrationId)
+        return undefined;
+    return { record, sync: jobs.find(({ kind }) => kind === 'sync') };
+}
+/**
+ * Begins the way back of a completed migration and sees its sync begin to copy; returns its state then. What goes wrong
+ * is only told: the target has taken over, and whoever waits for its endpoint must get it.
+ */
+async function beginWayBack({ inputs, world, host, warn }) {
+    const { migrationId, hashFieldTtl, keyDisplay, sourceBytesPerSecondMax, targetCommandsPerSecondMax } = inputs;
+    const reverse = {
+        hashFieldTtl,
+        keyDisplay,
+        ...optional('sourceBytesPerSecondMax', sourceBytesPerSecondMax),
+        ...optional('targetCommandsPerSecondMax', targetCommandsPerSecondMax),
+    };
+    try {
+        await host.call({ command: 'complete', migrationId, repository: world.repository, reverse });
+        const sync = await awaitBeginning({ inputs, world, host });
+        if (sync?.status === 'running')
+            return sync;
+        warn(noWayBack(sync?.error?.message ?? 'its sync does not run'));
+        return sync;
+    }
+    catch (error) {
+        world.signal.throwIfAborted();
+        warn(noWayBack((0,errors/* errorText */.kc)(error)));
+        return undefined;
+    }
+}
+async function awaitBeginning(place) {
+    const { clock, signal } = place.world;
+    const untilMs = clock.nowMs() + BEGIN_WAIT_MS;
+    for (;;) {
+        const sync = (await findWayBack(place))?.sync;
+        const isBeginning = sync?.status === 'running' && BEGINNING_STAGES.includes(sync.progress.stage);
+        if (!isBeginning || clock.nowMs() > untilMs)
+            return sync;
+        await clock.sleep(BEGIN_POLL_MS, signal);
+    }
+}
+function noWayBack(why) {
+    return `The target has taken over, but the way back is not kept: ${why} Run complete-migration again, which tries it again.`;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/verify.js
+
 
 
 
@@ -76752,6 +77024,7 @@ const verify = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const { migrationId } = inputs;
+    const wayBack = inputs.isWayBack ? await requireWayBack({ inputs, world, host }) : undefined;
     const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
     if (migration !== undefined) {
         found.route(migration.route);
@@ -76759,8 +77032,8 @@ const verify = async (inputs, world, found) => {
     }
     const outcome = await runHostJob({ inputs, world, host }, {
         kind: 'verify',
-        source: inputs.source,
-        target: targetEndpoint(target, inputs),
+        source: wayBack?.source ?? inputs.source,
+        target: wayBack?.target ?? targetEndpoint(target, inputs),
         ...(migration === undefined ? {} : { route: migration.route }),
         scope: inputs.scope,
         maxDifferences: inputs.maxDifferences,
@@ -76792,9 +77065,13 @@ function differenceError({ differences, keysCompared, maxDifferences }) {
 
 ;// CONCATENATED MODULE: ./lib/src/action/phases/complete-migration.js
 // Reads:   the protection of the environment, the last verification, the state of the sync, both servers.
-// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica).
+// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica);
+//          with `reverse` a sync from the target to the source begins.
 // Repeat:  says again what was done when it is done; else goes through all steps again.
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
+
+
+
 
 
 
@@ -76811,6 +77088,8 @@ const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    if (inputs.isWayBack)
+        await requireWayBack({ inputs, world, host });
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration === undefined) {
         throw new errors/* MigrationError */.Py('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -76820,6 +77099,8 @@ const completeMigration = async (inputs, world, found) => {
     const setting = { inputs, world, found, host, target, migration };
     found.part({ proof: await gatherProof(inputs, world, found) });
     if (migration.completedAtMs === undefined) {
+        if (inputs.reverse)
+            requireNotifications(target);
         await requireGate(inputs.gate, world, found.warn);
         await cutOver(setting);
         await host.call({ command: 'complete', ...identity });
@@ -76829,7 +77110,43 @@ const completeMigration = async (inputs, world, found) => {
     }
     else {
         found.warn(`The migration was completed at ${new Date(migration.completedAtMs).toISOString()}; nothing was done now.`);
+        await showWayBack(setting);
         await showEarlierCutover(setting);
+    }
+    found.outputs({ 'migration-status': 'completed' });
+    await publishEndpoints(setting);
+    if (inputs.reverse) {
+        found.part({ wayBack: await beginWayBack({ inputs, world, host, warn: found.warn }) });
+    }
+    else if (inputs.isWayBack || (await isUnneeded(setting))) {
+        await switchBackNotifications({ inputs, world, host, migration, warn: found.warn });
+    }
+    await watchStragglers(setting);
+};
+/** Whether notifications were switched on for a way back that nobody keeps. */
+async function isUnneeded({ inputs, world, host, migration }) {
+    if (migration.notifications === undefined)
+        return false;
+    return (await findWayBack({ inputs, world, host })) === undefined;
+}
+/** Refused where the target is not where the applications are any more. @throws migration-completed */
+async function showWayBack({ inputs, world, host, found }) {
+    if (inputs.isWayBack)
+        return;
+    const wayBack = await findWayBack({ inputs, world, host });
+    found.part(optional('wayBack', wayBack?.sync));
+    const wentBackAtMs = wayBack?.record.completedAtMs;
+    if (wentBackAtMs === undefined)
+        return;
+    throw new errors/* MigrationError */.Py('migration-completed', `The applications went back to the source at ${new Date(wentBackAtMs).toISOString()}.`);
+}
+/** Where the applications go now; behind a way back that is where they came from. */
+async function publishEndpoints({ inputs, world, found, migration }) {
+    if (inputs.isWayBack) {
+        const primary = (0,endpoint/* formatAddress */.M0)(migration.target);
+        found.part({ endpoints: { primary }, source: (0,endpoint/* formatAddress */.M0)(migration.source), isWayBack: true });
+        found.outputs({ 'primary-endpoint': primary });
+        return;
     }
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
     found.part({
@@ -76837,9 +77154,8 @@ const completeMigration = async (inputs, world, found) => {
         source: (0,endpoint/* formatAddress */.M0)(migration.source),
         setup: targetSetup(handedOver),
     });
-    found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
-    await watchStragglers(setting);
-};
+    found.outputs(endpointOutputs(handedOver));
+}
 /** Who approved the run is worth a warning when it is not to be had, and no reason to stop. */
 async function gatherProof({ gate }, world, found) {
     const { repository, runId, githubApiUrl: apiUrl, signal, tool } = world;
@@ -76893,6 +77209,7 @@ async function cutOver(setting) {
         maxVerificationAgeMs,
         reviewedVerificationId,
         maxWritePauseMs,
+        ...(inputs.reverse ? { reverse: true } : {}),
     });
     let outcome = await run();
     // Killed behind its decision, it was brought to its end without it: run again, it tells of that.
@@ -77053,6 +77370,7 @@ async function examine({ inputs, world, host, target, canaryWrite, }) {
         tuneSource: inputs.tuneSource,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
         hashFieldTtl: inputs.hashFieldTtl,
+        ...(inputs.reverse ? { reverse: true } : {}),
     });
     if (outcome.error !== undefined)
         throw outcome.error;
@@ -77095,6 +77413,8 @@ function failureCode({ code }) {
 
 
 
+
+
 /**
  * Gives the migration up and leaves the source as it was found.
  *
@@ -77103,9 +77423,15 @@ function failureCode({ code }) {
 const rollback = async (inputs, world, found) => {
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    if (inputs.isWayBack) {
+        await requireWayBack({ inputs, world, host });
+        found.part({ isWayBack: true });
+    }
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration?.completedAtMs !== undefined) {
-        throw new errors/* MigrationError */.Py('migration-completed', `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`);
+        throw new errors/* MigrationError */.Py('migration-completed', `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}: a rollback would lose what was written since.`, {
+            remedy: 'Where a way back is kept, verify and complete-migration with `direction: reverse` go back without that loss.',
+        });
     }
     const aborted = await abortNative(inputs, world, { migration, found });
     const { route } = aborted;
@@ -77127,6 +77453,7 @@ const rollback = async (inputs, world, found) => {
         throw outcome.error;
     if (aborted.failure !== undefined)
         throw aborted.failure;
+    await switchBackNotifications({ inputs, world, host, migration, warn: found.warn });
     await host.call({ command: 'forget', ...identity });
     found.outputs({ 'migration-status': 'none' });
 };
@@ -77138,7 +77465,7 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
         if (migration === undefined && target.status === 'migrating')
             aborted.route = 'native';
         aborted.target = targetEndpoint(target, inputs);
-        if (aborted.route === 'replica' || target.status === 'available')
+        if (aborted.route !== 'native' || target.status === 'available')
             return aborted;
         const { id } = target;
         const watch = await watchCompletion(elasticache, id);
@@ -77166,9 +77493,14 @@ async function abortNative(inputs, { elasticache }, { migration, found }) {
 
 
 
+
+
+
 /** Starts the migration, or adopts it, and waits until the target follows the source. */
 const start_migration_startMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+    if (inputs.isWayBack)
+        return resumeWayBack({ inputs, world, found, target });
     const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
     const host = await world.openHost(inputs);
     const setting = {
@@ -77187,8 +77519,10 @@ const start_migration_startMigration = async (inputs, world, found) => {
     const unused = unusedSyncInputs(inputs, route);
     if (unused.length > 0)
         found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
-    const { adopted } = await openMigration(setting, route);
+    const { adopted, migration } = await openMigration(setting, route);
     try {
+        if (inputs.reverse)
+            await switchOnNotifications(setting, migration);
         if (route === 'native')
             await startNative(setting, running !== undefined);
         else
@@ -77204,6 +77538,17 @@ const start_migration_startMigration = async (inputs, world, found) => {
     }
     found.outputs({ 'migration-status': 'live' });
 };
+/** Starts the sync of a way back again, or adopts it: which servers and how is what its record says. */
+async function resumeWayBack({ inputs, world, found, target, }) {
+    const host = await world.openHost(inputs);
+    const { source, target: oldSource, route } = await requireWayBack({ inputs, world, host });
+    found.route(route);
+    found.outputs({ route });
+    const endpoints = { source, target: oldSource };
+    const progress = { isStartRequested: false };
+    await startSync({ inputs, world, found, host, target, endpoints, progress }, 'scan');
+    found.outputs({ 'migration-status': 'live' });
+}
 /** The route of the migration that is already on its way; undefined when there is none to adopt. */
 async function runningRoute({ inputs, world, host, target }) {
     const { migrationId } = inputs;
@@ -77234,17 +77579,26 @@ async function chooseRoute({ inputs, world, found, host, target }) {
     }
     return report.route;
 }
-function openMigration({ inputs, world, host, endpoints }, route) {
+function openMigration({ inputs, world, host, target, endpoints }, route) {
     const { migrationId } = inputs;
-    return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
+    const { set: _, ...changed } = (inputs.reverse ? planNotifications(target) : undefined) ?? {};
+    const identity = { migrationId, repository: world.repository };
+    return host.call({
+        command: 'open',
+        ...identity,
+        route,
+        ...endpoints,
+        ...('before' in changed ? { notifications: changed } : {}),
+    });
 }
 async function startSync({ inputs, world, found, host, endpoints }, route) {
     const outcome = await runHostJobUntil({ inputs, world, host }, {
         kind: 'sync',
         ...endpoints,
         route,
-        flushTarget: inputs.flushTarget,
-        tuneSource: inputs.tuneSource,
+        // What a way back goes to is never emptied, nor is what it comes from tuned.
+        flushTarget: inputs.flushTarget && !inputs.isWayBack,
+        tuneSource: inputs.tuneSource && !inputs.isWayBack,
         ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
         ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
         hashFieldTtl: inputs.hashFieldTtl,
@@ -77342,6 +77696,7 @@ async function forgetUnstarted({ inputs, world, found, host }) {
 
 
 
+
 /** Says where the migration stands and, once it is completed, how the target answers and what is left to do. */
 const status_status = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
@@ -77379,7 +77734,7 @@ const status_status = async (inputs, world, found) => {
         if (migration.route === 'native')
             await showOnlineMigration(setting, migration);
         if (migration.completedAtMs !== undefined)
-            await showHandOver(setting);
+            await showHandOver(setting, migration);
     }
     if (inputs.benchmark)
         await benchmark(setting);
@@ -77404,12 +77759,27 @@ async function showOnlineMigration(setting, migration) {
     });
 }
 /** What is left to do, and how the target answers: a status that cannot tell is still one. */
-async function showHandOver(setting) {
+async function showHandOver(setting, migration) {
     const { inputs, world, found, host, target } = setting;
-    found.part({ setup: targetSetup(target) });
+    if (inputs.isWayBack) {
+        found.part({ isWayBack: true });
+        found.outputs({ 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(migration.target) });
+    }
+    else {
+        const wayBack = await findWayBack({ inputs, world, host });
+        if (wayBack !== undefined)
+            noteWayBack(wayBack, found);
+        // The applications are not there any more.
+        if (wayBack?.record.completedAtMs !== undefined)
+            return;
+    }
     await orWarn(setting, 'What the cutover left behind is not known', async () => {
         found.part(await cutoverTraces(setting));
     });
+    // The user that wrote at the old source is gone, and how fast that answers the applications have always known.
+    if (inputs.isWayBack)
+        return;
+    found.part({ setup: targetSetup(target) });
     await orWarn(setting, 'How fast the target answers is not known', async () => {
         const job = { kind: 'latency', target: currentEndpoint(setting) };
         const outcome = await runHostJob({ inputs, world, host }, job);
@@ -77445,6 +77815,12 @@ async function cutoverTraces({ inputs, world, host, seen, }) {
 /** Only when the input asks for it; refused by the host until the target has taken over. */
 async function benchmark(setting) {
     const { inputs, world, found, host } = setting;
+    const wentBackAtMs = (await findWayBack({ inputs, world, host }))?.record.completedAtMs;
+    if (wentBackAtMs !== undefined) {
+        throw new errors/* MigrationError */.Py('migration-completed', `${wentBackText(wentBackAtMs)} The target is fenced.`, {
+            remedy: 'Run `status` without `benchmark`.',
+        });
+    }
     const job = { kind: 'benchmark', target: currentEndpoint(setting) };
     const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, job);
     if (outcome.error !== undefined)
@@ -77459,6 +77835,20 @@ function currentEndpoint({ inputs, target, seen: { migration } }) {
     const { username, password, caFile } = migration.target;
     const access = { ...optional('username', username), ...optional('password', password) };
     return targetEndpoint(target, { targetAccess: { ...access, ...optional('caFile', caFile) } });
+}
+function noteWayBack({ record, sync }, { part, warn }) {
+    part(optional('wayBack', sync));
+    if (record.completedAtMs !== undefined) {
+        part({ wentBackAtMs: record.completedAtMs });
+        warn(wentBackText(record.completedAtMs));
+    }
+    else if (sync?.status !== 'running') {
+        const why = sync === undefined ? 'there is no sync.' : `its sync is ${sync.status}. ${sync.error?.message ?? ''}`;
+        warn(`The way back is not kept up: ${why} Run start-migration with \`direction: reverse\`.`);
+    }
+}
+function wentBackText(atMs) {
+    return `The applications went back to the source at ${new Date(atMs).toISOString()}.`;
 }
 function isCuttingOver(seen) {
     return ['cutting-over', 'proved'].includes(migrationStatus(seen));
@@ -78031,17 +78421,33 @@ const NAMES_MAX = 6;
 const PAUSE = 'CLIENT PAUSE';
 /** What is left to do after a hand-over, each step only where what was found calls for it. */
 function checklist(found) {
-    const steps = [
+    return numbered([
         moveStep(found),
-        stragglerStep(found),
-        fenceStep(found),
-        ...(found.setup === undefined ? [] : setupSteps(found.setup)),
+        stragglerStep(found, 'source'),
+        found.wayBack === undefined ? fenceStep(found) : wayBackFenceStep(found),
+        ...(found.setup === undefined ? [] : setupSteps(found.setup, found.wayBack !== undefined)),
         tuningStep(found),
+        ...(found.wayBack === undefined ? [] : wayBackSteps(found.wayBack)),
         span `Run \`phase: cleanup\`, which removes the state of this migration from the host; then retire the source.`,
-    ].filter((step) => step !== undefined);
+    ]);
+}
+/** What is left to do when the applications go back to the source. */
+function checklistBack(found) {
+    const { source, primary } = found;
+    const from = source === undefined ? span `` : span ` in place of ${code(source)}`;
+    const to = primary === undefined ? span `the source` : code(primary);
+    return numbered([
+        span `Point the applications at ${to}${from} again: it takes writes, with the users and settings that it had before the migration.`,
+        stragglerStep(found, 'target'),
+        fenceBackStep(found),
+        span `Run \`phase: cleanup\`, which removes the state of the migration and of its way back from the host; then retire the target, or migrate to it again with \`flush-target: true\`.`,
+    ]);
+}
+function numbered(steps) {
+    const items = steps.filter((step) => step !== undefined);
     return [
         heading(3, 'Next steps'),
-        list({ items: steps, show: (step) => step, maxItems: STEPS_MAX, style: 'numbers' }),
+        list({ items, show: (step) => step, maxItems: STEPS_MAX, style: 'numbers' }),
     ];
 }
 function moveStep({ source, primary, reader, setup }) {
@@ -78051,21 +78457,21 @@ function moveStep({ source, primary, reader, setup }) {
     const tls = setup?.transitEncryption === true ? span `, with TLS` : span ``;
     return span `Point the applications at ${to}${from}${tls}${readers}.`;
 }
-/** Who was connected in the last look at the source has to move yet. */
-function stragglerStep({ stragglers }) {
+/** Who was connected in the last look at the server that is left has to move yet. */
+function stragglerStep({ stragglers }, left) {
     const groups = stragglers?.clients.groups ?? [];
     const writing = groups.filter(({ writes }) => writes);
-    const left = writing.length > 0 ? writing : groups;
-    if (left.length === 0)
+    const shown = writing.length > 0 ? writing : groups;
+    if (shown.length === 0)
         return undefined;
     // Of those that are not listed nobody knows whether they write.
     const unlisted = writing.length > 0 ? 0 : (stragglers?.clients.more ?? 0);
-    const more = unlisted + Math.max(0, left.length - NAMES_MAX);
-    const names = left.slice(0, NAMES_MAX).map(({ address }) => code(address));
+    const more = unlisted + Math.max(0, shown.length - NAMES_MAX);
+    const names = shown.slice(0, NAMES_MAX).map(({ address }) => code(address));
     const who = more > 0 ? span `${joined(names, ', ')} and ${(0,units/* formatCount */.B4)(more)} more` : joined(names, ', ');
     return writing.length > 0
-        ? span `Move ${who} first: they still wrote to the source, which refused it.`
-        : span `Move ${who} too: they were still connected to the source.`;
+        ? span `Move ${who} first: they still wrote to the ${left}, which ${left === 'source' ? 'refused it' : 'takes no writes any more'}.`
+        : span `Move ${who} too: they were still connected to the ${left}.`;
 }
 function fenceStep({ fence }) {
     if (fence === undefined)
@@ -78076,16 +78482,45 @@ function fenceStep({ fence }) {
     }
     return span `Stop or move what writes to the source within 24 hours of ${instant(fence.sinceMs)}: ${code(fence.method)} ends by itself, and ${lost}.`;
 }
-/** What of the target is not as a target in use should be, or can only be changed from now on. */
-function setupSteps(setup) {
+/** Behind it the way back writes, and nobody else may. */
+function wayBackFenceStep({ fence }) {
+    if (fence === undefined)
+        return undefined;
+    return span `Leave the fence at the source (${code(fence.method)}) as long as the way back is kept: where it did not hold, going back is refused.`;
+}
+function fenceBackStep({ fence }) {
+    if (fence === undefined)
+        return undefined;
+    const lost = 'what is written there then is lost, because the source does not follow it any more';
+    if (!fence.method.startsWith(PAUSE)) {
+        return span `Leave the fence at the target (${code(fence.method)}) until they have moved: ${lost}.`;
+    }
+    return span `Stop or move what writes to the target right away: ${code(fence.method)} lets it wait, ends within 24 hours of ${instant(fence.sinceMs)} or with a failover, and ${lost}.`;
+}
+/** What there is to do with a way back until it is over. */
+function wayBackSteps({ status }) {
+    const keep = status === 'running'
+        ? span `Look with \`phase: status\` now and then whether the way back is kept up.`
+        : span `Run \`phase: start-migration\` with \`direction: reverse\`, which keeps the way back up again.`;
+    return [
+        keep,
+        span `To go back, run \`verify\` and \`complete-migration\` with \`direction: reverse\`. When nobody wants to any more, give the way back up: \`phase: rollback\` with \`direction: reverse\`. Before, \`cleanup\` is refused.`,
+    ];
+}
+/**
+ * What of the target is not as a target in use should be, or can only be changed from now on. The sync of a way back
+ * comes to it as the migration did, and is not to be locked out.
+ */
+function setupSteps(setup, isWayBackKept) {
+    const over = isWayBackKept ? span ` and the way back is over` : span ``;
     const { replicationGroupId: id, memberClusters, parameterGroup, eventTopic } = setup;
     return [
         setup.transitEncryption
             ? undefined
-            : span `Encryption in transit is off and can be switched on now without a new group: ${code(`aws elasticache modify-replication-group --replication-group-id ${id} --transit-encryption-enabled --transit-encryption-mode preferred --apply-immediately`)}, then the mode \`required\` when every application connects with TLS.`,
+            : span `Encryption in transit is off and can be switched on now without a new group: ${code(`aws elasticache modify-replication-group --replication-group-id ${id} --transit-encryption-enabled --transit-encryption-mode preferred --apply-immediately`)}, then the mode \`required\` when every application connects with TLS${over}.`,
         setup.accessControl
             ? undefined
-            : span `Anybody who reaches the target may use it: give the group a user group${setup.transitEncryption ? '' : ', which needs encryption in transit'}.`,
+            : span `Anybody who reaches the target may use it: give the group a user group${setup.transitEncryption ? '' : ', which needs encryption in transit'}${isWayBackKept ? ', when the way back is over' : ''}.`,
         setup.automaticFailover && setup.multiAz ? undefined : failoverStep(setup),
         setup.snapshotRetentionDays === 0
             ? span `ElastiCache makes no snapshots of the target by itself: set a retention for the group.`
@@ -78354,9 +78789,11 @@ function completeMigrationBody(view) {
         sections: [
             { weight: 'main', blocks: [endpointTable(view)] },
             { weight: 'main', blocks: next },
+            { weight: 'main', blocks: wayBackBlocks(view) },
             { weight: 'main', blocks: stragglerBlocks(view) },
             { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
             ...(report === undefined ? [] : proofSections(report)),
+            { weight: 'detail', blocks: report === undefined ? [] : shardBlocks(report) },
             { weight: 'detail', blocks: clientBlocks(report) },
             eventSection(view.nativeEvents),
         ],
@@ -78405,16 +78842,22 @@ function endpointTable({ endpoints }) {
         ],
     });
 }
-function nextSteps({ endpoints, source, setup, report, stragglers }) {
+/** What keeps the way back that was begun. */
+function wayBackBlocks({ wayBack }) {
+    if (wayBack === undefined)
+        return [];
+    const how = wayBack.status === 'running'
+        ? span `✅ What is written to the target reaches the source, which is fenced for everybody else: its sync is ${code(wayBack.progress.stage)}.`
+        : span `❌ It is not kept: its sync is ${code(wayBack.status)}.`;
+    return [heading(3, 'Way back'), paragraph(how)];
+}
+function nextSteps(view) {
+    const { endpoints, source, setup, report, stragglers, wayBack, isWayBack } = view;
     const fence = report === undefined ? undefined : { method: report.fence, sinceMs: report.fencedAtMs };
-    return checklist({
-        source,
-        primary: endpoints?.primary,
-        reader: endpoints?.reader,
-        setup,
-        fence,
-        stragglers,
-    });
+    const { primary, reader } = endpoints ?? {};
+    if (isWayBack === true)
+        return checklistBack({ source, primary, fence, stragglers });
+    return checklist({ source, primary, reader, setup, fence, stragglers, wayBack });
 }
 function proofTable(report, { proof }) {
     const { verification } = report;
@@ -78438,12 +78881,44 @@ function proofTable(report, { proof }) {
 function placeRows(report) {
     if (report.route === 'scan')
         return [['Target has all until', instant(report.targetOffset)]];
+    const { sourceShards } = report;
+    if (sourceShards !== undefined) {
+        return [
+            ['Shards of the source', (0,units/* formatCount */.B4)(sourceShards.length)],
+            ['Offsets at source', `${(0,units/* formatCount */.B4)(report.sourceOffset)} together`],
+            ['Offsets at target', targetOffset(report)],
+        ];
+    }
     return [
         ['Replication id', code(report.sourceReplid)],
         ['Offset at source', (0,units/* formatCount */.B4)(report.sourceOffset)],
         ['Offset at target', targetOffset(report)],
     ];
 }
+/** Where each shard of a source in cluster mode was behind its fence, and the target with it. */
+function shardBlocks({ sourceShards }) {
+    if (sourceShards === undefined)
+        return [];
+    const shards = table({
+        columns: [
+            ...leftColumns('Slots', 'Address', 'Replication id'),
+            { title: 'Offset at source', align: 'right' },
+            { title: 'Offset at target', align: 'right' },
+        ],
+        items: sourceShards,
+        cells: (shard) => [
+            code(shard.slots.slice(0, SLOTS_SHOWN_MAX)),
+            code(shard.sourceAddress),
+            code(shard.sourceReplid),
+            (0,units/* formatCount */.B4)(shard.sourceOffset),
+            targetOffset(shard),
+        ],
+        maxRows: SHARDS_SHOWN_MAX,
+    });
+    return [details('The shards of the source behind the fence', [shards])];
+}
+const SLOTS_SHOWN_MAX = 60;
+const SHARDS_SHOWN_MAX = 32;
 function approvers(approvals) {
     if (approvals === undefined)
         return undefined;
@@ -78508,7 +78983,7 @@ function pause(report) {
     return `${(0,units/* formatDuration */.a3)(report.writePauseMs)} (${parts})`;
 }
 /** A target that is ahead has seen everything too: the source goes on sending PINGs behind the fence. */
-function targetOffset({ sourceOffset, targetOffset }) {
+function targetOffset({ sourceOffset, targetOffset, }) {
     const ahead = targetOffset - sourceOffset;
     if (ahead < 0)
         return `${(0,units/* formatCount */.B4)(targetOffset)} ❌ ${(0,units/* formatCount */.B4)(-ahead)} behind`;
@@ -78727,7 +79202,9 @@ function rollbackBody(view) {
         sections: [{ weight: 'main', blocks: [block] }, eventSection(view.nativeEvents)],
     };
 }
-function rollback_verdict({ result }, steps) {
+function rollback_verdict({ result, isWayBack }, steps) {
+    if (result === 'passed' && isWayBack === true)
+        return span `**The way back is given up.** The old source stays fenced, and is not followed any more.`;
     if (result === 'passed')
         return span `**Rolled back.** The source serves as it was found before the migration.`;
     if (steps === 0)
@@ -78850,7 +79327,13 @@ function statusBody(view) {
         sections: [
             {
                 weight: 'main',
-                blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+                blocks: [
+                    migrationTable(view),
+                    wayBackTable(view),
+                    targetTable(view),
+                    jobTable(view.jobs ?? []),
+                    tuningTable(view),
+                ],
             },
             { weight: 'main', blocks: status_nextSteps(view) },
             { weight: 'main', blocks: [...latencyBlocks(view.latency), ...benchmarkBlocks(view.benchmark)] },
@@ -78861,6 +79344,10 @@ function statusBody(view) {
 }
 function status_verdict(view) {
     const { migration, jobs, target } = view;
+    const wentBackAtMs = view.isWayBack === true ? migration?.completedAtMs : view.wentBackAtMs;
+    if (wentBackAtMs !== undefined) {
+        return span `**Gone back.** The source took over again at ${instant(wentBackAtMs)}.`;
+    }
     if (migration?.completedAtMs !== undefined) {
         return span `**Completed.** The target took over at ${instant(migration.completedAtMs)}.`;
     }
@@ -78881,12 +79368,19 @@ function status_verdict(view) {
     return span `**None.** The host knows no migration of this id.`;
 }
 /** Only once the target has taken over. */
-function status_nextSteps({ migration, target, setup, fence, stragglers, tuning }) {
+function status_nextSteps(view) {
+    const { migration, target, setup, fence, stragglers, tuning, wayBack } = view;
     if (migration?.completedAtMs === undefined)
         return [];
     const source = (0,endpoint/* formatAddress */.M0)(migration.source);
+    if (view.isWayBack === true) {
+        return checklistBack({ source, primary: (0,endpoint/* formatAddress */.M0)(migration.target), fence, stragglers });
+    }
+    if (view.wentBackAtMs !== undefined) {
+        return checklistBack({ source: (0,endpoint/* formatAddress */.M0)(migration.target), primary: source });
+    }
     const { primary, reader } = target ?? {};
-    return checklist({ source, primary, reader, setup, fence, stragglers, tuning });
+    return checklist({ source, primary, reader, setup, fence, stragglers, tuning, wayBack });
 }
 function syncOf({ jobs }) {
     return jobs?.find((job) => job.kind === 'sync') ?? jobs?.find((job) => job.kind === 'link');
@@ -78904,6 +79398,16 @@ function migrationTable({ migration }) {
             ['Started', instant(migration.createdAtMs)],
             ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
         ],
+    });
+}
+function wayBackTable({ wayBack }) {
+    if (wayBack === undefined)
+        return undefined;
+    return table({
+        columns: leftColumns('Way back', 'Status', 'Stage', 'Looked at'),
+        items: [wayBack],
+        cells: (job) => [code(job.kind), jobStatus(job), job.progress.stage, instant(job.updatedAtMs)],
+        maxRows: 1,
     });
 }
 function targetTable({ target }) {
@@ -80617,12 +81121,14 @@ const routeVerdictSchema = zod__WEBPACK_IMPORTED_MODULE_0__/* .strictObject */ .
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
+  Pu: () => (/* binding */ REVERSE_SUFFIX),
   Bb: () => (/* binding */ hostReplySchemas),
   dd: () => (/* binding */ hostResponseSchema),
-  Tb: () => (/* binding */ migrationIdSchema)
+  Tb: () => (/* binding */ migrationIdSchema),
+  Nk: () => (/* binding */ reverseIdOf)
 });
 
-// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, hostCommandSchema, hostRequestSchema, migrationRecordSchema, sourceTuningSchema
+// UNUSED EXPORTS: REPORT_PAGE_BYTES_MAX, changedParameterSchema, hostCommandSchema, hostRequestSchema, migrationRecordSchema, reverseSyncSchema, sourceTuningSchema
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 14 modules
 var schemas = __nccwpck_require__(5586);
@@ -80705,6 +81211,14 @@ const jobStateSchema = schemas/* strictObject */.rej({
 
 /** Ids of migrations: they become folder and unit names. */
 const migrationIdSchema = schemas/* string */.YjP().regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/);
+/** A parameter of ElastiCache that was set for a migration, and what it was. */
+const changedParameterSchema = schemas/* strictObject */.rej({ parameterGroup: schemas/* string */.YjP(), before: schemas/* string */.YjP() });
+/** What the id of a way back ends in. */
+const REVERSE_SUFFIX = '-reverse';
+/** The id of the way back of a migration: on the host it is a migration of its own. */
+function reverseIdOf(migrationId) {
+    return `${migrationId}${REVERSE_SUFFIX}`;
+}
 /** What a migration is, as the host remembers it from its first job to its cleanup. */
 const migrationRecordSchema = schemas/* strictObject */.rej({
     migrationId: migrationIdSchema,
@@ -80716,6 +81230,10 @@ const migrationRecordSchema = schemas/* strictObject */.rej({
     createdAtMs: schemas/* number */.aig(),
     /** Set when the target has taken over. */
     completedAtMs: schemas/* number */.aig().optional(),
+    /** Of a way back: the migration whose cutover began it; its source is the target here, and still fenced. */
+    wayBackOf: migrationIdSchema.optional(),
+    /** The keyspace notifications of the target, where they were switched on for a way back. */
+    notifications: changedParameterSchema.optional(),
 });
 /** What a sync has changed at its source and not restored yet. */
 const sourceTuningSchema = schemas/* strictObject */.rej({
@@ -80724,6 +81242,13 @@ const sourceTuningSchema = schemas/* strictObject */.rej({
 });
 /** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
 const REPORT_PAGE_BYTES_MAX = 15_000;
+/** How the way back is synced. */
+const reverseSyncSchema = jobs/* syncRequestSchema */.AT.pick({
+    hashFieldTtl: true,
+    keyDisplay: true,
+    sourceBytesPerSecondMax: true,
+    targetCommandsPerSecondMax: true,
+});
 const ofMigration = { migrationId: migrationIdSchema, repository: schemas/* string */.YjP() };
 /** What the runner asks of the host: each a short call, answered at once. */
 const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
@@ -80737,6 +81262,8 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         route: finding/* routeSchema */.l,
         source: endpoint/* endpointSchema */.Jd,
         target: endpoint/* endpointSchema */.Jd,
+        /** Recorded before it is changed; what is recorded already stays. */
+        notifications: changedParameterSchema.optional(),
     }),
     /** Starts a job, or adopts the running one of the same kind. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('start'), ...ofMigration, job: jobs/* jobRequestSchema */.F5 }),
@@ -80753,8 +81280,8 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
     }),
     /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hand-over'), ...ofMigration }),
-    /** Marks the migration complete: the target has taken over. */
-    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration }),
+    /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
+    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
     /** Forgets a migration that was rolled back; refused while a job runs. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('forget'), ...ofMigration }),
     /** Removes the state of the migration, and with the last one the agent itself; refused while a job runs. */
@@ -80789,7 +81316,7 @@ const hostReplySchemas = {
     }),
     /** False when the fence is being lifted, or nothing is proved. */
     'hand-over': schemas/* strictObject */.rej({ decided: schemas/* boolean */.zMY() }),
-    complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema }),
+    complete: schemas/* strictObject */.rej({ migration: migrationRecordSchema, reverse: migrationRecordSchema.optional() }),
     forget: schemas/* strictObject */.rej({ forgotten: schemas/* boolean */.zMY() }),
     remove: schemas/* strictObject */.rej({
         removed: schemas/* array */.YOg(schemas/* string */.YjP()),
@@ -80812,6 +81339,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   AT: () => (/* binding */ syncRequestSchema),
 /* harmony export */   BR: () => (/* binding */ SOURCE_BYTES_PER_SECOND_LEAST),
 /* harmony export */   F5: () => (/* binding */ jobRequestSchema),
 /* harmony export */   SI: () => (/* binding */ repairModeSchema),
@@ -80820,7 +81348,7 @@ const hostResponseSchema = schemas/* discriminatedUnion */.gMt('ok', [
 /* harmony export */   bF: () => (/* binding */ jobKindSchema),
 /* harmony export */   vZ: () => (/* binding */ keyDisplaySchema)
 /* harmony export */ });
-/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, syncRequestSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, latencyRequestSchema, benchmarkRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
+/* unused harmony exports targetFactsSchema, preflightRequestSchema, backupRequestSchema, syncRouteSchema, linkRequestSchema, verifyRequestSchema, cutoverRequestSchema, keeperRequestSchema, stragglersRequestSchema, latencyRequestSchema, benchmarkRequestSchema, unfenceRequestSchema, rollbackRequestSchema */
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5586);
 /* harmony import */ var _endpoint_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(584);
 /* harmony import */ var _finding_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7924);
@@ -80840,6 +81368,9 @@ const targetFactsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .r
     status: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
     /** From the parameter group; undefined when it could not be read. */
     databases: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().optional(),
+    /** The group itself, and its `notify-keyspace-events`; undefined when they could not be read. */
+    parameterGroup: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
+    notifyKeyspaceEvents: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
 });
 /** A source that can write less would take its replica for dead sooner or later. */
 const SOURCE_BYTES_PER_SECOND_LEAST = 1_000_000;
@@ -80865,6 +81396,8 @@ const preflightRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject 
     sourceBytesPerSecondMax: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
     /** Default `refuse`. */
     hashFieldTtl: _skipped_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFieldTtlSchema */ .YW.optional(),
+    /** Whether a way back is to be kept after the cutover; default false. */
+    reverse: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
 });
 /** BGSAVE at the source with proof that it completed. */
 const backupRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */ .rej({
@@ -80943,6 +81476,8 @@ const cutoverRequestSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .strictObject */
     reviewedVerificationId: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100).optional(),
     /** The budget of fence, drain and proof together; over it the fence is lifted again. */
     maxWritePauseMs: zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().positive(),
+    /** Fence so that a way back can write to the source afterwards; default false. */
+    reverse: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().optional(),
 });
 /**
  * Watches over a cutover from before its fence on: lifts the fence when the cutover cannot do so itself, and goes on with
@@ -81376,7 +81911,7 @@ const ERROR_CODES = {
         retryable: true,
     },
     'source-slots-moved': {
-        when: 'Slots of the cluster of the source were moved between its nodes, or a node failed over, while all keys were gone over.',
+        when: 'Slots of the cluster of the source are being moved between its nodes, or a node failed over while all keys were gone over.',
         remedy: 'Wait until the cluster stays as it is, then run the phase again.',
         retryable: true,
     },
@@ -81391,8 +81926,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'source-cluster-unsupported': {
-        when: 'The source is in cluster mode.',
-        remedy: 'Use a standalone source.',
+        when: 'The source is in cluster mode, which the route does not serve, or has too many primaries.',
+        remedy: 'Use `route: replica`, which follows a cluster of up to 32 primaries, and a target with few shards.',
         retryable: false,
     },
     'source-modules-unsupported': {
@@ -81602,6 +82137,26 @@ const ERROR_CODES = {
     'fence-lost': {
         when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
         remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
+        retryable: false,
+    },
+    'way-back-impossible': {
+        when: 'A way back was asked for with `reverse: true`, and these servers do not allow one.',
+        remedy: 'Do what the message names, or migrate without `reverse`.',
+        retryable: false,
+    },
+    'way-back-missing': {
+        when: 'The migration has no way back, or not any more.',
+        remedy: 'A way back begins with complete-migration and `reverse: true`; `status` shows where the migration stands.',
+        retryable: false,
+    },
+    'way-back-unfenced': {
+        when: 'The fence at the old source, behind which only the way back may write, did not hold.',
+        remedy: 'Run start-migration with `direction: reverse`: it sets the fence again, and goes over everything. Then run verify and complete-migration with `direction: reverse`.',
+        retryable: false,
+    },
+    'parameter-group-unmodifiable': {
+        when: 'Keyspace notifications of the target, which a way back needs, cannot be switched on in its parameter group.',
+        remedy: 'Make a parameter group of the same family with `notify-keyspace-events` `EA`, give it to the replication group (no restart is needed), and run the phase again; or migrate without `reverse`.',
         retryable: false,
     },
     'tuning-not-restored': {

@@ -9,6 +9,7 @@ const SHOWN = {
   'AWS::Region': 'REGION',
   'AWS::AccountId': 'ACCOUNT',
   ReplicationGroupId: 'GROUP',
+  ParameterGroup: 'PARAMETER_GROUP',
   GitHubOwner: 'OWNER',
   GitHubRepository: 'REPOSITORY',
   GitHubOwnerId: 'OWNER_ID',
@@ -69,14 +70,16 @@ export function permissionsByPhase(table: (head: string[], rows: string[][]) => 
     const own = direct.filter(
       (permission) => !common.includes(permission) && permission.phases.includes(phase),
     );
-    const on = (route: Permission['route']) => names(own.filter((permission) => permission.route === route));
-    return own.length === 0 ? [] : [[`\`${phase}\``, on(undefined), on('native')]];
+    const on = (wanted: Pick<Permission, 'route' | 'reverse'>) =>
+      names(own.filter(({ route, reverse }) => route === wanted.route && reverse === wanted.reverse));
+    const cells = [on({}), on({ route: 'native' }), on({ reverse: true })];
+    return own.length === 0 ? [] : [[`\`${phase}\``, ...cells]];
   });
   return table(
-    ['phase', 'AWS actions', 'on the route `native`'],
+    ['phase', 'AWS actions', 'on the route `native`', 'with `reverse: true`'],
     [
-      ['all, with `host: ssm`', names(overSsm), ''],
-      [common[0] === undefined ? '' : phasesOf(common[0]), names(common), ''],
+      ['all, with `host: ssm`', names(overSsm), '', ''],
+      [common[0] === undefined ? '' : phasesOf(common[0]), names(common), '', ''],
       ...rows,
     ],
   );
@@ -91,9 +94,10 @@ function phasesOf({ phases }: Permission): string {
     .join(', ');
 }
 
-function conditionsOf({ route, host }: Permission): string {
+function conditionsOf({ route, reverse, host }: Permission): string {
   const parts = [
     route === undefined ? [] : [`route \`${route}\``],
+    reverse === undefined ? [] : ['`reverse: true`'],
     host === undefined ? [] : [`\`host: ${host}\``],
   ];
   return parts.flat().join(', ');

@@ -5,6 +5,7 @@ export type ResourceKind =
   | 'group'
   | 'member-clusters'
   | 'parameter-groups'
+  | 'notified-parameter-group'
   | 'snapshots'
   | 'document'
   | 'tagged-hosts'
@@ -18,6 +19,8 @@ export type Permission = {
   readonly phases: readonly Phase[];
   /** Called on this route only; without it on every one. */
   readonly route?: 'native';
+  /** Called only where `reverse` is true. */
+  readonly reverse?: true;
   /** Called with this `host` only. */
   readonly host?: 'ssm';
   readonly resources: readonly ResourceKind[];
@@ -59,6 +62,13 @@ export const PERMISSIONS: readonly Permission[] = [
     purpose: 'databases of the target; denied, a phase goes on without them',
     phases: ALL_BUT_CLEANUP,
     resources: ['parameter-groups'],
+  },
+  {
+    action: 'elasticache:ModifyCacheParameterGroup',
+    purpose: 'the keyspace notifications of the target, which a way back needs, and what they were',
+    phases: ['start-migration', 'rollback', 'complete-migration'],
+    reverse: true,
+    resources: ['notified-parameter-group'],
   },
   {
     action: 'elasticache:DescribeEvents',
@@ -142,6 +152,7 @@ export const RESOURCE_ARNS: Readonly<Record<ResourceKind, readonly string[]>> = 
   group: [elasticacheArn('replicationgroup', '${ReplicationGroupId}')],
   'member-clusters': [elasticacheArn('cluster', '${ReplicationGroupId}-*')],
   'parameter-groups': [elasticacheArn('parametergroup', '*')],
+  'notified-parameter-group': [elasticacheArn('parametergroup', '${ParameterGroup}')],
   snapshots: [elasticacheArn('snapshot', 'valkey-migrate-*')],
   document: [
     'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/valkey-migrate-${ReplicationGroupId}-${Role}',

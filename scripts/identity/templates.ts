@@ -64,6 +64,13 @@ const IDENTITY_PARAMETERS = {
     Description: 'Id of the replication group, in lower case as ElastiCache keeps it.',
     AllowedPattern: '[a-z][a-z0-9-]{0,39}',
   },
+  ParameterGroup: {
+    Type: 'String',
+    Description:
+      'Parameter group of the replication group, which start-migration may modify where reverse is true; none for no way back.',
+    AllowedPattern: '[A-Za-z][A-Za-z0-9.-]{0,254}',
+    Default: 'none',
+  },
   GitHubOwner: {
     Type: 'String',
     Description: 'Owner of the repository whose workflow runs the migration.',

@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
 import { type Route, routeSchema } from '../contract/finding.ts';
-import { migrationIdSchema } from '../contract/host-commands.ts';
+import { migrationIdSchema, REVERSE_SUFFIX, reverseIdOf } from '../contract/host-commands.ts';
 import {
   type KeyDisplay,
   keyDisplaySchema,
@@ -50,7 +50,10 @@ export type HostInputs =
 /** What every phase needs. */
 export type CommonInputs = {
   readonly replicationGroupId: string;
+  /** As the host knows it: of the way back, where `direction` says so. */
   readonly migrationId: string;
+  /** Whether the phase is one of the way back, from the target to the source. */
+  readonly isWayBack: boolean;
   readonly region: string;
   readonly host: HostInputs;
   readonly stateDirectory: string;
@@ -89,7 +92,21 @@ export type GateInputs = {
 
 type CopyInputs = ServerInputs &
   RouteInputs &
-  SyncInputs & { readonly flushTarget: boolean; readonly hashFieldTtl: HashFieldTtl };
+  SyncInputs & {
+    readonly flushTarget: boolean;
+    readonly hashFieldTtl: HashFieldTtl;
+    /** Whether a way back is to be kept. */
+    readonly reverse: boolean;
+  };
+
+/** The phases that the way back of a migration goes through. */
+const WAY_BACK_PHASES: readonly Phase[] = [
+  'start-migration',
+  'status',
+  'verify',
+  'complete-migration',
+  'rollback',
+];
 
 /** The inputs of one run, by phase: what a phase does not read is not in its type. */
 export type Inputs = CommonInputs &
@@ -107,7 +124,9 @@ export type Inputs = CommonInputs &
         reviewedVerificationId: string | undefined;
         maxWritePauseMs: number;
         stragglerWatchMs: number;
+        reverse: boolean;
       } & ServerInputs &
+        SyncInputs &
         CompareInputs)
     | ({ phase: 'rollback'; flushTarget: boolean } & ServerInputs)
     | { phase: 'cleanup' }
@@ -138,6 +157,9 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
   };
   const phase = readPhase(read);
   const common = readCommon(read, defaults);
+  if (common.isWayBack && !WAY_BACK_PHASES.includes(phase)) {
+    throw contradictory(`\`direction\` is "reverse", which \`phase\` "${phase}" does not know.`);
+  }
   switch (phase) {
     case 'preflight':
       return {
@@ -159,8 +181,15 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
     }
     case 'start-migration':
       return { phase, ...common, ...readCopy(read, common), keyDisplay: readKeyDisplay(read) };
-    case 'status':
-      return { phase, ...common, benchmark: readFlag(read, 'benchmark') };
+    case 'status': {
+      const benchmark = readFlag(read, 'benchmark');
+      if (benchmark && common.isWayBack) {
+        throw contradictory(
+          '`benchmark` is true, but `direction` is "reverse": the source gets no such load.',
+        );
+      }
+      return { phase, ...common, benchmark };
+    }
     case 'verify':
       return {
         phase,
@@ -183,6 +212,8 @@ export function parseInputs(readRaw: ReadInput, defaults: RunnerDefaults): Input
         reviewedVerificationId: readVerificationId(read),
         maxWritePauseMs: readCount(read, 'max-write-pause-seconds', { least: 1, most: 3600 }) * 1000,
         stragglerWatchMs: readCount(read, 'straggler-watch-seconds', { least: 0, most: 3600 }) * 1000,
+        ...readSyncInputs(read),
+        reverse: readReverse(read, common),
       };
     case 'rollback':
       return { phase, ...common, ...readServers(read, common), flushTarget: readFlag(read, 'flush-target') };
@@ -216,9 +247,11 @@ function readCommon(read: ReadInput, defaults: RunnerDefaults): CommonInputs {
     expected: 'a letter, then letters, digits and single hyphens, at most 40 characters',
   });
   const migrationId = read('migration-id') || replicationGroupId;
-  if (!migrationIdSchema.safeParse(migrationId).success) {
-    throw malformed('migration-id', migrationId, 'letters, digits and hyphens, at most 64 characters');
+  if (!migrationIdSchema.safeParse(migrationId).success || migrationId.endsWith(REVERSE_SUFFIX)) {
+    const expected = `letters, digits and hyphens, at most 64 characters, not ending in ${REVERSE_SUFFIX}`;
+    throw malformed('migration-id', migrationId, expected);
   }
+  const isWayBack = readChoice(read, 'direction', ['forward', 'reverse'] as const) === 'reverse';
   const region = read('aws-region') || defaults.region || '';
   if (region === '') {
     throw new MigrationError('input-missing', 'No AWS region is known.', {
@@ -230,7 +263,8 @@ function readCommon(read: ReadInput, defaults: RunnerDefaults): CommonInputs {
   }
   return {
     replicationGroupId,
-    migrationId,
+    migrationId: isWayBack ? reverseIdOf(migrationId) : migrationId,
+    isWayBack,
     region,
     host: readHost(read),
     stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
@@ -356,7 +390,15 @@ function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {
     flushTarget: readFlag(read, 'flush-target'),
     ...sync,
     hashFieldTtl: readHashFieldTtl(read),
+    reverse: readReverse(read, common),
   };
+}
+
+function readReverse(read: ReadInput, { migrationId, isWayBack }: CommonInputs): boolean {
+  const reverse = readFlag(read, 'reverse');
+  if (!reverse || isWayBack) return false;
+  if (migrationIdSchema.safeParse(reverseIdOf(migrationId)).success) return true;
+  throw malformed('migration-id', migrationId, 'at most 56 characters, where `reverse` is true');
 }
 
 function readCompare(read: ReadInput): CompareInputs {

@@ -2,10 +2,23 @@ import { z } from 'zod';
 import { endpointSchema } from './endpoint.ts';
 import { routeSchema } from './finding.ts';
 import { errorRecordSchema, jobStateSchema } from './job-state.ts';
-import { jobKindSchema, jobRequestSchema } from './jobs.ts';
+import { jobKindSchema, jobRequestSchema, syncRequestSchema } from './jobs.ts';
 
 /** Ids of migrations: they become folder and unit names. */
 export const migrationIdSchema = z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/);
+
+/** A parameter of ElastiCache that was set for a migration, and what it was. */
+export const changedParameterSchema = z.strictObject({ parameterGroup: z.string(), before: z.string() });
+/** See {@link changedParameterSchema}. */
+export type ChangedParameter = z.infer<typeof changedParameterSchema>;
+
+/** What the id of a way back ends in. */
+export const REVERSE_SUFFIX = '-reverse';
+
+/** The id of the way back of a migration: on the host it is a migration of its own. */
+export function reverseIdOf(migrationId: string): string {
+  return `${migrationId}${REVERSE_SUFFIX}`;
+}
 
 /** What a migration is, as the host remembers it from its first job to its cleanup. */
 export const migrationRecordSchema = z.strictObject({
@@ -18,6 +31,10 @@ export const migrationRecordSchema = z.strictObject({
   createdAtMs: z.number(),
   /** Set when the target has taken over. */
   completedAtMs: z.number().optional(),
+  /** Of a way back: the migration whose cutover began it; its source is the target here, and still fenced. */
+  wayBackOf: migrationIdSchema.optional(),
+  /** The keyspace notifications of the target, where they were switched on for a way back. */
+  notifications: changedParameterSchema.optional(),
 });
 /** See {@link migrationRecordSchema}. */
 export type MigrationRecord = z.infer<typeof migrationRecordSchema>;
@@ -33,6 +50,16 @@ export type SourceTuning = z.infer<typeof sourceTuningSchema>;
 /** The most bytes of a report in one reply: as base64 it must fit the 24,000 characters of an SSM output. */
 export const REPORT_PAGE_BYTES_MAX = 15_000;
 
+/** How the way back is synced. */
+export const reverseSyncSchema = syncRequestSchema.pick({
+  hashFieldTtl: true,
+  keyDisplay: true,
+  sourceBytesPerSecondMax: true,
+  targetCommandsPerSecondMax: true,
+});
+/** See {@link reverseSyncSchema}. */
+export type ReverseSync = z.infer<typeof reverseSyncSchema>;
+
 const ofMigration = { migrationId: migrationIdSchema, repository: z.string() };
 
 /** What the runner asks of the host: each a short call, answered at once. */
@@ -47,6 +74,8 @@ export const hostCommandSchema = z.discriminatedUnion('command', [
     route: routeSchema,
     source: endpointSchema,
     target: endpointSchema,
+    /** Recorded before it is changed; what is recorded already stays. */
+    notifications: changedParameterSchema.optional(),
   }),
   /** Starts a job, or adopts the running one of the same kind. */
   z.strictObject({ command: z.literal('start'), ...ofMigration, job: jobRequestSchema }),
@@ -63,8 +92,8 @@ export const hostCommandSchema = z.discriminatedUnion('command', [
   }),
   /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
   z.strictObject({ command: z.literal('hand-over'), ...ofMigration }),
-  /** Marks the migration complete: the target has taken over. */
-  z.strictObject({ command: z.literal('complete'), ...ofMigration }),
+  /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
+  z.strictObject({ command: z.literal('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
   /** Forgets a migration that was rolled back; refused while a job runs. */
   z.strictObject({ command: z.literal('forget'), ...ofMigration }),
   /** Removes the state of the migration, and with the last one the agent itself; refused while a job runs. */
@@ -102,7 +131,7 @@ export const hostReplySchemas = {
   }),
   /** False when the fence is being lifted, or nothing is proved. */
   'hand-over': z.strictObject({ decided: z.boolean() }),
-  complete: z.strictObject({ migration: migrationRecordSchema }),
+  complete: z.strictObject({ migration: migrationRecordSchema, reverse: migrationRecordSchema.optional() }),
   forget: z.strictObject({ forgotten: z.boolean() }),
   remove: z.strictObject({
     removed: z.array(z.string()),

@@ -15,6 +15,9 @@ export const targetFactsSchema = z.strictObject({
   status: z.string(),
   /** From the parameter group; undefined when it could not be read. */
   databases: z.int().optional(),
+  /** The group itself, and its `notify-keyspace-events`; undefined when they could not be read. */
+  parameterGroup: z.string().optional(),
+  notifyKeyspaceEvents: z.string().optional(),
 });
 /** See {@link targetFactsSchema}. */
 export type TargetFacts = z.infer<typeof targetFactsSchema>;
@@ -44,6 +47,8 @@ export const preflightRequestSchema = z.strictObject({
   sourceBytesPerSecondMax: z.int().min(SOURCE_BYTES_PER_SECOND_LEAST).optional(),
   /** Default `refuse`. */
   hashFieldTtl: hashFieldTtlSchema.optional(),
+  /** Whether a way back is to be kept after the cutover; default false. */
+  reverse: z.boolean().optional(),
 });
 
 /** BGSAVE at the source with proof that it completed. */
@@ -136,6 +141,8 @@ export const cutoverRequestSchema = z.strictObject({
   reviewedVerificationId: z.string().max(100).optional(),
   /** The budget of fence, drain and proof together; over it the fence is lifted again. */
   maxWritePauseMs: z.int().positive(),
+  /** Fence so that a way back can write to the source afterwards; default false. */
+  reverse: z.boolean().optional(),
 });
 
 /**

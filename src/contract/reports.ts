@@ -309,6 +309,18 @@ export const cutoverReportSchema = z.strictObject({
   sourceReplid: z.string(),
   sourceOffset: z.number(),
   targetOffset: z.number(),
+  /** Of a source in cluster mode: each shard, by its slots; the places above are then those of all together. */
+  sourceShards: z
+    .array(
+      z.strictObject({
+        slots: z.string(),
+        sourceAddress: z.string(),
+        sourceReplid: z.string(),
+        sourceOffset: z.number(),
+        targetOffset: z.number(),
+      }),
+    )
+    .optional(),
   drainDurationMs: z.number(),
   proofDurationMs: z.number(),
   /** What it took to correct expiry times before the proof, and to restore the exact ones after it. */

@@ -260,7 +260,7 @@ export const ERROR_CODES = {
     retryable: true,
   },
   'source-slots-moved': {
-    when: 'Slots of the cluster of the source were moved between its nodes, or a node failed over, while all keys were gone over.',
+    when: 'Slots of the cluster of the source are being moved between its nodes, or a node failed over while all keys were gone over.',
     remedy: 'Wait until the cluster stays as it is, then run the phase again.',
     retryable: true,
   },
@@ -275,8 +275,9 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'source-cluster-unsupported': {
-    when: 'The source is in cluster mode.',
-    remedy: 'Use a standalone source.',
+    when: 'The source is in cluster mode, which the route does not serve, or has too many primaries.',
+    remedy:
+      'Use `route: replica`, which follows a cluster of up to 32 primaries, and a target with few shards.',
     retryable: false,
   },
   'source-modules-unsupported': {
@@ -504,6 +505,29 @@ export const ERROR_CODES = {
     when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
     remedy:
       'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
+    retryable: false,
+  },
+  'way-back-impossible': {
+    when: 'A way back was asked for with `reverse: true`, and these servers do not allow one.',
+    remedy: 'Do what the message names, or migrate without `reverse`.',
+    retryable: false,
+  },
+  'way-back-missing': {
+    when: 'The migration has no way back, or not any more.',
+    remedy:
+      'A way back begins with complete-migration and `reverse: true`; `status` shows where the migration stands.',
+    retryable: false,
+  },
+  'way-back-unfenced': {
+    when: 'The fence at the old source, behind which only the way back may write, did not hold.',
+    remedy:
+      'Run start-migration with `direction: reverse`: it sets the fence again, and goes over everything. Then run verify and complete-migration with `direction: reverse`.',
+    retryable: false,
+  },
+  'parameter-group-unmodifiable': {
+    when: 'Keyspace notifications of the target, which a way back needs, cannot be switched on in its parameter group.',
+    remedy:
+      'Make a parameter group of the same family with `notify-keyspace-events` `EA`, give it to the replication group (no restart is needed), and run the phase again; or migrate without `reverse`.',
     retryable: false,
   },
   'tuning-not-restored': {

@@ -122,6 +122,15 @@ describe('inputs', () => {
     [{ phase: 'start-migration', 'max-target-ops': '99' }, 'input-malformed', '`max-target-ops`'],
     [{ phase: 'start-migration', 'max-target-ops': '1e6' }, 'input-malformed', '`max-target-ops`'],
     [{ phase: 'status', host: 'local' }, 'input-contradictory', '`instance-id`'],
+    [{ phase: 'status', direction: 'back' }, 'input-malformed', '`direction`'],
+    [{ phase: 'preflight', direction: 'reverse' }, 'input-contradictory', '`direction`'],
+    [{ phase: 'cleanup', direction: 'reverse' }, 'input-contradictory', '`direction`'],
+    [{ phase: 'status', 'migration-id': 'shop-reverse' }, 'input-malformed', '`migration-id`'],
+    [
+      { phase: 'start-migration', reverse: 'true', 'migration-id': 'm'.repeat(57) },
+      'input-malformed',
+      '`migration-id`',
+    ],
     [
       { phase: 'preflight', route: 'replica', 'allow-native-rdb-version': 'true' },
       'input-contradictory',
@@ -136,6 +145,13 @@ describe('inputs', () => {
     expect(() => parsed(inputs)).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(named) }),
     );
+  });
+
+  it('name the way back by the migration that it goes back over', () => {
+    const back = parsed({ phase: 'complete-migration', direction: 'reverse', reverse: 'true' });
+    expect(back).toMatchObject({ migrationId: 'sessions-reverse', isWayBack: true, reverse: false });
+    const forward = parsed({ phase: 'complete-migration', reverse: 'true' });
+    expect(forward).toMatchObject({ migrationId: 'sessions', isWayBack: false, reverse: true });
   });
 
   it('never repeat what may be a password', () => {

@@ -1,8 +1,9 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sealingHost } from '../../src/action/host/sealing-host.ts';
+import { openMigrationStore } from '../../src/agent/job/store.ts';
 import type { SecretUse } from '../../src/agent/secret/reading.ts';
 import { resolveSecret } from '../../src/agent/secret/resolve.ts';
 import { publicKeyOf } from '../../src/agent/secret/sealing-key.ts';
@@ -54,6 +55,22 @@ describe('a password that travels sealed', () => {
     await rm(join(directory, 'sealing-key.pem'));
     await expect(open(reference, {})).rejects.toThrow('no longer has the key');
     await expect(resolveSecret(reference, { env: {}, signal: never })).rejects.toThrow('no migration');
+  });
+
+  it('opens for the way back of its migration, and for no migration that is only called so', async () => {
+    const reference = await sealed();
+    await mkdir(join(directory, 'sessions'));
+    await rename(join(directory, 'sealing-key.pem'), join(directory, 'sessions', 'sealing-key.pem'));
+    const wayBack = openMigrationStore(join(directory, 'sessions-reverse'));
+    const sealedFor = { ...MIGRATION, migrationId: 'sessions-reverse', directory: wayBack.directory };
+    const record = { ...MIGRATION, migrationId: 'sessions-reverse', route: 'scan', createdAtMs: 0 } as const;
+    const servers = { source: SOURCE, target: SOURCE };
+    wayBack.writeMigration({ ...record, ...servers });
+    await expect(open(reference, { sealedFor })).rejects.toThrow('no longer has the key');
+    wayBack.writeMigration({ ...record, ...servers, wayBackOf: 'sessions' });
+    expect(await open(reference, { sealedFor })).toBe(PASSWORD);
+    const stranger = { ...sealedFor, repository: 'acme/other' };
+    await expect(open(reference, { sealedFor: stranger })).rejects.toThrow('sealed for another');
   });
 
   it('is sealed by one key for the whole migration, which only its owner can read', async () => {

@@ -17,7 +17,7 @@ export type WriteAudit = {
 /** Applications that write all the time and remember every write that was acknowledged. */
 export type Writers = AsyncDisposable & {
   acknowledgedCount(): number;
-  /** What an application's configuration change does: the next write goes to the new address. */
+  /** What an application's configuration change does: connections are closed, and the next write goes to the new address. */
   moveTo(target: WriteTarget): void;
   /** Ends the writing after the write that is on its way. */
   stop(): Promise<void>;
@@ -31,7 +31,7 @@ const PAUSE_MS = 8;
 
 /** Starts the writers against the source. */
 export function startWriters(source: WriteTarget, prefix: string): Writers {
-  const state: State = { target: source, isStopping: false, refused: 0 };
+  const state: State = { target: source, clients: new Set(), isStopping: false, refused: 0 };
   const journals: Journal[] = Array.from({ length: WRITERS }, (_, index) => ({
     name: `${prefix}:writer-${index}`,
     acknowledged: 0,
@@ -46,6 +46,9 @@ export function startWriters(source: WriteTarget, prefix: string): Writers {
     acknowledgedCount: () => journals.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
     moveTo: (target) => {
       state.target = target;
+      // One that waits at a paused server would wait on.
+      for (const client of state.clients) client.disconnect();
+      state.clients.clear();
     },
     stop,
     audit: async (target) => auditJournals(journals, target, state.refused),
@@ -53,7 +56,7 @@ export function startWriters(source: WriteTarget, prefix: string): Writers {
   };
 }
 
-type State = { target: WriteTarget; isStopping: boolean; refused: number };
+type State = { target: WriteTarget; readonly clients: Set<Redis>; isStopping: boolean; refused: number };
 
 /** What one writer knows: its writes are numbered from 1, and `acknowledged` of them were answered. */
 type Journal = {
@@ -70,6 +73,7 @@ async function write(journal: Journal, state: State): Promise<void> {
       if (connected?.target !== state.target) {
         connected?.client.disconnect();
         connected = { client: connect(state.target), target: state.target };
+        state.clients.add(connected.client);
       }
       await writeOnce(journal, connected.client, state);
       await pause();
@@ -106,7 +110,7 @@ async function writeOnce(journal: Journal, client: Redis, state: State): Promise
 
 function isRefusal(error: unknown): boolean {
   const text = error instanceof Error ? `${error.message}` : '';
-  return /NOREPLICAS|READONLY|EXECABORT|MASTERDOWN|LOADING/.test(text);
+  return /NOREPLICAS|NOPERM|READONLY|EXECABORT|MASTERDOWN|LOADING/.test(text);
 }
 
 function connect({ host, port }: WriteTarget): Redis {

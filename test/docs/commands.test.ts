@@ -9,7 +9,7 @@ import { parseOptions } from '../bench/options.ts';
 import { readWorkflow } from '../workflows/workflow-files.ts';
 import { PAGES, ROOT, readPage, sectionsOf } from './pages.ts';
 
-const PROOFS = [...readPage('scripts/prove.ts').matchAll(/case '(\w+)':/g)].map(([, name]) => name);
+const PROOFS = [...readPage('scripts/prove.ts').matchAll(/case '([\w-]+)':/g)].map(([, name]) => name);
 
 test.each(PAGES)('every command of %s is there, and takes what it is given', (page) => {
   expect(commandsOf(readPage(page)).flatMap((command) => refusal(command, page))).toEqual([]);

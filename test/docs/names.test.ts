@@ -2,7 +2,7 @@ import { globSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PHASES, parseInputs } from '../../src/action/inputs.ts';
 import { ERROR_CODES } from '../../src/core/error-codes.ts';
-import { errorText } from '../../src/core/errors.ts';
+import { errorText, isMigrationError } from '../../src/core/errors.ts';
 import { readAction } from '../workflows/workflow-files.ts';
 import { handwrittenOf, PAGES, ROOT, readPage, sectionsOf } from './pages.ts';
 
@@ -104,7 +104,7 @@ function refusals(span: string): string[] {
   const [, name = '', value = ''] = ASSIGNMENT.exec(span) ?? [];
   if (NO_INPUTS.includes(span)) return [];
   if (!(name in ACTION.inputs)) return [`${span}: there is no such input`];
-  return PHASES.flatMap((phase) => {
+  const errors = PHASES.flatMap((phase) => {
     const given: Record<string, string> = {
       phase,
       'replication-group-id': 'sessions',
@@ -117,7 +117,14 @@ function refusals(span: string): string[] {
       parseInputs(read, { region: undefined, temporaryDirectory: undefined });
       return [];
     } catch (error) {
-      return [`${span}: ${errorText(error)}`];
+      return [{ text: `${span}: ${errorText(error)}`, isOfPhase: isContradiction(error) }];
     }
-  }).slice(0, 1);
+  });
+  // Some phases contradict what others take.
+  const isTaken = errors.length < PHASES.length && errors.every(({ isOfPhase }) => isOfPhase);
+  return isTaken ? [] : errors.slice(0, 1).map(({ text }) => text);
+}
+
+function isContradiction(error: unknown): boolean {
+  return isMigrationError(error) && error.code === 'input-contradictory';
 }

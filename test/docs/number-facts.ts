@@ -61,7 +61,25 @@ export function numberFacts(): readonly NumberFact[] {
       text: 'more than 7,000 arguments',
       value: constantOf('src/agent/sync/cluster/batch-script.ts', 'BATCH_COMMAND_ARGUMENTS_MAX'),
     },
-    { text: 'At most 128 primaries', value: constantOf('src/agent/redis/cluster/topology.ts', 'NODES_MAX') },
+    {
+      text: 'target are at most 32',
+      value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SHARD_PAIRS_MAX'),
+    },
+    {
+      text: 'at most 32 pairs of a primary',
+      value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SHARD_PAIRS_MAX'),
+    },
+    { text: '32 to one, 8 to 4, 5 to 6', because: 'products that do not exceed the limit before it' },
+    {
+      text: 'a look every 2 seconds',
+      value: constantOf('src/agent/sync/shards/sync-shards.ts', 'LAYOUT_MS'),
+    },
+    { text: 'Three times in a row', value: copiesInARow },
+    {
+      text: 'five minutes of moving slots',
+      value: constantOf('src/agent/sync/patience.ts', 'RECONNECT_MAX_MS'),
+    },
+    { text: 'At most 128 primaries', value: constantOf('src/contract/reports.ts', 'PRIMARIES_MAX') },
     { text: 'database 0 only', because: 'the only database of a cluster' },
     { text: 'three round trips each', because: 'it counts the steps of a command' },
     // Verification.
@@ -118,8 +136,28 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'When 4 does not fit', because: 'a step of the list above it' },
     { text: '5 is not cut short', because: 'a step of the list above it' },
     { text: 'enabled, 5 restores', because: 'a step of the list above it' },
+    { text: 'before the wait of 4 begins', because: 'a step of the list above it' },
+    { text: 'slots that move, let 4 fail.', because: 'a step of the list above it' },
     { text: 'let 4 fail, and let 5 go over', because: 'a step of the list above it' },
     { text: 'When 5 is interrupted', because: 'a step of the list above it' },
+    { text: 'places, and 5 ends with', because: 'a step of the list above it' },
+    // The target after the cutover.
+    { text: 'maximum of 500 requests', value: constantOf('src/agent/latency/job.ts', 'REQUESTS') },
+    { text: 'within four seconds together', value: constantOf('src/agent/latency/job.ts', 'BUDGET_MS') },
+    {
+      text: 'writes and reads 1,000 keys of its own',
+      value: constantOf('src/agent/benchmark/job.ts', 'KEYS'),
+    },
+    { text: 'remove up to 1,000 keys of its own', value: constantOf('src/agent/benchmark/job.ts', 'KEYS') },
+    { text: 'of 128 bytes', value: constantOf('src/agent/benchmark/job.ts', 'VALUE_BYTES') },
+    { text: '16 requests at a time', value: constantOf('src/agent/benchmark/job.ts', 'IN_FLIGHT') },
+    { text: 'up to 10,000 writes', value: constantOf('src/agent/benchmark/job.ts', 'COMMANDS_MAX') },
+    { text: '10,000 reads', value: constantOf('src/agent/benchmark/job.ts', 'COMMANDS_MAX') },
+    { text: 'three seconds of each', value: constantOf('src/agent/benchmark/job.ts', 'PART_MS') },
+    {
+      text: 'for six seconds at most',
+      value: 2 * constantOf('src/agent/benchmark/job.ts', 'PART_MS'),
+    },
     // The action and its host.
     {
       text: 'itself, up to five times in a row',
@@ -147,6 +185,8 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'milliseconds since 1970', because: 'where the clock of Unix begins' },
     // Contributing, measuring, and others.
     { text: '100,000 damaged RDBs', value: proveDefaultOf('inputs') },
+    { text: '100,000 writes of every type', value: proveDefaultOf('writes') },
+    { text: '10,000 touched keys', value: proveDefaultOf('touched') },
     { text: '200 faults of the agent', value: proveDefaultOf('faults') },
     {
       text: 'more than 12 % of the cores',

@@ -82,6 +82,11 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
     'faults/fault-table.ts: the source fails over and loses its last writes',
     'agent/sync/reconcile.redis.test.ts: refuses to write a source that came back empty over the target, which keeps every key',
   ],
+  'Slots move at a source in cluster mode, or a shard fails over': [
+    'agent/sync/shards/faults.redis.test.ts: reconciles all shards when slots of the source are moved under load, and ends equal',
+    'agent/sync/shards/faults.redis.test.ts: goes on with the replica to which a primary of the source hands its slots over, and copies nothing',
+    'agent/cutover/shards.redis.test.ts: is refused when a primary has failed over behind the fence',
+  ],
   'The source no longer sends notifications': [
     'agent/scan/gaps.redis.test.ts: ends when the notifications are switched off',
     'agent/scan/gaps.redis.test.ts: started again after -9 removes what the source has no more',
@@ -179,6 +184,22 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
   ],
   'The cutover is done and the applications fail at the target': [
     'agent/cutover/replica.redis.test.ts: is refused after the hand-over, and leaves both sides as they are',
+  ],
+  // The way back.
+  'A way back is not possible': [
+    'scenarios/reverse.scenario.ts: says before the migration that a default parameter group rules a way back out',
+    'scenarios/reverse.scenario.ts: does not fence for a way back of which the target would not tell',
+    'agent/preflight/way-back.redis.test.ts: names what the user at the target may not do',
+  ],
+  'The way back is not kept up': [
+    'agent/cutover/way-back.scenario.ts: sets the fence again when that was restarted, and takes back what came in between',
+    'scenarios/reverse.scenario.ts: gives the way back up, and leaves a source that is fenced for everybody',
+  ],
+  'The old source was written to': [
+    'agent/cutover/way-back.scenario.ts: is refused when somebody has lifted the fence at the old source',
+  ],
+  'Going back is interrupted': [
+    'agent/cutover/way-back.scenario.ts: that is killed at the stage %s, or soon after, leaves no half',
   ],
   // Rollback and cleanup.
   'The rollback is red': [

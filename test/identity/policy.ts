@@ -76,6 +76,7 @@ function resourcesOf({ service, operation, input }: PolicyCall, tags: InstanceTa
     case 'elasticache:DescribeCacheClusters':
       return [elasticache('cluster', 'CacheClusterId')];
     case 'elasticache:DescribeCacheParameters':
+    case 'elasticache:ModifyCacheParameterGroup':
       return [elasticache('parametergroup', 'CacheParameterGroupName')];
     case 'ssm:SendCommand':
       return [plain(documentArn(textOf(input.DocumentName))), ...instancesOf(input, tags)];

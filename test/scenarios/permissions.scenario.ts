@@ -16,27 +16,38 @@ const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js')
 /** In an order in which every phase has something to do. */
 const PHASES_IN_ORDER = [
   ...['preflight', 'backup', 'start-migration', 'status', 'rollback'],
-  ...['start-migration', 'verify', 'complete-migration', 'cleanup'],
+  ...['start-migration', 'verify', 'complete-migration'],
 ];
+/** What follows a cutover with `reverse`. */
+const PHASES_BACK = ['start-migration', 'verify', 'complete-migration'];
+const PARAMETER_GROUP = 'sessions-valkey';
 
 describe.concurrent.each([
   { route: 'replica', source: { kind: 'redis', version: '8.0' } },
   { route: 'native', source: { kind: 'redis', version: '7.0' } },
 ] as const)('with the roles and the document of the template, the route $route', ({ route, source }) => {
   it('gets through every phase, and calls all that the table has and nothing else', {
-    timeout: 240_000,
+    timeout: 480_000,
   }, async () => {
     const isGuarded = route === 'replica';
     await using stage = await openStage({
       source: await findServer(source),
       isNewHost: true,
       ...(isGuarded ? GUARDED_SOURCE : {}),
+      // The one run with a way back, the other without.
+      ...(isGuarded ? { group: { parameterGroup: PARAMETER_GROUP } } : {}),
     });
     await stage.source.client().set('key', 'value');
     const roles = await makeRoles(stage);
     const seen = new Map<string, Set<string>>();
-    for (const phase of PHASES_IN_ORDER) {
-      const inputs = { route, 'flush-target': 'true', ...(isGuarded ? secretInputs(phase) : {}) };
+    const steps = [
+      ...PHASES_IN_ORDER.map((phase) => ({ phase, direction: 'forward' })),
+      ...(isGuarded ? PHASES_BACK.map((phase) => ({ phase, direction: 'reverse' })) : []),
+      { phase: 'cleanup', direction: 'forward' },
+    ];
+    for (const { phase, direction } of steps) {
+      const guarded = { ...secretInputs(phase), reverse: 'true', direction };
+      const inputs = { route, 'flush-target': 'true', ...(isGuarded ? guarded : {}) };
       const step = { phase, roles, inputs };
       // Once for each phase is enough to see that it takes its command back.
       const cancelled = seen.has(phase) ? [] : await cancelledCalls(stage, step);
@@ -44,7 +55,10 @@ describe.concurrent.each([
       seen.set(phase, new Set(calls));
     }
     for (const [phase, calls] of seen) {
-      expect({ phase, calls: [...calls].sort() }).toEqual({ phase, calls: tabled(phase, route) });
+      expect({ phase, calls: [...calls].sort() }).toEqual({
+        phase,
+        calls: tabled(phase, { route, isWithWayBack: isGuarded }),
+      });
     }
     const denied = stage.simulator.calls.filter(({ outcome }) => outcome.startsWith('AccessDenied'));
     expect(denied.map(({ operation }) => operation)).toEqual([]);
@@ -125,6 +139,7 @@ async function makeRoles(stage: Stage): Promise<Roles> {
   simulator.putParameter('/redis/source', PASSWORD, 'SecureString');
   simulator.putSecret('redis-source', JSON.stringify({ password: PASSWORD }));
   const identity = readIdentity({
+    ParameterGroup: PARAMETER_GROUP,
     StateDirectory: stage.stateDirectory,
     AgentSha256: createHash('sha256')
       .update(await readFile(AGENT))
@@ -183,11 +198,15 @@ function roleOf(phase: string): RoleName {
   return role;
 }
 
-function tabled(phase: string, route: 'native' | 'replica'): string[] {
+function tabled(
+  phase: string,
+  { route, isWithWayBack }: { route: 'native' | 'replica'; isWithWayBack: boolean },
+): string[] {
   return PERMISSIONS.filter(
     (permission) =>
       (permission.phases as readonly string[]).includes(phase) &&
-      (permission.route === undefined || permission.route === route),
+      (permission.route === undefined || permission.route === route) &&
+      (permission.reverse === undefined || isWithWayBack),
   )
     .map(({ action }): string => action)
     .sort();

@@ -13,7 +13,7 @@ const WRONG_PASSWORD = 'pl4nted-wr0ng<>&$';
 const PLANTED = [SOURCE_PASSWORD, TARGET_PASSWORD, WRONG_PASSWORD];
 
 describe('passwords with special characters, over TLS with an authority of its own and a client certificate', () => {
-  it('open both servers, and nobody finds them anywhere afterwards', { timeout: 180_000 }, async () => {
+  it('open both servers, and nobody finds them anywhere afterwards', { timeout: 300_000 }, async () => {
     await using tls = await createTlsFiles();
     await using stage = await openStage({
       sourceTls: tls,

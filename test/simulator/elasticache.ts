@@ -7,12 +7,7 @@ import {
   pageOf,
 } from './elasticache-state.ts';
 import { modelledFault } from './fault.ts';
-import {
-  describeClusters,
-  describeGroup,
-  describeParameters,
-  parameterGroupName,
-} from './group-description.ts';
+import { describeClusters, describeGroup, describeParameters } from './group-description.ts';
 import {
   completeMigration,
   type OnlineMigration,
@@ -21,6 +16,7 @@ import {
   stopMigration,
   testMigration,
 } from './online-migration.ts';
+import { findGroupOfParameters, modifyParameters } from './parameter-group.ts';
 import type { SimulatedReplicationGroup } from './replication-group.ts';
 import { type Checked, errorSchemas, type Service, serve } from './service.ts';
 import { createSnapshot, deleteSnapshot, describeSnapshots } from './snapshot.ts';
@@ -59,6 +55,10 @@ function descriptions(state: ElastiCacheState) {
       elasticache.DescribeCacheParameters$,
       (input) => listParameters(state, input),
       ['Source'],
+    ),
+    serve<elasticache.ModifyCacheParameterGroupMessage, elasticache.CacheParameterGroupNameMessage>(
+      elasticache.ModifyCacheParameterGroup$,
+      (input) => modifyParameters(state, input),
     ),
     serve<elasticache.DescribeEventsMessage, elasticache.EventsMessage>(
       elasticache.DescribeEvents$,
@@ -151,15 +151,7 @@ async function listParameters(
   state: ElastiCacheState,
   input: Checked<elasticache.DescribeCacheParametersMessage>,
 ): Promise<elasticache.CacheParameterGroupDetails> {
-  const name = input.CacheParameterGroupName;
-  const group = [...state.groups.values()].find((candidate) => parameterGroupName(candidate) === name);
-  if (group === undefined) {
-    throw modelledFault(
-      'query',
-      elasticache.CacheParameterGroupNotFoundFault$,
-      `CacheParameterGroup not found: ${name}`,
-    );
-  }
+  const group = findGroupOfParameters(state, input.CacheParameterGroupName);
   const page = pageOf(await describeParameters(group), input);
   return { ...page.marker, Parameters: page.items, CacheNodeTypeSpecificParameters: [] };
 }

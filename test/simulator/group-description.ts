@@ -14,8 +14,9 @@ export function memberClusters(group: SimulatedReplicationGroup): string[] {
     : members.map((member) => `${group.id}-${member}`);
 }
 
-/** The parameter group of the group's engine and major version. */
+/** The parameter group of the group: its own, or that of its engine and major version. */
 export function parameterGroupName(group: SimulatedReplicationGroup): string {
+  if (group.options.parameterGroup !== undefined) return group.options.parameterGroup;
   const major = engineVersion(group).split('.')[0] ?? '';
   return `default.${group.options.server.kind}${major}${group.options.clusterEnabled ? '.cluster.on' : ''}`;
 }
@@ -70,7 +71,7 @@ export function describeClusters(group: SimulatedReplicationGroup, withNodes: bo
     CacheSecurityGroups: [],
     CacheParameterGroup: {
       CacheParameterGroupName: parameterGroupName(group),
-      ParameterApplyStatus: 'in-sync',
+      ParameterApplyStatus: group.parameterApplyStatus,
       CacheNodeIdsToReboot: [],
     },
     CacheSubnetGroupName: 'default',
@@ -82,7 +83,7 @@ export function describeClusters(group: SimulatedReplicationGroup, withNodes: bo
               CacheNodeStatus: 'available',
               CacheNodeCreateTime: group.createdAt,
               Endpoint: group.endpoint,
-              ParameterGroupStatus: 'in-sync',
+              ParameterGroupStatus: group.parameterApplyStatus,
               CustomerAvailabilityZone: zone(group, index),
             },
           ],
@@ -128,12 +129,13 @@ const PARAMETERS: Record<string, Parameter['DataType']> = {
 /** Parameters of the service that no server has. */
 const SERVICE_PARAMETERS = { 'reserved-memory-percent': '25', 'replicas-allow-expensive-queries': 'yes' };
 
-/** What DescribeCacheParameters says: the values that the group's node really runs with. */
+/** What DescribeCacheParameters says: the values that the group's node really runs with, or is about to. */
 export async function describeParameters(group: SimulatedReplicationGroup): Promise<Parameter[]> {
   const engine = await Promise.all(
     Object.entries(PARAMETERS).map(async ([name, type]) => {
       const answer: unknown = await group.admin('CONFIG', 'GET', name);
-      const value: unknown = Array.isArray(answer) ? answer[1] : undefined;
+      const value: unknown =
+        group.modifiedParameters.get(name) ?? (Array.isArray(answer) ? answer[1] : undefined);
       return parameter(name, { value: typeof value === 'string' ? value : '', type });
     }),
   );

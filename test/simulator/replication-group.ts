@@ -26,6 +26,8 @@ export type ReplicationGroupOptions = {
   /** The shards of a group with cluster mode enabled; 1 by default. */
   numNodeGroups?: number;
   cacheNodeType?: string;
+  /** A parameter group of its own; the default one of its engine unless told. */
+  parameterGroup?: string;
 };
 
 /** A simulated group: what a test may look at and set. */
@@ -41,6 +43,9 @@ export type SimulatedReplicationGroup = AsyncDisposable & {
   readonly tags: Map<string, string>;
   /** `available`, `modifying`, `migrating`, `snapshotting`, … */
   status: string;
+  /** Parameters as somebody has set them, by name. */
+  readonly modifiedParameters: Map<string, string>;
+  parameterApplyStatus: 'in-sync' | 'applying';
   /** Where clients reach it: the TLS port when there is one. */
   readonly endpoint: { Address: string; Port: number };
   /** A command that ElastiCache keeps for itself, by its true name: the service's own way in. */
@@ -98,6 +103,8 @@ export async function createReplicationGroup(
     createdAt: new Date(),
     tags: new Map(),
     status: options.status ?? 'available',
+    modifiedParameters: new Map(),
+    parameterApplyStatus: 'in-sync',
     endpoint: { Address: node.host, Port: node.tlsPort ?? node.port },
     admin: (command, ...args) => client.call(hiddenNames.get(command.toLowerCase()) ?? command, ...args),
     info: async (section) => parseInfo(await client.info(section)),

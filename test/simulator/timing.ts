@@ -22,6 +22,8 @@ export type Timing = {
   syncCheckMs: number;
   /** A snapshot stays `creating` at least for so long. */
   snapshotMs: number;
+  /** From ModifyCacheParameterGroup until the nodes have the parameter. */
+  applyingMs: number;
 };
 
 /** The pace of the tests: every state can be seen by a client that polls, none lasts. */
@@ -38,4 +40,5 @@ export const DEFAULT_TIMING: Timing = {
   completingMs: 100,
   syncCheckMs: 1000,
   snapshotMs: 100,
+  applyingMs: 300,
 };

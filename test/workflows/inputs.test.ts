@@ -23,6 +23,7 @@ const LEFT_AT_DEFAULT: Record<string, Record<string, string>> = {
       'preflight and start-migration only; what it has changed is restored by what the host recorded',
     'max-source-load': 'preflight and start-migration only',
     'max-target-ops': 'start-migration only',
+    reverse: 'preflight, start-migration and complete-migration only',
     'canary-write': 'preflight only',
     'allow-native-rdb-version': 'preflight and start-migration only',
     'backup-source': 'backup only',

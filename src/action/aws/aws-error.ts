@@ -56,7 +56,8 @@ export function awsErrorName(error: unknown): string {
  * Faults of ElastiCache and SSM by both their spellings: the model's name and the code on the wire
  * (`InvalidReplicationGroupStateFault` travels as `InvalidReplicationGroupState`).
  *
- * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot), SSM API
+ * Source: ElastiCache API reference (TestMigration, StartMigration, CompleteMigration, CreateSnapshot,
+ * ModifyCacheParameterGroup), SSM API
  * reference (SendCommand).
  */
 const FAULTS: Readonly<Record<string, ErrorCode>> = {
@@ -71,6 +72,10 @@ const FAULTS: Readonly<Record<string, ErrorCode>> = {
   InvalidParameterValue: 'replication-group-unsuitable',
   InvalidParameterCombinationException: 'replication-group-unsuitable',
   InvalidParameterCombination: 'replication-group-unsuitable',
+  CacheParameterGroupNotFoundFault: 'parameter-group-unmodifiable',
+  CacheParameterGroupNotFound: 'parameter-group-unmodifiable',
+  InvalidCacheParameterGroupStateFault: 'parameter-group-unmodifiable',
+  InvalidCacheParameterGroupState: 'parameter-group-unmodifiable',
   SnapshotAlreadyExistsFault: 'snapshot-failed',
   SnapshotFeatureNotSupportedFault: 'snapshot-failed',
   SnapshotQuotaExceededFault: 'snapshot-failed',
@@ -84,10 +89,12 @@ const FAULTS: Readonly<Record<string, ErrorCode>> = {
   InvalidParameters: 'ssm-document-unsuitable',
 };
 
-/** A parameter that ElastiCache refuses is about the group, unless the call is about a snapshot. */
+/** A parameter that ElastiCache refuses is about the group, unless the call is about something else. */
 function faultCode(name: string, { action }: Pick<AwsCall, 'action'>): ErrorCode | undefined {
   const code = FAULTS[name];
-  return code === 'replication-group-unsuitable' && action.includes('Snapshot') ? 'snapshot-failed' : code;
+  if (code !== 'replication-group-unsuitable') return code;
+  if (action.includes('ParameterGroup')) return 'parameter-group-unmodifiable';
+  return action.includes('Snapshot') ? 'snapshot-failed' : code;
 }
 
 /** Errors that any AWS service answers with, and those of the way there. */

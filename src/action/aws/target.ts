@@ -49,6 +49,8 @@ export type Target = {
   readonly eventTopic: string | undefined;
   /** Of the parameter group; undefined when it could not be read. */
   readonly databases: number | undefined;
+  /** As the parameter group has it; undefined when it could not be read. */
+  readonly notifyKeyspaceEvents: string | undefined;
 };
 
 /**
@@ -62,14 +64,16 @@ export type Target = {
 export async function describeTarget(door: ElastiCacheDoor, id: string): Promise<Target> {
   const group = await readGroup(door, id);
   const member = await describeMember(door, group.MemberClusters?.[0]);
-  const databases = await readDatabases(door, member.parameterGroup);
+  const parameters = await readParameters(door, member.parameterGroup);
+  const databases = parameters.get('databases');
   return {
     ...toTarget(group, id),
     engine: group.Engine ?? member.engine,
     engineVersion: member.engineVersion,
     parameterGroup: member.parameterGroup,
     eventTopic: member.eventTopic,
-    databases,
+    databases: databases === undefined ? undefined : Number(databases),
+    notifyKeyspaceEvents: parameters.get(NOTIFICATIONS),
   };
 }
 
@@ -99,7 +103,10 @@ export async function readGroup(door: ElastiCacheDoor, id: string): Promise<Repl
 function toTarget(
   group: ReplicationGroup,
   id: string,
-): Omit<Target, 'engine' | 'engineVersion' | 'parameterGroup' | 'eventTopic' | 'databases'> {
+): Omit<
+  Target,
+  'engine' | 'engineVersion' | 'parameterGroup' | 'eventTopic' | 'databases' | 'notifyKeyspaceEvents'
+> {
   const shard = group.NodeGroups?.[0];
   return {
     id: group.ReplicationGroupId ?? id,
@@ -152,11 +159,20 @@ async function describeMember(door: ElastiCacheDoor, clusterId: string | undefin
   };
 }
 
+/** The parameter that decides which keyspace notifications the nodes send. */
+export const NOTIFICATIONS = 'notify-keyspace-events';
+const PARAMETERS_READ: ReadonlySet<string> = new Set(['databases', NOTIFICATIONS]);
+
 /** A parameter group has a few hundred parameters at most, 100 to a page. */
 const PARAMETER_PAGES_MAX = 10;
 
-async function readDatabases(door: ElastiCacheDoor, name: string | undefined): Promise<number | undefined> {
-  if (name === undefined) return undefined;
+/** Those of the parameter group that a phase has a use for, by name. */
+async function readParameters(
+  door: ElastiCacheDoor,
+  name: string | undefined,
+): Promise<ReadonlyMap<string, string>> {
+  const read = new Map<string, string>();
+  if (name === undefined) return read;
   const call = {
     action: 'elasticache:DescribeCacheParameters',
     about: `parameter group ${name}`,
@@ -168,12 +184,17 @@ async function readDatabases(door: ElastiCacheDoor, name: string | undefined): P
     const answer = await unlessDenied(door, () =>
       callAws(call, () => door.elasticache.send(command, { abortSignal: door.signal })),
     );
-    const found = answer?.Parameters?.find((parameter) => parameter.ParameterName === 'databases');
-    if (found?.ParameterValue !== undefined) return Number(found.ParameterValue);
+    for (const { ParameterName = '', ParameterValue } of answer?.Parameters ?? []) {
+      if (!PARAMETERS_READ.has(ParameterName)) continue;
+      // One that is empty comes without a value.
+      if (ParameterValue !== undefined || ParameterName === NOTIFICATIONS) {
+        read.set(ParameterName, ParameterValue ?? '');
+      }
+    }
     marker = answer?.Marker;
-    if (marker === undefined) return undefined;
+    if (marker === undefined || read.size === PARAMETERS_READ.size) break;
   }
-  return undefined;
+  return read;
 }
 
 async function unlessDenied<Answer>(

@@ -1,5 +1,6 @@
 // Reads:   the protection of the environment, the last verification, the state of the sync, both servers.
-// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica).
+// Changes: writes at the source are fenced; the target becomes a primary of its own (native) or is released (replica);
+//          with `reverse` a sync from the target to the source begins.
 // Repeat:  says again what was done when it is done; else goes through all steps again.
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
 import { formatAddress } from '../../contract/endpoint.ts';
@@ -16,14 +17,17 @@ import { describeTarget, type Target } from '../aws/target.ts';
 import { readApprovals } from '../github/approvals.ts';
 import type { Host } from '../host/host.ts';
 import { fetchReport } from '../host/report.ts';
+import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
 import type { Outputs } from '../outputs.ts';
 import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
+import { requireNotifications, switchBackNotifications } from './notifications.ts';
 import type { Found, PartsOf, RunPhase, World } from './phase.ts';
 import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs, endpointParts, targetSetup } from './target-endpoint.ts';
 import { verificationOutputs } from './verify.ts';
+import { beginWayBack, findWayBack, requireWayBack } from './way-back.ts';
 
 type Setting = {
   readonly inputs: InputsOf<'complete-migration'>;
@@ -39,6 +43,7 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
+  if (inputs.isWayBack) await requireWayBack({ inputs, world, host });
   const { migration } = await host.call({ command: 'status', ...identity });
   if (migration === undefined) {
     throw new MigrationError('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -48,6 +53,7 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
   const setting: Setting = { inputs, world, found, host, target, migration };
   found.part({ proof: await gatherProof(inputs, world, found) });
   if (migration.completedAtMs === undefined) {
+    if (inputs.reverse) requireNotifications(target);
     await requireGate(inputs.gate, world, found.warn);
     await cutOver(setting);
     await host.call({ command: 'complete', ...identity });
@@ -57,7 +63,45 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
     found.warn(
       `The migration was completed at ${new Date(migration.completedAtMs).toISOString()}; nothing was done now.`,
     );
+    await showWayBack(setting);
     await showEarlierCutover(setting);
+  }
+  found.outputs({ 'migration-status': 'completed' });
+  await publishEndpoints(setting);
+  if (inputs.reverse) {
+    found.part({ wayBack: await beginWayBack({ inputs, world, host, warn: found.warn }) });
+  } else if (inputs.isWayBack || (await isUnneeded(setting))) {
+    await switchBackNotifications({ inputs, world, host, migration, warn: found.warn });
+  }
+  await watchStragglers(setting);
+};
+
+/** Whether notifications were switched on for a way back that nobody keeps. */
+async function isUnneeded({ inputs, world, host, migration }: Setting): Promise<boolean> {
+  if (migration.notifications === undefined) return false;
+  return (await findWayBack({ inputs, world, host })) === undefined;
+}
+
+/** Refused where the target is not where the applications are any more. @throws migration-completed */
+async function showWayBack({ inputs, world, host, found }: Setting): Promise<void> {
+  if (inputs.isWayBack) return;
+  const wayBack = await findWayBack({ inputs, world, host });
+  found.part(optional('wayBack', wayBack?.sync));
+  const wentBackAtMs = wayBack?.record.completedAtMs;
+  if (wentBackAtMs === undefined) return;
+  throw new MigrationError(
+    'migration-completed',
+    `The applications went back to the source at ${new Date(wentBackAtMs).toISOString()}.`,
+  );
+}
+
+/** Where the applications go now; behind a way back that is where they came from. */
+async function publishEndpoints({ inputs, world, found, migration }: Setting): Promise<void> {
+  if (inputs.isWayBack) {
+    const primary = formatAddress(migration.target);
+    found.part({ endpoints: { primary }, source: formatAddress(migration.source), isWayBack: true });
+    found.outputs({ 'primary-endpoint': primary });
+    return;
   }
   const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
   found.part({
@@ -65,9 +109,8 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
     source: formatAddress(migration.source),
     setup: targetSetup(handedOver),
   });
-  found.outputs({ ...endpointOutputs(handedOver), 'migration-status': 'completed' });
-  await watchStragglers(setting);
-};
+  found.outputs(endpointOutputs(handedOver));
+}
 
 /** Who approved the run is worth a warning when it is not to be had, and no reason to stop. */
 async function gatherProof(
@@ -126,6 +169,7 @@ async function cutOver(setting: Setting): Promise<void> {
         maxVerificationAgeMs,
         reviewedVerificationId,
         maxWritePauseMs,
+        ...(inputs.reverse ? { reverse: true } : {}),
       },
     );
   let outcome = await run();

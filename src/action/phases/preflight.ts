@@ -63,6 +63,7 @@ export async function examine({
       tuneSource: inputs.tuneSource,
       ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
       hashFieldTtl: inputs.hashFieldTtl,
+      ...(inputs.reverse ? { reverse: true } : {}),
     },
   );
   if (outcome.error !== undefined) throw outcome.error;

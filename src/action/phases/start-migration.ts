@@ -1,5 +1,6 @@
 // Reads:   everything that preflight reads, and the state of the migration on the host.
-// Changes: the target: it becomes a replica of the source (native) or is filled by the agent (replica, scan).
+// Changes: the target: it becomes a replica of the source (native) or is filled by the agent (replica, scan); with
+//          `reverse` the keyspace notifications in its parameter group.
 // Repeat:  adopts what already runs; a sync that died resumes from its checkpoint, one by scanning goes over everything.
 // Undo:    rollback.
 import type { Endpoint } from '../../contract/endpoint.ts';
@@ -7,6 +8,7 @@ import type { Route } from '../../contract/finding.ts';
 import type { HostReplyOf } from '../../contract/host-commands.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import { formatEvents } from '../aws/events.ts';
+import { planNotifications } from '../aws/notifications.ts';
 import {
   startMigration as startOnlineMigration,
   testMigration,
@@ -19,9 +21,11 @@ import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
 import { unusedSyncInputs } from '../sync-inputs.ts';
 import { runHostJobUntil } from './host-job.ts';
+import { switchOnNotifications } from './notifications.ts';
 import type { Found, RunPhase, World } from './phase.ts';
 import { examine, nativeSourceAddress, refuseFailures } from './preflight.ts';
 import { requireAvailable, targetEndpoint } from './target-endpoint.ts';
+import { requireWayBack } from './way-back.ts';
 
 type Setting = {
   readonly inputs: InputsOf<'start-migration'>;
@@ -37,6 +41,7 @@ type Setting = {
 /** Starts the migration, or adopts it, and waits until the target follows the source. */
 export const startMigration: RunPhase<'start-migration'> = async (inputs, world, found) => {
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
+  if (inputs.isWayBack) return resumeWayBack({ inputs, world, found, target });
   const endpoints = { source: inputs.source, target: targetEndpoint(target, inputs) };
   const host = await world.openHost(inputs);
   const setting: Setting = {
@@ -54,8 +59,9 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   found.outputs({ route });
   const unused = unusedSyncInputs(inputs, route);
   if (unused.length > 0) found.warn(`Without effect on the route ${route}: ${unused.join(', ')}.`);
-  const { adopted } = await openMigration(setting, route);
+  const { adopted, migration } = await openMigration(setting, route);
   try {
+    if (inputs.reverse) await switchOnNotifications(setting, migration);
     if (route === 'native') await startNative(setting, running !== undefined);
     else await startSync(setting, route);
   } catch (error) {
@@ -68,6 +74,23 @@ export const startMigration: RunPhase<'start-migration'> = async (inputs, world,
   }
   found.outputs({ 'migration-status': 'live' });
 };
+
+/** Starts the sync of a way back again, or adopts it: which servers and how is what its record says. */
+async function resumeWayBack({
+  inputs,
+  world,
+  found,
+  target,
+}: Pick<Setting, 'inputs' | 'world' | 'found' | 'target'>): Promise<void> {
+  const host = await world.openHost(inputs);
+  const { source, target: oldSource, route } = await requireWayBack({ inputs, world, host });
+  found.route(route);
+  found.outputs({ route });
+  const endpoints = { source, target: oldSource };
+  const progress = { isStartRequested: false };
+  await startSync({ inputs, world, found, host, target, endpoints, progress }, 'scan');
+  found.outputs({ 'migration-status': 'live' });
+}
 
 /** The route of the migration that is already on its way; undefined when there is none to adopt. */
 async function runningRoute({ inputs, world, host, target }: Setting): Promise<Route | undefined> {
@@ -105,11 +128,19 @@ async function chooseRoute({ inputs, world, found, host, target }: Setting): Pro
 }
 
 function openMigration(
-  { inputs, world, host, endpoints }: Setting,
+  { inputs, world, host, target, endpoints }: Setting,
   route: Route,
 ): Promise<HostReplyOf<'open'>> {
   const { migrationId } = inputs;
-  return host.call({ command: 'open', migrationId, repository: world.repository, route, ...endpoints });
+  const { set: _, ...changed } = (inputs.reverse ? planNotifications(target) : undefined) ?? {};
+  const identity = { migrationId, repository: world.repository };
+  return host.call({
+    command: 'open',
+    ...identity,
+    route,
+    ...endpoints,
+    ...('before' in changed ? { notifications: changed } : {}),
+  });
 }
 
 async function startSync(
@@ -122,8 +153,9 @@ async function startSync(
       kind: 'sync',
       ...endpoints,
       route,
-      flushTarget: inputs.flushTarget,
-      tuneSource: inputs.tuneSource,
+      // What a way back goes to is never emptied, nor is what it comes from tuned.
+      flushTarget: inputs.flushTarget && !inputs.isWayBack,
+      tuneSource: inputs.tuneSource && !inputs.isWayBack,
       ...optional('sourceBytesPerSecondMax', inputs.sourceBytesPerSecondMax),
       ...optional('targetCommandsPerSecondMax', inputs.targetCommandsPerSecondMax),
       hashFieldTtl: inputs.hashFieldTtl,

@@ -15,6 +15,7 @@ import { runHostJob } from './host-job.ts';
 import type { Found, PartsOf, RunPhase, World } from './phase.ts';
 import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs, fenceParts, targetEndpoint, targetSetup } from './target-endpoint.ts';
+import { findWayBack } from './way-back.ts';
 
 type Setting = {
   readonly inputs: InputsOf<'status'>;
@@ -58,7 +59,7 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
     const sync = seen.jobs.find(({ kind }) => kind === 'sync');
     if (sync?.progress.lagBytes !== undefined) found.outputs({ 'lag-bytes': String(sync.progress.lagBytes) });
     if (migration.route === 'native') await showOnlineMigration(setting, migration);
-    if (migration.completedAtMs !== undefined) await showHandOver(setting);
+    if (migration.completedAtMs !== undefined) await showHandOver(setting, migration);
   }
   if (inputs.benchmark) await benchmark(setting);
 };
@@ -85,12 +86,23 @@ async function showOnlineMigration(setting: Setting, migration: MigrationRecord)
 }
 
 /** What is left to do, and how the target answers: a status that cannot tell is still one. */
-async function showHandOver(setting: Setting): Promise<void> {
+async function showHandOver(setting: Setting, migration: MigrationRecord): Promise<void> {
   const { inputs, world, found, host, target } = setting;
-  found.part({ setup: targetSetup(target) });
+  if (inputs.isWayBack) {
+    found.part({ isWayBack: true });
+    found.outputs({ 'primary-endpoint': formatAddress(migration.target) });
+  } else {
+    const wayBack = await findWayBack({ inputs, world, host });
+    if (wayBack !== undefined) noteWayBack(wayBack, found);
+    // The applications are not there any more.
+    if (wayBack?.record.completedAtMs !== undefined) return;
+  }
   await orWarn(setting, 'What the cutover left behind is not known', async () => {
     found.part(await cutoverTraces(setting));
   });
+  // The user that wrote at the old source is gone, and how fast that answers the applications have always known.
+  if (inputs.isWayBack) return;
+  found.part({ setup: targetSetup(target) });
   await orWarn(setting, 'How fast the target answers is not known', async () => {
     const job = { kind: 'latency', target: currentEndpoint(setting) } as const;
     const outcome = await runHostJob({ inputs, world, host }, job);
@@ -131,6 +143,12 @@ async function cutoverTraces({
 /** Only when the input asks for it; refused by the host until the target has taken over. */
 async function benchmark(setting: Setting): Promise<void> {
   const { inputs, world, found, host } = setting;
+  const wentBackAtMs = (await findWayBack({ inputs, world, host }))?.record.completedAtMs;
+  if (wentBackAtMs !== undefined) {
+    throw new MigrationError('migration-completed', `${wentBackText(wentBackAtMs)} The target is fenced.`, {
+      remedy: 'Run `status` without `benchmark`.',
+    });
+  }
   const job = { kind: 'benchmark', target: currentEndpoint(setting) } as const;
   const outcome = await runHostJob({ inputs: { ...inputs, onCancel: 'stop' }, world, host }, job);
   if (outcome.error !== undefined) throw outcome.error;
@@ -145,6 +163,25 @@ function currentEndpoint({ inputs, target, seen: { migration } }: Setting): Endp
   const { username, password, caFile } = migration.target;
   const access = { ...optional('username', username), ...optional('password', password) };
   return targetEndpoint(target, { targetAccess: { ...access, ...optional('caFile', caFile) } });
+}
+
+function noteWayBack(
+  { record, sync }: NonNullable<Awaited<ReturnType<typeof findWayBack>>>,
+  { part, warn }: Found<'status'>,
+): void {
+  part(optional('wayBack', sync));
+  if (record.completedAtMs !== undefined) {
+    part({ wentBackAtMs: record.completedAtMs });
+    warn(wentBackText(record.completedAtMs));
+  } else if (sync?.status !== 'running') {
+    const why =
+      sync === undefined ? 'there is no sync.' : `its sync is ${sync.status}. ${sync.error?.message ?? ''}`;
+    warn(`The way back is not kept up: ${why} Run start-migration with \`direction: reverse\`.`);
+  }
+}
+
+function wentBackText(atMs: number): string {
+  return `The applications went back to the source at ${new Date(atMs).toISOString()}.`;
 }
 
 function isCuttingOver(seen: HostReplyOf<'status'>): boolean {

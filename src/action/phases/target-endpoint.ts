@@ -45,6 +45,7 @@ export function requireAvailable({ id, status }: Target): void {
 /** What the agent cannot ask the target itself. */
 export function targetFacts(target: Target): TargetFacts {
   const { engine, engineVersion, transitEncryption, multiAz, clusterMode, status, databases } = target;
+  const { parameterGroup, notifyKeyspaceEvents } = target;
   return {
     engine,
     engineVersion,
@@ -52,7 +53,9 @@ export function targetFacts(target: Target): TargetFacts {
     multiAz,
     clusterMode,
     status,
-    ...(databases === undefined ? {} : { databases }),
+    ...optional('databases', databases),
+    ...optional('parameterGroup', parameterGroup),
+    ...optional('notifyKeyspaceEvents', notifyKeyspaceEvents),
   };
 }
 

@@ -10,12 +10,14 @@ import type { Outputs } from '../outputs.ts';
 import { runHostJob } from './host-job.ts';
 import type { RunPhase } from './phase.ts';
 import { targetEndpoint } from './target-endpoint.ts';
+import { requireWayBack } from './way-back.ts';
 
 /** Compares the keys in both directions and fails when more differ than allowed. */
 export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
   const { migrationId } = inputs;
+  const wayBack = inputs.isWayBack ? await requireWayBack({ inputs, world, host }) : undefined;
   const { migration } = await host.call({ command: 'status', migrationId, repository: world.repository });
   if (migration !== undefined) {
     found.route(migration.route);
@@ -25,8 +27,8 @@ export const verify: RunPhase<'verify'> = async (inputs, world, found) => {
     { inputs, world, host },
     {
       kind: 'verify',
-      source: inputs.source,
-      target: targetEndpoint(target, inputs),
+      source: wayBack?.source ?? inputs.source,
+      target: wayBack?.target ?? targetEndpoint(target, inputs),
       ...(migration === undefined ? {} : { route: migration.route }),
       scope: inputs.scope,
       maxDifferences: inputs.maxDifferences,

@@ -5,7 +5,7 @@ import {
   type VerifyReport,
 } from '../../contract/reports.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
-import { checklist } from './checklist.ts';
+import { checklist, checklistBack } from './checklist.ts';
 import type { PhaseBody, Section } from './document.ts';
 import {
   type Block,
@@ -36,9 +36,11 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
     sections: [
       { weight: 'main', blocks: [endpointTable(view)] },
       { weight: 'main', blocks: next },
+      { weight: 'main', blocks: wayBackBlocks(view) },
       { weight: 'main', blocks: stragglerBlocks(view) },
       { weight: 'main', blocks: report === undefined ? [] : [heading(3, 'Proof'), proofTable(report, view)] },
       ...(report === undefined ? [] : proofSections(report)),
+      { weight: 'detail', blocks: report === undefined ? [] : shardBlocks(report) },
       { weight: 'detail', blocks: clientBlocks(report) },
       eventSection(view.nativeEvents),
     ],
@@ -89,16 +91,22 @@ function endpointTable({ endpoints }: CompleteMigrationView): Block | undefined 
   });
 }
 
-function nextSteps({ endpoints, source, setup, report, stragglers }: CompleteMigrationView): Block[] {
+/** What keeps the way back that was begun. */
+function wayBackBlocks({ wayBack }: CompleteMigrationView): Block[] {
+  if (wayBack === undefined) return [];
+  const how =
+    wayBack.status === 'running'
+      ? span`✅ What is written to the target reaches the source, which is fenced for everybody else: its sync is ${code(wayBack.progress.stage)}.`
+      : span`❌ It is not kept: its sync is ${code(wayBack.status)}.`;
+  return [heading(3, 'Way back'), paragraph(how)];
+}
+
+function nextSteps(view: CompleteMigrationView): Block[] {
+  const { endpoints, source, setup, report, stragglers, wayBack, isWayBack } = view;
   const fence = report === undefined ? undefined : { method: report.fence, sinceMs: report.fencedAtMs };
-  return checklist({
-    source,
-    primary: endpoints?.primary,
-    reader: endpoints?.reader,
-    setup,
-    fence,
-    stragglers,
-  });
+  const { primary, reader } = endpoints ?? {};
+  if (isWayBack === true) return checklistBack({ source, primary, fence, stragglers });
+  return checklist({ source, primary, reader, setup, fence, stragglers, wayBack });
 }
 
 function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Block {
@@ -123,12 +131,45 @@ function proofTable(report: CutoverReport, { proof }: CompleteMigrationView): Bl
 /** On the route `scan` a place is a time. */
 function placeRows(report: CutoverReport): [string, Span | string][] {
   if (report.route === 'scan') return [['Target has all until', instant(report.targetOffset)]];
+  const { sourceShards } = report;
+  if (sourceShards !== undefined) {
+    return [
+      ['Shards of the source', formatCount(sourceShards.length)],
+      ['Offsets at source', `${formatCount(report.sourceOffset)} together`],
+      ['Offsets at target', targetOffset(report)],
+    ];
+  }
   return [
     ['Replication id', code(report.sourceReplid)],
     ['Offset at source', formatCount(report.sourceOffset)],
     ['Offset at target', targetOffset(report)],
   ];
 }
+
+/** Where each shard of a source in cluster mode was behind its fence, and the target with it. */
+function shardBlocks({ sourceShards }: CutoverReport): Block[] {
+  if (sourceShards === undefined) return [];
+  const shards = table({
+    columns: [
+      ...leftColumns('Slots', 'Address', 'Replication id'),
+      { title: 'Offset at source', align: 'right' },
+      { title: 'Offset at target', align: 'right' },
+    ],
+    items: sourceShards,
+    cells: (shard) => [
+      code(shard.slots.slice(0, SLOTS_SHOWN_MAX)),
+      code(shard.sourceAddress),
+      code(shard.sourceReplid),
+      formatCount(shard.sourceOffset),
+      targetOffset(shard),
+    ],
+    maxRows: SHARDS_SHOWN_MAX,
+  });
+  return [details('The shards of the source behind the fence', [shards])];
+}
+
+const SLOTS_SHOWN_MAX = 60;
+const SHARDS_SHOWN_MAX = 32;
 
 function approvers(approvals: readonly Approval[] | undefined): Phrase | undefined {
   if (approvals === undefined) return undefined;
@@ -197,7 +238,10 @@ function pause(report: CutoverReport): string {
 }
 
 /** A target that is ahead has seen everything too: the source goes on sending PINGs behind the fence. */
-function targetOffset({ sourceOffset, targetOffset }: CutoverReport): string {
+function targetOffset({
+  sourceOffset,
+  targetOffset,
+}: Pick<CutoverReport, 'sourceOffset' | 'targetOffset'>): string {
   const ahead = targetOffset - sourceOffset;
   if (ahead < 0) return `${formatCount(targetOffset)} ❌ ${formatCount(-ahead)} behind`;
   return `${formatCount(targetOffset)} ✅ ${ahead === 0 ? 'the same' : `${formatCount(ahead)} further on`}`;

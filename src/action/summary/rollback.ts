@@ -24,7 +24,9 @@ export function rollbackBody(view: RollbackView): PhaseBody {
   };
 }
 
-function verdict({ result }: RollbackView, steps: number): Span | undefined {
+function verdict({ result, isWayBack }: RollbackView, steps: number): Span | undefined {
+  if (result === 'passed' && isWayBack === true)
+    return span`**The way back is given up.** The old source stays fenced, and is not followed any more.`;
   if (result === 'passed')
     return span`**Rolled back.** The source serves as it was found before the migration.`;
   if (steps === 0) return undefined;

@@ -1,7 +1,7 @@
 import { formatAddress } from '../../contract/endpoint.ts';
 import type { JobState } from '../../contract/job-state.ts';
 import { formatCount, formatDuration } from '../../core/units.ts';
-import { checklist } from './checklist.ts';
+import { checklist, checklistBack } from './checklist.ts';
 import type { PhaseBody } from './document.ts';
 import { benchmarkBlocks, latencyBlocks } from './latency.ts';
 import {
@@ -30,7 +30,13 @@ export function statusBody(view: StatusView): PhaseBody {
     sections: [
       {
         weight: 'main',
-        blocks: [migrationTable(view), targetTable(view), jobTable(view.jobs ?? []), tuningTable(view)],
+        blocks: [
+          migrationTable(view),
+          wayBackTable(view),
+          targetTable(view),
+          jobTable(view.jobs ?? []),
+          tuningTable(view),
+        ],
       },
       { weight: 'main', blocks: nextSteps(view) },
       { weight: 'main', blocks: [...latencyBlocks(view.latency), ...benchmarkBlocks(view.benchmark)] },
@@ -42,6 +48,10 @@ export function statusBody(view: StatusView): PhaseBody {
 
 function verdict(view: StatusView): Span | undefined {
   const { migration, jobs, target } = view;
+  const wentBackAtMs = view.isWayBack === true ? migration?.completedAtMs : view.wentBackAtMs;
+  if (wentBackAtMs !== undefined) {
+    return span`**Gone back.** The source took over again at ${instant(wentBackAtMs)}.`;
+  }
   if (migration?.completedAtMs !== undefined) {
     return span`**Completed.** The target took over at ${instant(migration.completedAtMs)}.`;
   }
@@ -61,11 +71,18 @@ function verdict(view: StatusView): Span | undefined {
 }
 
 /** Only once the target has taken over. */
-function nextSteps({ migration, target, setup, fence, stragglers, tuning }: StatusView): Block[] {
+function nextSteps(view: StatusView): Block[] {
+  const { migration, target, setup, fence, stragglers, tuning, wayBack } = view;
   if (migration?.completedAtMs === undefined) return [];
   const source = formatAddress(migration.source);
+  if (view.isWayBack === true) {
+    return checklistBack({ source, primary: formatAddress(migration.target), fence, stragglers });
+  }
+  if (view.wentBackAtMs !== undefined) {
+    return checklistBack({ source: formatAddress(migration.target), primary: source });
+  }
   const { primary, reader } = target ?? {};
-  return checklist({ source, primary, reader, setup, fence, stragglers, tuning });
+  return checklist({ source, primary, reader, setup, fence, stragglers, tuning, wayBack });
 }
 
 function syncOf({ jobs }: StatusView): JobState | undefined {
@@ -84,6 +101,16 @@ function migrationTable({ migration }: StatusView): Block | undefined {
       ['Started', instant(migration.createdAtMs)],
       ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
     ],
+  });
+}
+
+function wayBackTable({ wayBack }: StatusView): Block | undefined {
+  if (wayBack === undefined) return undefined;
+  return table({
+    columns: leftColumns('Way back', 'Status', 'Stage', 'Looked at'),
+    items: [wayBack],
+    cells: (job) => [code(job.kind), jobStatus(job), job.progress.stage, instant(job.updatedAtMs)],
+    maxRows: 1,
   });
 }
 

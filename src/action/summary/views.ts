@@ -99,6 +99,12 @@ export type StatusView = PhaseHead & {
   readonly migration?: MigrationRecord | undefined;
   readonly jobs?: readonly JobState[] | undefined;
   readonly tuning?: SourceTuning | undefined;
+  /** The sync of its way back, where one is kept. */
+  readonly wayBack?: JobState | undefined;
+  /** When the applications went back to the source. */
+  readonly wentBackAtMs?: number | undefined;
+  /** Whether this is the way back itself, and completed. */
+  readonly isWayBack?: boolean | undefined;
   readonly target?: TargetState | undefined;
   // The following only once the migration is completed.
   readonly setup?: TargetSetup | undefined;
@@ -137,6 +143,10 @@ export type CompleteMigrationView = PhaseHead & {
         readonly agentSha256: string;
       }
     | undefined;
+  /** The sync of the way back that was begun. */
+  readonly wayBack?: JobState | undefined;
+  /** Whether this was the way back itself. */
+  readonly isWayBack?: boolean | undefined;
   readonly stragglers?: StragglersReport | undefined;
   /** The address that the applications had, and what they find at the new one. */
   readonly source?: string | undefined;
@@ -148,6 +158,8 @@ export type CompleteMigrationView = PhaseHead & {
 export type RollbackView = PhaseHead & {
   readonly phase: 'rollback';
   readonly report?: RollbackReport | undefined;
+  /** Whether it was a way back that was given up. */
+  readonly isWayBack?: boolean | undefined;
   readonly nativeEvents?: readonly NativeEvent[] | undefined;
 };
 

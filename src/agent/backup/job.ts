@@ -2,7 +2,8 @@ import { errorText, isMigrationError, MigrationError } from '../../core/errors.t
 import { formatDuration } from '../../core/units.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
-import { type Client, openClient } from '../redis/client.ts';
+import type { Client } from '../redis/client.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { countKeys, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { readSetting } from '../redis/server-setting.ts';
 
@@ -13,7 +14,8 @@ const ANOTHER_CHILD =
   /save already in progress|Another child process is active|AOF log rewriting is in progress/i;
 
 /**
- * Has the source write its RDB file, and proves that it did: LASTSAVE moved and the last status is ok.
+ * Has the source write its RDB file, and proves that it did: LASTSAVE moved and the last status is ok. Of one in cluster
+ * mode the primaries do so one after the other, and the times are those of the first.
  *
  * A save that is already running is waited for, because it may have begun before the data of now.
  *
@@ -21,27 +23,45 @@ const ANOTHER_CHILD =
  */
 export const runBackup: Job<'backup'> = async (request, context) => {
   const access = await resolveAccess('source', request.source, context.resolveSecret);
-  await using client = await openClient(access);
+  await using primaries = await openPrimaries(access);
   const startedAtMs = context.clock.nowMs();
-  const deadline: Deadline = { client, context, endsAtMs: startedAtMs + request.timeoutMs, ...request };
+  const endsAtMs = startedAtMs + request.timeoutMs;
+  const saved: Saved[] = [];
+  for (const client of primaries.all) saved.push(await save({ client, context, endsAtMs, ...request }));
+  const paths = saved.map(({ rdbPath }) => rdbPath).filter((rdbPath) => rdbPath !== undefined);
+  return {
+    kind: 'backup',
+    ...(paths.length < saved.length ? {} : { rdbPath: paths.join(', ') }),
+    lastSaveBeforeMs: Math.min(...saved.map(({ lastSaveBeforeMs }) => lastSaveBeforeMs)),
+    lastSaveAfterMs: Math.min(...saved.map(({ lastSaveAfterMs }) => lastSaveAfterMs)),
+    durationMs: context.clock.nowMs() - startedAtMs,
+    keys: saved.reduce((sum, { keys }) => sum + keys, 0),
+  };
+};
+
+type Saved = {
+  /** With the address before it where there are several primaries. */
+  readonly rdbPath: string | undefined;
+  readonly lastSaveBeforeMs: number;
+  readonly lastSaveAfterMs: number;
+  readonly keys: number;
+};
+
+async function save(deadline: Deadline): Promise<Saved> {
+  const { client, context } = deadline;
   context.report({ ...NO_PROGRESS, stage: 'waiting' });
   const lastSaveBeforeMs = await waitForTheNextSecond(deadline);
   await startSave(deadline);
-  context.log(`The source ${access.address} began to save.`);
+  context.log(`The source ${client.access.address} began to save.`);
   context.report({ ...NO_PROGRESS, stage: 'saving' });
   const info = await waitForTheSave(deadline);
   const lastSaveAfterMs = await readLastSaveMs(client);
   assertSaved({ client, info, lastSaveBeforeMs, lastSaveAfterMs });
-  const rdbPath = await readRdbPath(client);
-  return {
-    kind: 'backup',
-    ...(rdbPath === undefined ? {} : { rdbPath }),
-    lastSaveBeforeMs,
-    lastSaveAfterMs,
-    durationMs: context.clock.nowMs() - startedAtMs,
-    keys: countKeys(info.fields),
-  };
-};
+  const path = await readRdbPath(client);
+  const isOfCluster = info.fields.get('cluster_enabled') === '1';
+  const rdbPath = path === undefined || !isOfCluster ? path : `${client.access.address} ${path}`;
+  return { rdbPath, lastSaveBeforeMs, lastSaveAfterMs, keys: countKeys(info.fields) };
+}
 
 type Deadline = { client: Client; context: JobContext; endsAtMs: number; timeoutMs: number };
 

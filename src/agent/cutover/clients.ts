@@ -1,6 +1,7 @@
 import { CLIENTS_LISTED_MAX, type ClientGroup, type ClientList } from '../../contract/reports.ts';
 import { isMigrationError } from '../../core/errors.ts';
 import type { Client } from '../redis/client.ts';
+import type { Primaries } from '../redis/cluster/primaries.ts';
 
 /** More groups than anybody reads; what comes beyond is counted by its connections only. */
 const GROUPS_MAX = 5_000;
@@ -59,14 +60,40 @@ export async function watchClients(
         else groups.set(key, before === undefined ? now : merge(before, now));
       }
     },
-    list: () => {
-      const sorted = [...groups.values()].sort(
-        (a, b) => Number(b.writes) - Number(a.writes) || b.connections - a.connections,
-      );
-      const listed = sorted.slice(0, CLIENTS_LISTED_MAX);
-      return { groups: listed, more: sorted.length - listed.length + more };
-    },
+    list: () => listOf([...groups.values()], more),
   };
+}
+
+/** The same over every primary of a server: a client that is connected to several of them is one. */
+export async function watchAllClients({ all }: Primaries, idleMaxS?: number): Promise<ClientWatch> {
+  const watches = await Promise.all(all.map((client) => watchClients(client, idleMaxS)));
+  return {
+    look: async () => {
+      await Promise.all(watches.map((watch) => watch.look()));
+    },
+    list: () => mergeLists(watches.map((watch) => watch.list())),
+  };
+}
+
+function mergeLists(lists: readonly ClientList[]): ClientList {
+  const groups = new Map<string, ClientGroup>();
+  for (const group of lists.flatMap((list) => list.groups)) {
+    const key = [group.address, group.user, group.name].join(' ');
+    const before = groups.get(key);
+    const connections = group.connections + (before?.connections ?? 0);
+    groups.set(key, { ...(before === undefined ? group : merge(before, group)), connections });
+  }
+  const more = lists.reduce((sum, list) => sum + list.more, 0);
+  return listOf([...groups.values()], more);
+}
+
+/** Those who write first, then by their number of connections; `more` groups are not among them. */
+function listOf(groups: readonly ClientGroup[], more: number): ClientList {
+  const sorted = groups.toSorted(
+    (a, b) => Number(b.writes) - Number(a.writes) || b.connections - a.connections,
+  );
+  const listed = sorted.slice(0, CLIENTS_LISTED_MAX);
+  return { groups: listed, more: sorted.length - listed.length + more };
 }
 
 type Connection = {

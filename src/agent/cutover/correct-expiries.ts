@@ -34,9 +34,9 @@ export async function correctExpiries({
   let corrected = 0;
   for (const { db, hasKeys } of await findExpiring(target, signal)) {
     if (!hasKeys) continue;
-    await using atSource = await openRawConnection(source, { db, signal });
+    await using atSource = await openSource(source, { db, signal });
     await using atTarget = await openRoutedConnection(target, { db, signal });
-    corrected += await rewriteExpiries(atTarget, (keys) => findCorrections(atSource, keys));
+    corrected += await rewriteExpiries(atTarget, (keys) => findCorrections(atSource.ask, keys));
   }
   return corrected;
 }
@@ -52,11 +52,33 @@ export async function tellsAbsoluteTimes(source: Access, signal: AbortSignal): P
   return !(reply instanceof ErrorReply && /^ERR unknown command/i.test(reply.message));
 }
 
+type AskSource = (keys: readonly ExpiringKey[]) => Promise<readonly SourceTime[]>;
+
+/** Every primary of the source is asked for its own keys, with its own clock. */
+async function openSource(
+  access: Access,
+  { db, signal }: { db: number; signal: AbortSignal },
+): Promise<AsyncDisposable & { readonly ask: AskSource }> {
+  const connection = await openRoutedConnection(access, { db, signal });
+  const ask: AskSource = async (keys) => {
+    const times = new Map<ExpiringKey, SourceTime>();
+    for (const [primary, own] of connection.byOwner(keys, ({ key }) => key)) {
+      const found = await readTimes(primary, own);
+      own.forEach((key, index) => {
+        const time = found[index];
+        if (time !== undefined) times.set(key, time);
+      });
+    }
+    return keys.map((key) => times.get(key) ?? { atMs: NEVER, slackMs: 0 });
+  };
+  return { ask, [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose]() };
+}
+
 async function findCorrections(
-  source: RawConnection,
+  ask: AskSource,
   keys: readonly ExpiringKey[],
 ): Promise<readonly ExpiringKey[]> {
-  const times = await readTimes(source, keys);
+  const times = await ask(keys);
   return keys.flatMap(({ key, atMs }, index) => {
     const exact = times[index];
     if (exact === undefined || exact.atMs === NEVER) return [];

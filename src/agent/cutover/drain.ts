@@ -16,6 +16,8 @@ export type Position = { readonly replid: string; readonly offset: number };
 export type DrainContext = {
   readonly source: Client;
   readonly target: Client;
+  /** Under which the sync says how far it is; of a shard of the source another one. */
+  readonly claimKey?: Buffer;
   readonly siblings: Pick<SiblingJobs, 'state'>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -45,6 +47,8 @@ export async function drain(
       await assertSameHistory(source, route, context);
       return { source, targetOffset };
     }
+    // Another history at the target: the source may have gone on to it meanwhile, and is waited for in vain.
+    if (targetOffset === undefined) await assertSameHistory(source, route, context);
     await context.clock.sleep(POLL_MS, context.signal);
   }
 }
@@ -76,7 +80,7 @@ async function readPosition(
 
 /** How far the sync has committed in the target; undefined while its checkpoint is of another history. */
 async function readCommittedOffset(source: Position, context: DrainContext): Promise<number | undefined> {
-  const checkpoint = (await readClaim(context.target))?.checkpoint;
+  const checkpoint = (await readClaim(context.target, context.claimKey))?.checkpoint;
   if (checkpoint?.replid === source.replid && checkpoint.offset >= source.offset) return checkpoint.offset;
   const sync = await context.siblings.state('sync');
   if (sync?.status !== 'running') {

@@ -1,5 +1,6 @@
 import { errorText, isMigrationError } from '../../core/errors.ts';
 import type { Client } from '../redis/client.ts';
+import { slotTag } from '../redis/cluster/slots.ts';
 import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { readSetting } from '../redis/server-setting.ts';
 
@@ -44,7 +45,10 @@ export async function readReplicasFence(client: Client, info: ServerInfo): Promi
  *
  * @throws what the source refused, and where it lets scripts pass
  */
-export async function setReplicasFence(client: Client, { paused, settings }: ReplicasFence): Promise<void> {
+export async function setReplicasFence(
+  client: Client,
+  { paused, settings, slot }: ReplicasFence & { readonly slot: number | undefined },
+): Promise<void> {
   if (paused) await client.call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE');
   const lag = settings.find(({ name }) => name === MAX_LAG);
   if (lag?.value === '0') await client.call('CONFIG', 'SET', MAX_LAG, FENCE_MAX_LAG);
@@ -52,7 +56,7 @@ export async function setReplicasFence(client: Client, { paused, settings }: Rep
   if (paused) await client.call('CLIENT', 'UNPAUSE');
   // Before 6.2 a transaction that was queued before the fence would still be executed behind it.
   if (!paused) await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-  await assertScriptsAreFenced(client);
+  await assertScriptsAreFenced(client, slot);
 }
 
 /** Restores what was found. Throws the codes of {@link Client.call}. */
@@ -85,9 +89,9 @@ export function areScriptsUsed(info: ServerInfo): boolean {
  * Old servers check min-replicas-to-write for the EVAL only, not for the writes of its script: a DEL of a key that
  * is not there changes nothing and tells which kind this one is.
  */
-export async function assertScriptsAreFenced(client: Client): Promise<void> {
+export async function assertScriptsAreFenced(client: Client, slot: number | undefined): Promise<void> {
   if (!areScriptsUsed(await readServerInfo(client))) return;
-  const key = `__valkey-migrate-fence__${client.access.address}`;
+  const key = `__valkey-migrate-fence__${slot === undefined ? client.access.address : `{${slotTag(slot)}}`}`;
   try {
     await client.call('EVAL', "return redis.call('DEL', KEYS[1])", 1, key);
   } catch (error) {

@@ -1,16 +1,16 @@
-import { join } from 'node:path';
-import { z } from 'zod';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
-import { readJsonIfThere, removeIfThere, writeFileAtomically } from '../job/files.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
 import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import {
   type AclFence,
   describeAclFence,
+  type FenceWriter,
   isAclFenceSet,
   readAclFence,
+  readAclUsers,
+  removeWriter,
   restoreAclFence,
   setAclFence,
 } from './fence-by-acl.ts';
@@ -24,33 +24,10 @@ import {
   setReplicasFence,
   unpause,
 } from './fence-by-replicas.ts';
+import { type FenceRecord, readFenceRecord, removeFenceRecord, writeFenceRecord } from './fence-record.ts';
 
 /** How long a fence that is a pause lasts once the target has taken over: time enough to move every application. */
 const LASTING_PAUSE_MS = 24 * 3_600_000;
-
-const found = { sourceAddress: z.string(), recordedAtMs: z.number(), runId: z.string() };
-const userSchema = z.strictObject({
-  name: z.string(),
-  commands: z.string(),
-  selectors: z.array(z.string()),
-});
-const recordSchema = z.discriminatedUnion('method', [
-  z.strictObject({
-    method: z.literal('replicas'),
-    ...found,
-    paused: z.boolean(),
-    settings: z.array(z.strictObject({ name: z.string(), value: z.string() })),
-  }),
-  z.strictObject({
-    method: z.literal('acl'),
-    ...found,
-    users: z.array(userSchema),
-    /** What the users have behind the fence; not there until it is set. */
-    fenced: z.array(userSchema).optional(),
-  }),
-  z.strictObject({ method: z.literal('pause'), ...found, untilMs: z.number() }),
-]);
-type FenceRecord = z.infer<typeof recordSchema>;
 
 /** Where the record of a fence is kept. */
 export type FenceStore = {
@@ -58,6 +35,10 @@ export type FenceStore = {
   readonly clock: Clock;
   /** How long a fence that can only be a pause lasts, until {@link makeFenceLast}; without it, it is no fence. */
   readonly pauseMs?: number;
+  /** A user to make that alone may write behind the fence: then it is one by ACL, or none. */
+  readonly writer?: FenceWriter;
+  /** One of the slots of a primary, in which a key may be named; undefined for a server without slots. */
+  readonly slot?: number;
 };
 
 /**
@@ -74,16 +55,16 @@ export type FenceStore = {
  */
 export async function setFence(client: Client, store: FenceStore): Promise<string> {
   const info = await readServerInfo(client);
-  const recorded = readRecord(store.directory);
+  const recorded = readFenceRecord(store.directory);
   if (recorded !== undefined) assertSameSource(client, recorded);
   if (info.fields.get('role') !== 'master') {
     throw fenceDenied(client, 'it is a replica, and writes reach it from its own master.');
   }
   const reasons: string[] = [];
-  for (const method of recorded === undefined ? METHODS : [recorded.method]) {
+  for (const method of recorded === undefined ? methodsOf(store) : [recorded.method]) {
     try {
       const record = recorded ?? (await readFound(method, client, { info, store }));
-      writeRecord(store.directory, record);
+      writeFenceRecord(store.directory, record);
       await apply(client, record, store);
       return describe(record);
     } catch (error) {
@@ -95,8 +76,13 @@ export async function setFence(client: Client, store: FenceStore): Promise<strin
   throw fenceDenied(client, reasons.join('; '), areScriptsUsed(info));
 }
 
-const METHODS = ['replicas', 'acl', 'pause'] as const;
-type Method = (typeof METHODS)[number];
+type Method = FenceRecord['method'];
+
+/** Only ACL tells users apart. */
+function methodsOf({ writer }: FenceStore): readonly Method[] {
+  return writer === undefined ? ['replicas', 'acl', 'pause'] : ['acl'];
+}
+
 const METHOD_NAMES: Readonly<Record<Method, string>> = {
   replicas: 'by min-replicas-to-write',
   acl: 'by ACL',
@@ -121,7 +107,7 @@ async function readFound(
       return { method, ...common, paused, settings: [...settings] };
     }
     case 'acl':
-      return { method, ...common, users: copyOf(await readAclFence(client)) };
+      return { method, ...common, ...recordOf(await readAclFence(client, store.writer)) };
     case 'pause':
       if (!isVersionAtLeast(info.version, 6, 2)) throw new Error('it cannot pause writes alone before 6.2.');
       if (store.pauseMs === undefined) throw new Error('it would not last until the promotion.');
@@ -129,18 +115,26 @@ async function readFound(
   }
 }
 
-async function apply(client: Client, record: FenceRecord, { directory, clock }: FenceStore): Promise<void> {
+async function apply(client: Client, record: FenceRecord, store: FenceStore): Promise<void> {
+  const { directory, clock } = store;
   switch (record.method) {
     case 'replicas':
-      return setReplicasFence(client, record);
+      return setReplicasFence(client, { ...record, slot: store.slot });
     case 'acl':
-      return writeRecord(directory, { ...record, fenced: copyOf(await setAclFence(client, record)) });
+      return writeFenceRecord(directory, {
+        ...record,
+        fenced: copyOf((await setAclFence(client, record)).users),
+      });
     case 'pause':
       await client.call('CLIENT', 'PAUSE', Math.max(1, record.untilMs - clock.nowMs()), 'WRITE');
   }
 }
 
-function copyOf({ users }: AclFence) {
+function recordOf({ users, writer }: AclFence) {
+  return { users: copyOf(users), ...(writer === undefined ? {} : { writer }) };
+}
+
+function copyOf(users: AclFence['users']) {
   return users.map((user) => ({ ...user, selectors: [...user.selectors] }));
 }
 
@@ -161,17 +155,18 @@ function describe(record: FenceRecord): string {
  *
  * @throws fence-denied
  */
-export async function assertFenceHeld(client: Client, { directory, clock }: FenceStore): Promise<void> {
+export async function assertFenceHeld(client: Client, store: FenceStore): Promise<void> {
+  const { directory } = store;
   try {
-    const record = readRecord(directory);
+    const record = readFenceRecord(directory);
     const runId = (await readServerInfo(client)).fields.get('run_id');
     if (runId !== record?.runId) {
       throw new Error('the source was restarted behind the fence, which did not survive that.');
     }
-    if (!(await isFenceStanding(client, { directory, clock }))) {
+    if (!(await isFenceStanding(client, store))) {
       throw new Error('somebody has lifted the fence, or changed what it had set.');
     }
-    if (record?.method === 'replicas') await assertScriptsAreFenced(client);
+    if (record?.method === 'replicas') await assertScriptsAreFenced(client, store.slot);
   } catch (error) {
     throw fenceDenied(client, error, /scripts/.test(errorText(error)));
   }
@@ -179,12 +174,12 @@ export async function assertFenceHeld(client: Client, { directory, clock }: Fenc
 
 /** Keeps a fence that would end by itself; another one is left as it is. Throws the codes of {@link openClient}. */
 export async function makeFenceLast(source: Access, { directory, clock }: FenceStore): Promise<void> {
-  const record = readRecord(directory);
+  const record = readFenceRecord(directory);
   if (record?.method !== 'pause') return;
   await using client = await openClient(source);
   const untilMs = clock.nowMs() + LASTING_PAUSE_MS;
   await client.call('CLIENT', 'PAUSE', LASTING_PAUSE_MS, 'WRITE');
-  writeRecord(directory, { ...record, untilMs });
+  writeFenceRecord(directory, { ...record, untilMs });
 }
 
 /**
@@ -193,7 +188,7 @@ export async function makeFenceLast(source: Access, { directory, clock }: FenceS
  * @throws fence-denied when the record is another source's; the codes of {@link Client.call}, and the record stays
  */
 export async function liftFence(client: Client, directory: string): Promise<boolean> {
-  const record = readRecord(directory);
+  const record = readFenceRecord(directory);
   if (record === undefined) return false;
   assertSameSource(client, record);
   switch (record.method) {
@@ -207,13 +202,52 @@ export async function liftFence(client: Client, directory: string): Promise<bool
     case 'pause':
       await unpause(client);
   }
-  removeIfThere(recordPath(directory));
+  removeFenceRecord(directory);
+  return true;
+}
+
+/**
+ * Sets a fence by ACL again that does not stand any more, since the source was restarted or somebody has changed it;
+ * false where it stands. What users have that the record does not know is what they are given back.
+ *
+ * @throws fence-lost without a recorded fence by ACL, and what the source refused
+ */
+export async function renewFence(client: Client, store: FenceStore): Promise<boolean> {
+  const record = readFenceRecord(store.directory);
+  if (record?.method !== 'acl') {
+    throw new MigrationError(
+      'fence-lost',
+      `No fence is recorded that lets one user of ${client.access.address} write.`,
+    );
+  }
+  assertSameSource(client, record);
+  const runId = (await readServerInfo(client)).fields.get('run_id') ?? '';
+  const isRestarted = runId !== record.runId;
+  if (!isRestarted && (await isFenceStanding(client, store))) return false;
+  const found = (await readAclUsers(client)).filter(({ name }) => name !== record.writer?.name);
+  const isNew = ({ name }: { name: string }) => record.users.every((user) => user.name !== name);
+  const users = isRestarted ? found : [...record.users, ...found.filter(isNew)];
+  const renewed: FenceRecord = { ...record, runId, users: copyOf(users) };
+  writeFenceRecord(store.directory, renewed);
+  await apply(client, renewed, store);
+  return true;
+}
+
+/** Takes the permission to write from the writer as well; false where there is none. @throws what the source refused */
+export async function dropWriter(client: Client, directory: string): Promise<boolean> {
+  const record = readFenceRecord(directory);
+  if (record?.method !== 'acl' || record.writer === undefined) return false;
+  assertSameSource(client, record);
+  const { writer, fenced, ...rest } = record;
+  await removeWriter(client, writer);
+  const others = fenced?.filter(({ name }) => name !== writer.name);
+  writeFenceRecord(directory, { ...rest, ...(others === undefined ? {} : { fenced: others }) });
   return true;
 }
 
 /** Whether the recorded fence still stands; a source that was restarted has lost it. */
 export async function isFenceStanding(client: Client, { directory, clock }: FenceStore): Promise<boolean> {
-  const record = readRecord(directory);
+  const record = readFenceRecord(directory);
   switch (record?.method) {
     case undefined:
       return false;
@@ -228,16 +262,6 @@ export async function isFenceStanding(client: Client, { directory, clock }: Fenc
   }
 }
 
-/** Since when a fence is recorded that has not been lifted; undefined for none. */
-export function fenceRecordedAtMs(directory: string): number | undefined {
-  return readRecord(directory)?.recordedAtMs;
-}
-
-/** Whether a fence is recorded that has not been lifted. */
-export function isFenceRecorded(directory: string): boolean {
-  return readRecord(directory) !== undefined;
-}
-
 /**
  * Says so when a fence of ours stands of which nothing is recorded: a rollback must not call such a source restored.
  *
@@ -250,22 +274,6 @@ export async function refuseUnrecordedFence(client: Client): Promise<void> {
     `The source ${client.access.address} still refuses writes (${REPLICAS_FENCE}), and what was set before is not recorded on this host.`,
     { remedy: 'Set it by hand: CONFIG SET min-replicas-to-write 0 is the default.' },
   );
-}
-
-function readRecord(directory: string): FenceRecord | undefined {
-  const content = readJsonIfThere(recordPath(directory));
-  if (content === undefined) return undefined;
-  const record = recordSchema.safeParse(content);
-  if (record.success) return record.data;
-  throw new MigrationError('contract-mismatch', `${recordPath(directory)} is not the record of a fence.`);
-}
-
-function writeRecord(directory: string, record: FenceRecord): void {
-  writeFileAtomically(recordPath(directory), `${JSON.stringify(record)}\n`);
-}
-
-function recordPath(directory: string): string {
-  return join(directory, 'fence.json');
 }
 
 function assertSameSource(client: Client, record: FenceRecord): void {

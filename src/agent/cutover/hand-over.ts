@@ -7,12 +7,14 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import type { Cutover } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
-import { makeFenceLast } from './fence.ts';
+import { makeFencesLast } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { writeCutoverStep } from './state.ts';
+import { giveBack, isGivenBack } from './way-back.ts';
 
 /**
- * Ends the sync, restores exact expiry times and takes our keys out of the target. Every part may be repeated.
+ * Ends the sync, restores exact expiry times and takes our keys out of the target; a way back lifts the fence there.
+ * Every part may be repeated.
  *
  * The times come after the proof, which compares them with their pad: until here a cutover that fails leaves a target
  * that a sync can go on with, and on which no key expires by itself while the sync lags.
@@ -23,17 +25,12 @@ export async function handOver(
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
-  await makeFenceLast(source, context);
+  await makeFencesLast(source, context);
   await context.siblings.stop('sync');
-  await using primaries = await openPrimaries(target);
   const beganAtMs = context.clock.nowMs();
-  const claim = await readClaim(primaries.home);
-  const drained = { replid: proved.sourceReplid, offset: proved.sourceOffset };
-  const noted = expiring === undefined ? undefined : { expiring, drained };
-  if (claim !== undefined) await settleTarget(primaries, claim, context, noted);
-  // The claim last: as long as it is there a run that died here is gone on with.
-  await removeCheckpoints(target, context.signal);
-  await removeClaim(primaries.home);
+  if (!isGivenBack(context.directory))
+    await releaseTarget({ request, context, source, target }, proved, expiring);
+  await giveBack(context);
   const settledAtMs = context.clock.nowMs();
   const report = {
     ...proved,
@@ -43,6 +40,24 @@ export async function handOver(
   writeCutoverStep(context.directory, request, { step: 'completed', report });
   context.log(`The target ${target.address} has taken over.`);
   return report;
+}
+
+async function releaseTarget(
+  { context, target }: Cutover,
+  proved: CutoverReport,
+  expiring: ExpiringKeys | undefined,
+): Promise<void> {
+  await using primaries = await openPrimaries(target);
+  const claim = await readClaim(primaries.home);
+  const drained = { replid: proved.sourceReplid, offset: proved.sourceOffset };
+  const noted = expiring === undefined ? undefined : { expiring, drained };
+  if (claim !== undefined) await settleTarget(primaries, claim, context, noted);
+  // The claim last: as long as it is there a run that died here is gone on with.
+  await removeCheckpoints(target, {
+    sourceShards: claim?.sourceShards?.length ?? 0,
+    signal: context.signal,
+  });
+  await removeClaim(primaries.home);
 }
 
 /**

@@ -5,13 +5,16 @@ import { formatDuration } from '../../core/units.ts';
 import type { Job } from '../job/context.ts';
 import { type Access, resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
-import { watchClients } from './clients.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { watchAllClients } from './clients.ts';
 import { type Cutover, enter } from './cutover.ts';
-import { isFenceStanding, liftFence, setFence } from './fence.ts';
+import type { FenceWriter } from './fence-by-acl.ts';
+import { areFencesStanding, liftFences, setFences } from './fences.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
 import { decideHandOver, decideLift, forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
+import { assertOldFenceHeld, makeWriter } from './way-back.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
 
 /** Pauses between the attempts to lift a fence: the source must not stay fenced for one broken connection. */
@@ -23,7 +26,9 @@ const LIFT_DELAYS_MS = [200, 1000, 3000];
  * Until the proof is complete every failure lifts the fence and leaves the sync running. From then on the fence
  * stays, whatever happens, until a rollback. On the native route the promotion itself is the action's.
  *
- * @throws verification-missing, verification-stale, verification-different, data-skipped, sync-not-running, sync-behind,
+ * Of a way back the target is the old source of the applications: it must have stayed fenced, and handing over lifts that.
+ *
+ * @throws way-back-unfenced, verification-missing, verification-stale, verification-different, data-skipped, sync-not-running, sync-behind,
  * fence-denied, write-pause-exceeded, and the codes of connections to both sides
  */
 export const runCutover: Job<'cutover'> = async (request, context) => {
@@ -59,8 +64,7 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
 };
 
 async function isFenced({ source, context }: Cutover): Promise<boolean> {
-  await using client = await openClient(source);
-  return await isFenceStanding(client, context);
+  return areFencesStanding(source, context);
 }
 
 /** The target was released behind a fence that has fallen since: nobody knows what the source took meanwhile. */
@@ -73,20 +77,20 @@ function fenceLost({ address }: Access, { fencedAtMs }: CutoverReport): Migratio
 
 /** Undoes what a run that died may have left, then looks whether a cutover may begin. */
 async function startOver({ request, context, source, target }: Cutover): Promise<void> {
-  await using sourceClient = await openClient(source);
-  if (await liftFence(sourceClient, context.directory)) {
+  if (await liftFences(source, context.directory)) {
     context.log(`Lifted the fence that an earlier cutover left at the source ${source.address}.`);
   }
   forgetCutover(context.directory);
   await using targetClient = await openClient(target);
   await assertMayCutOver({ request, context, target: targetClient });
+  await assertOldFenceHeld(context);
 }
 
 /** Who is connected to the source now; a few looks, since the last command of a client that reads and writes varies. */
 async function sampleClients({ source, context }: Cutover): Promise<ClientList | undefined> {
   try {
-    await using client = await openClient(source);
-    const watch = await watchClients(client);
+    await using primaries = await openPrimaries(source);
+    const watch = await watchAllClients(primaries);
     for (let look = 0; look < CLIENT_LOOKS; look++) {
       if (look > 0) await context.clock.sleep(CLIENT_LOOK_MS, context.signal);
       await watch.look();
@@ -110,8 +114,7 @@ async function proveBehindFence(cutover: Cutover, clients: ClientList | undefine
   using pause = startWritePause({ maxWritePauseMs, measures, clock, signal });
   try {
     enter(cutover, 'fencing');
-    await using sourceClient = await openClient(cutover.source);
-    measures.fence = await setFence(sourceClient, { ...context, ...pauseOf(request) });
+    measures.fence = await setFences(cutover.source, { ...context, ...fenceOf(cutover) });
     context.log(`Writes at the source ${cutover.source.address} are fenced: ${measures.fence}.`);
     const report = await untilAborted(drainAndProve(cutover, measures, pause.signal), pause.signal);
     decide(cutover, report);
@@ -123,7 +126,9 @@ async function proveBehindFence(cutover: Cutover, clients: ClientList | undefine
 }
 
 /** A fence that is a pause outlasts the budget by the moment in which it is made to last. */
-function pauseOf({ route, maxWritePauseMs }: Cutover['request']): { pauseMs?: number } {
+function fenceOf({ request, context }: Cutover): { pauseMs?: number; writer?: FenceWriter } {
+  const { route, maxWritePauseMs, reverse } = request;
+  if (reverse === true) return { writer: makeWriter(context.directory, context.migrationId) };
   return route === 'native' ? {} : { pauseMs: maxWritePauseMs + PAUSE_MARGIN_MS };
 }
 
@@ -146,8 +151,7 @@ async function liftAfter({ context, source }: Cutover, failure: unknown): Promis
   const { clock, directory } = context;
   const lift = async () => {
     decideLift(directory, clock.nowMs());
-    await using client = await openClient(source);
-    if (await liftFence(client, directory)) context.log('Lifted the fence: the cutover did not succeed.');
+    if (await liftFences(source, directory)) context.log('Lifted the fence: the cutover did not succeed.');
     forgetCutover(directory);
   };
   // Not the job's signal: a job that is stopped must lift its fence as well.

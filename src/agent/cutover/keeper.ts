@@ -2,8 +2,7 @@ import type { CutoverReport, KeeperReport } from '../../contract/reports.ts';
 import { errorText, isMigrationError } from '../../core/errors.ts';
 import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
-import { openClient } from '../redis/client.ts';
-import { fenceRecordedAtMs, isFenceStanding, liftFence } from './fence.ts';
+import { areFencesStanding, fencesRecordedAtMs, liftFences } from './fences.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { decideLift, forgetCutover, readCutoverStep, readDecision } from './state.ts';
 
@@ -42,7 +41,7 @@ async function look(request: Request, context: JobContext): Promise<KeeperReport
   const isRunning = state?.status === 'running';
   const decision = readDecision(directory);
   if (decision?.decision === 'hand-over') return isRunning ? undefined : goOn(request, context);
-  const fencedAtMs = fenceRecordedAtMs(directory);
+  const fencedAtMs = fencesRecordedAtMs(directory);
   if (fencedAtMs === undefined) return isRunning ? undefined : 'ended';
   if (isWithinTime(request, context, { fencedAtMs, isRunning })) return undefined;
   if (!decideLift(directory, context.clock.nowMs())) return undefined;
@@ -74,8 +73,7 @@ async function liftFor(
   for (;;) {
     try {
       const access = await resolveAccess('source', cutover.source, context.resolveSecret);
-      await using client = await openClient(access);
-      await liftFence(client, context.directory);
+      await liftFences(access, context.directory);
       break;
     } catch (error) {
       context.log(`The fence is not lifted yet: ${errorText(error)}`);
@@ -111,9 +109,8 @@ async function handOverFor(
 ): Promise<KeeperReport['outcome']> {
   const source = await resolveAccess('source', request.source, context.resolveSecret);
   const target = await resolveAccess('target', request.target, context.resolveSecret);
-  await using client = await openClient(source);
   // A source that was restarted has lost its fence: what to do then is not for a process to decide.
-  if (!(await isFenceStanding(client, context))) return 'ended';
+  if (!(await areFencesStanding(source, context))) return 'ended';
   const cutover = { request, context, source, target };
   await handOver(cutover, proved);
   await restoreSettings(cutover);

@@ -3,18 +3,19 @@ import type { CutoverReport, VerifyReport } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import { formatCount } from '../../core/units.ts';
 import { NO_PROGRESS } from '../job/context.ts';
-import { openClient } from '../redis/client.ts';
-import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
 import { createMender } from '../repair/mender.ts';
 import { compareAll } from '../verify/compare.ts';
 import { advanceBase, compareDelta, type DeltaOptions, type ScopedOptions } from '../verify/delta.ts';
 import { countTouched } from '../verify/touched-batches.ts';
 import { correctExpiries, tellsAbsoluteTimes } from './correct-expiries.ts';
 import { type Cutover, enter } from './cutover.ts';
-import { drain } from './drain.ts';
+import { type DrainContext, drain } from './drain.ts';
+import { drainShards } from './drain-shards.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
-import { assertFenceHeld } from './fence.ts';
+import { assertFencesHeld } from './fences.ts';
 import { assertNothingSkipped } from './preconditions.ts';
+import { assertOldFenceHeld } from './way-back.ts';
 import type { WritePauseMeasures } from './write-pause.ts';
 
 /**
@@ -30,10 +31,9 @@ export async function drainAndProve(
 ): Promise<CutoverReport> {
   const { request, context, source, target } = cutover;
   enter(cutover, 'draining');
-  await using sourceClient = await openClient(source);
+  await using sourcePrimaries = await openPrimaries(source);
   await using primaries = await openPrimaries(target);
-  const drained = await drain(request.route, {
-    source: sourceClient,
+  const drained = await drainSource(cutover, sourcePrimaries, {
     target: primaries.home,
     siblings: context.siblings,
     clock: context.clock,
@@ -59,9 +59,7 @@ export async function drainAndProve(
     route: request.route,
     fencedAtMs: measures.fencedAtMs,
     fence: measures.fence,
-    sourceReplid: drained.source.replid,
-    sourceOffset: drained.source.offset,
-    targetOffset: drained.targetOffset,
+    ...drained,
     drainDurationMs: drainedAtMs - measures.fencedAtMs,
     proofDurationMs: provedAtMs - correctedAtMs,
     settleDurationMs: correctedAtMs - drainedAtMs,
@@ -79,8 +77,36 @@ export async function drainAndProve(
     context.leaveReport(report);
     throw error;
   }
-  await assertFenceHeld(sourceClient, context);
+  await assertFencesHeld(source, context);
+  await assertOldFenceHeld(context);
   return report;
+}
+
+type Drained = Pick<CutoverReport, 'sourceReplid' | 'sourceOffset' | 'targetOffset' | 'sourceShards'>;
+
+/** Waits until the target has everything; of a source in cluster mode the places are those of all shards together. */
+async function drainSource(
+  { request }: Cutover,
+  { home, all, topology }: Primaries,
+  context: Omit<DrainContext, 'source'>,
+): Promise<Drained> {
+  if (topology === undefined) {
+    const { source, targetOffset } = await drain(request.route, { ...context, source: home });
+    return { sourceReplid: source.replid, sourceOffset: source.offset, targetOffset };
+  }
+  const shards = await drainShards({ all, topology }, context);
+  return {
+    sourceReplid: shards.map(({ source }) => source.replid).join(' '),
+    sourceOffset: shards.reduce((sum, { source }) => sum + source.offset, 0),
+    targetOffset: shards.reduce((sum, { targetOffset }) => sum + targetOffset, 0),
+    sourceShards: shards.map(({ slots, sourceAddress, source, targetOffset }) => ({
+      slots,
+      sourceAddress,
+      sourceReplid: source.replid,
+      sourceOffset: source.offset,
+      targetOffset,
+    })),
+  };
 }
 
 /**

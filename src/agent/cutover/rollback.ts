@@ -1,22 +1,23 @@
 import path from 'node:path';
 import type { JobKind } from '../../contract/jobs.ts';
 import type { RollbackReport } from '../../contract/reports.ts';
-import { errorText, MigrationError, toMigrationError } from '../../core/errors.ts';
+import { errorText, isMigrationError, MigrationError, toMigrationError } from '../../core/errors.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { type Claim, readClaim, removeClaim } from '../redis/checkpoint.ts';
-import { openClient } from '../redis/client.ts';
 import { removeCheckpoints } from '../redis/cluster/checkpoints.ts';
 import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
+import { SHARDS_FOLDER } from '../redis/cluster/source-cluster.ts';
 import { flushServer } from '../redis/flush.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { removeSpool, SPOOL_FOLDER } from '../redis/spool.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import { removeNotes } from './expiring-keys.ts';
-import { isFenceRecorded, liftFence, refuseUnrecordedFence } from './fence.ts';
+import { areFencesRecorded, liftFences, refuseUnrecordedFences } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { forgetCutover, readCutoverStep } from './state.ts';
+import { closeWayBack, isGivenBack, originOf } from './way-back.ts';
 
 type Request = Parameters<Job<'rollback'>>[0];
 
@@ -36,6 +37,13 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
       { remedy: 'Run complete-migration again, which marks the migration complete.' },
     );
   }
+  if (isGivenBack(context.directory)) {
+    throw new MigrationError(
+      'migration-completed',
+      'The old source takes writes again already: the way back is all but over.',
+      { remedy: 'Run complete-migration with `direction: reverse` again, which brings it to its end.' },
+    );
+  }
   const steps: RollbackReport['steps'] = [];
   const failures: unknown[] = [];
   const take = async (step: string, act: () => Promise<string>) => {
@@ -53,7 +61,10 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
   }
   await take('lift fence', () => releaseSource(request, context));
   await take('restore settings', () => restoreSettings(request, context));
-  await take('release target', () => releaseTarget(request, context));
+  const isWayBack = originOf(context.directory) !== undefined;
+  await take('release target', () =>
+    isWayBack ? giveUp(request, context) : releaseTarget(request, context),
+  );
   if (failures.length > 0) throw rollbackFailed(failures[0], steps);
   forgetCutover(context.directory);
   return { kind: 'rollback', steps };
@@ -66,14 +77,14 @@ async function stopJob(kind: JobKind, { siblings }: JobContext): Promise<string>
 }
 
 async function releaseSource(request: Request, context: JobContext): Promise<string> {
-  const isRecorded = isFenceRecorded(context.directory);
+  const isRecorded = areFencesRecorded(context.directory);
   const access = await resolveAccess('source', request.source, context.resolveSecret);
-  await using client = await openClient(access);
   if (!isRecorded) {
-    await refuseUnrecordedFence(client);
+    await using source = await openPrimaries(access);
+    await refuseUnrecordedFences(source);
     return 'there was none';
   }
-  await liftFence(client, context.directory);
+  await liftFences(access, context.directory);
   return 'lifted, with the settings as they were found';
 }
 
@@ -82,9 +93,21 @@ async function restoreSettings({ source }: Request, context: JobContext): Promis
   return restored === undefined ? 'there were none' : describeRestored(restored);
 }
 
+/** The old source of a way back that is given up stays fenced; it may be gone for good by then. */
+async function giveUp(request: Request, context: JobContext): Promise<string> {
+  try {
+    const released = await releaseTarget({ ...request, flushTarget: false }, context);
+    await closeWayBack(context);
+    return `${released}; it stays fenced, for everybody now`;
+  } catch (error) {
+    if (!isMigrationError(error) || error.code !== 'target-unreachable') throw error;
+    return `not reached, so the user of the way back is left there: ${error.message}`;
+  }
+}
+
 async function releaseTarget(request: Request, context: JobContext): Promise<string> {
   // A sync that was killed leaves on disk what the target had not committed.
-  removeSpool(path.join(context.directory, SPOOL_FOLDER));
+  for (const folder of [SPOOL_FOLDER, SHARDS_FOLDER]) removeSpool(path.join(context.directory, folder));
   removeNotes(context.directory);
   const access = await resolveAccess('target', request.target, context.resolveSecret);
   await using target = await openPrimaries(access);
@@ -106,7 +129,10 @@ async function releaseClaimedTarget(
   }
   if (request.flushTarget) await flushTarget(target);
   else await settleTarget(target, claim, context);
-  await removeCheckpoints(target.access, context.signal);
+  await removeCheckpoints(target.access, {
+    sourceShards: claim.sourceShards?.length ?? 0,
+    signal: context.signal,
+  });
   await removeClaim(target.home);
   return request.flushTarget
     ? 'released and emptied'

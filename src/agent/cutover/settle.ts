@@ -37,8 +37,8 @@ export async function settleTarget(
   for (const primary of target.all) await endEarlierWriters(primary, claim.migrationId);
   // Nothing of it is padded.
   if (claim.route === 'scan') return;
-  const { migrationId, repository, hostId } = claim;
-  const settling = encodeClaim({ migrationId, repository, hostId, state: 'settling' });
+  const { migrationId, repository, hostId, sourceShards } = claim;
+  const settling = encodeClaim({ migrationId, repository, hostId, state: 'settling', sourceShards });
   await target.home.call('SET', RESERVED_KEY, settling, 'XX');
   const fast = noted === undefined ? undefined : await settleNoted(target.access, noted, context);
   // Another process hashes keys with another seed, so a pass that lost its server, or a slot, begins again.

@@ -1,9 +1,10 @@
 import type { ClientGroup } from '../../contract/reports.ts';
 import { type Job, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
-import { type Client, openClient } from '../redis/client.ts';
+import type { Client } from '../redis/client.ts';
+import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
 import { readServerInfo } from '../redis/server-info.ts';
-import { watchClients } from './clients.ts';
+import { watchAllClients } from './clients.ts';
 
 const LOOK_MS = 500;
 /** CLIENT LIST tells whole seconds; who has sent nothing for longer is connected only. */
@@ -18,10 +19,10 @@ const NOTES_MAX = 10;
 export const runStragglers: Job<'stragglers'> = async ({ source, watchMs }, context) => {
   const { clock, signal } = context;
   const access = await resolveAccess('source', source, context.resolveSecret);
-  await using client = await openClient(access);
-  const refusedBefore = await countRefused(client);
+  await using primaries = await openPrimaries(access);
+  const refusedBefore = await countAllRefused(primaries);
   const startedAtMs = clock.nowMs();
-  const watch = await watchClients(client, IDLE_MAX_S);
+  const watch = await watchAllClients(primaries, IDLE_MAX_S);
   for (;;) {
     await watch.look();
     const { groups } = watch.list();
@@ -31,7 +32,7 @@ export const runStragglers: Job<'stragglers'> = async ({ source, watchMs }, cont
     if (leftMs <= 0) break;
     await clock.sleep(Math.min(LOOK_MS, leftMs), signal);
   }
-  const refusedAfter = await countRefused(client);
+  const refusedAfter = await countAllRefused(primaries);
   const isCounted = refusedBefore !== undefined && refusedAfter !== undefined;
   return {
     kind: 'stragglers',
@@ -45,6 +46,16 @@ export const runStragglers: Job<'stragglers'> = async ({ source, watchMs }, cont
 function describeClient({ address, user, name, lastCommand }: ClientGroup): string {
   const who = [user === '' ? '' : ` user ${user}`, name === '' ? '' : ` name ${name}`].join('');
   return `still writes: ${address}${who}, last ${lastCommand}`;
+}
+
+async function countAllRefused({ all }: Primaries): Promise<number | undefined> {
+  let total = 0;
+  for (const client of all) {
+    const count = await countRefused(client);
+    if (count === undefined) return undefined;
+    total += count;
+  }
+  return total;
 }
 
 /** `errorstat_NOREPLICAS:count=3` from Redis 6.2 on; undefined before. */

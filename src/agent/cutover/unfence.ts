@@ -1,15 +1,14 @@
 import { MigrationError } from '../../core/errors.ts';
 import type { Job } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
-import { openClient } from '../redis/client.ts';
-import { liftFence } from './fence.ts';
+import { liftFences } from './fences.ts';
 import { forgetCutover, isHandedOverByUs } from './state.ts';
 
 /**
  * Lets the source take writes again after a cutover that died, or a promotion that ElastiCache refused: the target
  * still follows, so what is written from now on reaches it. The next cutover begins from its start.
  *
- * @throws migration-conflict where the target was handed over already; the codes of {@link liftFence} and of the connection
+ * @throws migration-conflict where the target was handed over already; the codes of {@link liftFences}
  */
 export const runUnfence: Job<'unfence'> = async (request, context) => {
   if (isHandedOverByUs(context.directory)) {
@@ -23,8 +22,7 @@ export const runUnfence: Job<'unfence'> = async (request, context) => {
   }
   await context.siblings.stop('keeper');
   const access = await resolveAccess('source', request.source, context.resolveSecret);
-  await using client = await openClient(access);
-  const lifted = await liftFence(client, context.directory);
+  const lifted = await liftFences(access, context.directory);
   forgetCutover(context.directory);
   return { kind: 'unfence', lifted };
 };

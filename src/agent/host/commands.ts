@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import { freemem, hostname } from 'node:os';
 import { join } from 'node:path';
-import { formatAddress, type SecretReference } from '../../contract/endpoint.ts';
+import type { SecretReference } from '../../contract/endpoint.ts';
 import {
   type HostCommand,
   type HostReplyOf,
@@ -14,7 +14,7 @@ import { assertNever } from '../../core/assert.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
-import { isFenceRecorded } from '../cutover/fence.ts';
+import { areFencesRecorded } from '../cutover/fences.ts';
 import { decideProved, isCutoverProved } from '../cutover/state.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
@@ -25,7 +25,10 @@ import { publicKeyOf } from '../secret/sealing-key.ts';
 import { describeTuning } from '../tune/record.ts';
 import { restoreSource } from '../tune/restore.ts';
 import { withLock } from './lock.ts';
+import { listMigrations, migrationDirectory } from './migrations.ts';
+import { openMigration } from './open-migration.ts';
 import { startJob } from './start-job.ts';
+import { beginWayBack, refuseWhileWayBackOpen, wayBackStore } from './way-back.ts';
 
 /** What a host command works on. */
 export type HostRuntime = {
@@ -80,7 +83,8 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
       if (record.completedAtMs === undefined) refuseUnproved(store);
       const migration = { ...record, completedAtMs: record.completedAtMs ?? runtime.clock.nowMs() };
       store.writeMigration(migration);
-      return { migration };
+      if (command.reverse === undefined) return { migration };
+      return { migration, reverse: await beginWayBack(store, { migration, sync: command.reverse }, runtime) };
     }
     case 'forget':
       refuseWhileRunning(store);
@@ -90,6 +94,7 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'remove':
       refuseWhileRunning(store);
       refuseWhileOpen(store);
+      refuseWhileWayBackOpen(store, command.migrationId);
       return removeMigration(command, store, runtime);
     default:
       return assertNever(command);
@@ -106,83 +111,6 @@ function hello({ stateDirectory, supervisor }: HostRuntime): HostReplyOf<'hello'
     freeDiskBytes: bavail * bsize,
     freeMemoryBytes: freemem(),
   };
-}
-
-function openMigration(
-  command: Extract<HostCommand, { command: 'open' }>,
-  store: MigrationStore,
-  runtime: HostRuntime,
-): HostReplyOf<'open'> {
-  const { migrationId, repository, route, source, target } = command;
-  const existing = store.readMigration();
-  if (existing !== undefined) {
-    refuseOtherMigration(existing, command);
-    return { migration: existing, adopted: true };
-  }
-  const holder = otherMigrationOnto(target, migrationId, runtime);
-  if (holder !== undefined) {
-    throw new MigrationError(
-      'migration-conflict',
-      `The migration ${holder.migrationId} of ${holder.repository} already holds the target ${formatAddress(target)} on this host.`,
-    );
-  }
-  const migration: MigrationRecord = {
-    migrationId,
-    repository,
-    route,
-    source,
-    target,
-    createdAtMs: runtime.clock.nowMs(),
-  };
-  store.writeMigration(migration);
-  return { migration, adopted: false };
-}
-
-/** Adopting is for the same migration only: the same way between the same servers, and not over yet. */
-function refuseOtherMigration(
-  existing: MigrationRecord,
-  { migrationId, route, source, target }: Extract<HostCommand, { command: 'open' }>,
-): void {
-  if (existing.completedAtMs !== undefined) {
-    throw new MigrationError(
-      'migration-completed',
-      `The migration ${migrationId} was completed at ${new Date(existing.completedAtMs).toISOString()}.`,
-    );
-  }
-  if (existing.route !== route) {
-    throw new MigrationError(
-      'route-changed',
-      `The migration ${migrationId} was started on the route ${existing.route}, not ${route}.`,
-    );
-  }
-  const was = `${formatAddress(existing.source)} → ${formatAddress(existing.target)}`;
-  const is = `${formatAddress(source)} → ${formatAddress(target)}`;
-  if (was !== is) {
-    throw new MigrationError(
-      'migration-conflict',
-      `The migration ${migrationId} was started as ${was}, not ${is}.`,
-      {
-        remedy:
-          'Give the endpoints as they were, use another `migration-id`, or end the migration with `rollback`.',
-      },
-    );
-  }
-}
-
-function otherMigrationOnto(
-  target: MigrationRecord['target'],
-  migrationId: string,
-  runtime: HostRuntime,
-): MigrationRecord | undefined {
-  return listMigrations(runtime)
-    .map((id) => openMigrationStore(migrationDirectory(runtime, id)).readMigration())
-    .find(
-      (other) =>
-        other !== undefined &&
-        other.migrationId !== migrationId &&
-        other.completedAtMs === undefined &&
-        formatAddress(other.target) === formatAddress(target),
-    );
 }
 
 function status(store: MigrationStore): HostReplyOf<'status'> {
@@ -234,17 +162,19 @@ async function removeMigration(
     if (store.readMigration()?.completedAtMs === undefined) throw error;
     notRestored = errorText(error);
   }
-  const removed = removeState(store, runtime);
+  const removed = removeState(store, command.migrationId, runtime);
   return { removed, ...(notRestored === undefined ? {} : { notRestored }) };
 }
 
-function removeState(store: MigrationStore, runtime: HostRuntime): string[] {
+function removeState(store: MigrationStore, migrationId: string, runtime: HostRuntime): string[] {
   const removed: string[] = [];
   const remove = (path: string) => {
     removeIfThere(path);
     removed.push(path);
   };
   remove(store.directory);
+  const wayBack = wayBackStore(store, migrationId);
+  if (wayBack.readMigration()?.wayBackOf === migrationId) remove(wayBack.directory);
   // The agent stays as long as another migration on this host may still need it.
   if (listMigrations(runtime).length === 0) {
     remove(join(runtime.stateDirectory, 'migrations'));
@@ -288,7 +218,7 @@ function refuseWhileRunning(store: MigrationStore): void {
 function refuseWhileOpen(store: MigrationStore): void {
   const migration = store.readMigration();
   if (migration?.completedAtMs !== undefined) return;
-  if (migration === undefined && !isFenceRecorded(store.directory)) return;
+  if (migration === undefined && !areFencesRecorded(store.directory)) return;
   throw new MigrationError('migration-conflict', 'The migration is neither completed nor rolled back.', {
     remedy: 'Run `complete-migration` or `rollback` first, then `cleanup`.',
   });
@@ -312,17 +242,4 @@ function requireMigration(store: MigrationStore): MigrationRecord {
     throw new MigrationError('migration-unknown', `There is no migration in ${store.directory}.`);
   }
   return migration;
-}
-
-function listMigrations({ stateDirectory }: HostRuntime): string[] {
-  try {
-    return readdirSync(join(stateDirectory, 'migrations'));
-  } catch {
-    // Before the first migration there is no such folder.
-    return [];
-  }
-}
-
-function migrationDirectory({ stateDirectory }: HostRuntime, migrationId: string): string {
-  return join(stateDirectory, 'migrations', migrationId);
 }

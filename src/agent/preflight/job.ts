@@ -9,6 +9,7 @@ import { REPLICATION_RULES } from './rules/replication-rules.ts';
 import { isScanInPlay, SCAN_RULES } from './rules/scan-rules.ts';
 import { SOURCE_RULES } from './rules/source-rules.ts';
 import { TARGET_RULES } from './rules/target-rules.ts';
+import { WAY_BACK_RULES } from './rules/way-back-rules.ts';
 import { block, type Ruling } from './ruling.ts';
 import { gatherSourceFacts, type SourceFacts } from './source-facts.ts';
 import { gatherTargetFacts, type TargetServerFacts } from './target-facts.ts';
@@ -48,22 +49,24 @@ async function examine<Facts>(gather: () => Promise<Facts>): Promise<Examined<Fa
 }
 
 async function gatherSource(
-  { source, route, canaryWrite }: Request,
+  { source, route, canaryWrite, reverse }: Request,
   context: JobContext,
 ): Promise<SourceFacts> {
   const access = await resolveAccess('source', source, context.resolveSecret);
-  return gatherSourceFacts(access, { ...context, route, canaryWrite });
+  return gatherSourceFacts(access, { ...context, route, canaryWrite, reverse });
 }
 
 async function gatherTarget(
-  { target, canaryWrite }: Request,
+  { target, canaryWrite, reverse = false }: Request,
   { resolveSecret, signal }: JobContext,
   source: SourceFacts | undefined,
 ): Promise<TargetServerFacts> {
   const highestDb = Math.max(0, ...(source?.databases.map(({ db }) => db) ?? []));
   return gatherTargetFacts(await resolveAccess('target', target, resolveSecret), {
     canaryWrite,
+    reverse,
     highestDb,
+    isSourceCluster: source?.cluster !== undefined,
     signal,
   });
 }
@@ -95,6 +98,7 @@ function judge(examination: {
   if (source.facts !== undefined && target.facts !== undefined) {
     const pair = { source: source.facts, target: target.facts, request };
     rulings.push(...PAIR_RULES.map((rule) => rule(pair)));
+    if (request.reverse === true) rulings.push(...WAY_BACK_RULES.map((rule) => rule(pair)));
   }
   return rulings.filter((ruling) => ruling !== undefined);
 }

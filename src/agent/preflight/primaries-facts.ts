@@ -5,7 +5,7 @@ import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
 import { slotTag } from '../redis/cluster/slots.ts';
 import { type CommonFacts, type DatabaseFacts, readCommonFacts } from './server-facts.ts';
 
-/** A target in cluster mode, as far as it is not told of a standalone one. */
+/** A server in cluster mode, as far as it is not told of a standalone one. */
 export type ClusterFacts = {
   /** By address, in the order of their slots. */
   readonly primaries: readonly { readonly address: string; readonly latencyMs: number }[];
@@ -14,22 +14,19 @@ export type ClusterFacts = {
 };
 
 /** What all primaries have together; `cluster` is undefined for a standalone server. */
-export type TargetCommonFacts = CommonFacts & { readonly cluster: ClusterFacts | undefined };
+export type PrimariesFacts = CommonFacts & { readonly cluster: ClusterFacts | undefined };
 
 /**
  * Reads what is asked of every primary and sums it up: keys and memory are added, the latency is the longest.
  *
  * @throws the codes of {@link Client.call}
  */
-export async function readTargetCommonFacts(
-  target: Primaries,
-  signal: AbortSignal,
-): Promise<TargetCommonFacts> {
-  const home = await readCommonFacts(target.home);
-  if (target.topology === undefined) return { ...home, cluster: undefined };
+export async function readPrimariesFacts(server: Primaries, signal: AbortSignal): Promise<PrimariesFacts> {
+  const home = await readCommonFacts(server.home);
+  if (server.topology === undefined) return { ...home, cluster: undefined };
   const parts: CommonFacts[] = [];
-  for (const primary of target.all) {
-    parts.push(primary === target.home ? home : await readCommonFacts(primary));
+  for (const primary of server.all) {
+    parts.push(primary === server.home ? home : await readCommonFacts(primary));
   }
   const servers = parts.map(({ server }) => server);
   const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -40,7 +37,7 @@ export async function readTargetCommonFacts(
     databases,
     server: {
       ...home.server,
-      address: target.access.address,
+      address: server.access.address,
       databases: databases.map(({ db, keys }) => ({ db, keys })),
       usedMemoryBytes: sum(servers.map(({ usedMemoryBytes }) => usedMemoryBytes)),
       // One without a limit has room for all.
@@ -49,7 +46,7 @@ export async function readTargetCommonFacts(
     },
     cluster: {
       primaries: servers.map(({ address, latencyMs }) => ({ address, latencyMs })),
-      isChanging: await areSlotsMoving(target, signal),
+      isChanging: await areSlotsMoving(server, signal),
     },
   };
 }

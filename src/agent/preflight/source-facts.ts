@@ -2,6 +2,7 @@ import type { JobRequestOf } from '../../contract/jobs.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
+import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import { readSetting } from '../redis/server-setting.ts';
@@ -9,14 +10,9 @@ import { type Canary, sendCanary } from '../scan/canary.ts';
 import { NOTIFY_SETTING } from '../scan/notifications.ts';
 import { readTunables, type SettingValues } from '../tune/settings.ts';
 import { measureSourceLoad, type SourceLoad } from '../tune/source-load.ts';
+import { type PrimariesFacts, readPrimariesFacts } from './primaries-facts.ts';
 import { isScanInPlay } from './rules/scan-rules.ts';
-import {
-  askPermission,
-  type CommonFacts,
-  denialText,
-  type Permission,
-  readCommonFacts,
-} from './server-facts.ts';
+import { askPermission, denialText, type Permission, readCommonFacts } from './server-facts.ts';
 
 /** The most keys whose type is looked at for data of modules; more would be load on the source. */
 const SAMPLE_KEYS_MAX = 2000;
@@ -24,8 +20,8 @@ const SCAN_COUNT = 250;
 
 const CORE_TYPES = new Set(['string', 'list', 'set', 'zset', 'hash', 'stream', 'none']);
 
-/** The source as preflight found it. */
-export type SourceFacts = CommonFacts & {
+/** The source as preflight found it; of one in cluster mode what all primaries say together. */
+export type SourceFacts = PrimariesFacts & {
   readonly passwordGiven: boolean;
   readonly tls: boolean;
   /** Undefined where CONFIG is denied. */
@@ -33,6 +29,8 @@ export type SourceFacts = CommonFacts & {
   /** Whether PSYNC and REPLCONF are allowed. */
   readonly replication: Permission;
   readonly fence: Permission;
+  /** Whether writes can be fenced by ACL, which alone lets a way back write; undefined where nobody wants one. */
+  readonly aclFence: Permission | undefined;
   /** Names of modules; undefined where MODULE LIST is denied. */
   readonly modules: readonly string[] | undefined;
   /** What a look at some of the keys found. */
@@ -48,6 +46,8 @@ export type SourceFacts = CommonFacts & {
   /** Whether the sync may send the canaries by which it measures its lag. */
   readonly canaries: Permission;
   readonly scan: ScanFacts;
+  /** Of a source in cluster mode each primary by itself, in the order of their slots. */
+  readonly shards: readonly SourceFacts[];
 };
 
 /** What the route `scan` needs of the source. */
@@ -61,7 +61,7 @@ export type ScanFacts = {
 };
 
 /** What the facts are for. */
-export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite'> & {
+export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite' | 'reverse'> & {
   readonly clock: Clock;
   readonly signal: AbortSignal;
 };
@@ -71,21 +71,64 @@ export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite'>
  *
  * @throws the codes of a connection to the source, or the signal's reason
  */
-export async function gatherSourceFacts(
-  access: Access,
-  { route, canaryWrite, clock, signal }: Gathering,
-): Promise<SourceFacts> {
-  await using client = await openClient(access);
+export async function gatherSourceFacts(access: Access, gathering: Gathering): Promise<SourceFacts> {
+  await using primaries = await openPrimaries(access);
+  const all = await Promise.all(primaries.all.map((client) => gatherServer(client, gathering)));
+  const [first] = all;
+  if (first === undefined) throw new Error('a source without a primary');
+  if (primaries.topology === undefined) return first;
+  const permissions = {
+    replication: worstOf(all.map(({ replication }) => replication)),
+    fence: worstOf(all.map(({ fence }) => fence)),
+    aclFence: first.aclFence && worstOf(all.flatMap(({ aclFence }) => aclFence ?? [])),
+  };
+  const common = await readPrimariesFacts(primaries, gathering.signal);
+  const modules = all.flatMap((shard) => shard.modules ?? []);
+  const areModulesKnown = all.every((shard) => shard.modules !== undefined);
+  return {
+    ...first,
+    ...common,
+    ...permissions,
+    modules: areModulesKnown ? [...new Set(modules)] : undefined,
+    sample: addSamples(all.map(({ sample }) => sample)),
+    shards: all,
+  };
+}
+
+function worstOf(permissions: readonly Permission[]): Permission {
+  const of = (state: Permission['state']) => permissions.find((permission) => permission.state === state);
+  return of('denied') ?? of('unknown') ?? { state: 'allowed' };
+}
+
+function addSamples(samples: readonly SourceFacts['sample'][]): SourceFacts['sample'] {
+  const types = new Map<string, number>();
+  for (const { type, keys } of samples.flatMap(({ moduleTypes }) => moduleTypes)) {
+    types.set(type, (types.get(type) ?? 0) + keys);
+  }
+  return {
+    keys: samples.reduce((sum, { keys }) => sum + keys, 0),
+    moduleTypes: Array.from(types, ([type, keys]) => ({ type, keys })),
+  };
+}
+
+/** One server, or one primary of a cluster, which a sync by scanning would not serve. */
+async function gatherServer(client: Client, gathering: Gathering): Promise<SourceFacts> {
+  const { route, canaryWrite, reverse, clock, signal } = gathering;
+  const { access } = client;
   const common = await readCommonFacts(client);
   const replication = await probeReplication(access, signal);
-  const isCanaryWanted = canaryWrite && isScanInPlay({ replication }, { route });
+  const isStandalone = common.info.fields.get('cluster_enabled') !== '1';
+  const isCanaryWanted = canaryWrite && isStandalone && isScanInPlay({ replication }, { route });
   return {
     ...common,
+    cluster: undefined,
+    shards: [],
     passwordGiven: access.password !== undefined,
     tls: access.tls !== undefined,
     listening: await readListening(client),
     replication,
     fence: await probeFence(client),
+    aclFence: reverse === true ? await probeAclFence(client) : undefined,
     modules: await readModules(client),
     sample: await sampleTypes(access, common),
     load: await measureSourceLoad(client, { latencyMs: common.server.latencyMs, clock, signal }),
@@ -164,6 +207,22 @@ async function probeFence(client: Client): Promise<Permission> {
   return { state: 'allowed' };
 }
 
+/** Users are read, and whether one may be changed is asked. */
+async function probeAclFence(client: Client): Promise<Permission> {
+  try {
+    const user = (await client.callText('ACL', 'WHOAMI')) ?? 'default';
+    await client.call('ACL', 'USERS');
+    await client.call('ACL', 'GETUSER', user);
+  } catch (error) {
+    return { state: 'denied', detail: denialText(error) };
+  }
+  for (const command of ['SETUSER', 'DELUSER']) {
+    const permission = await askPermission(client, 'ACL', command, 'valkey-migrate');
+    if (permission.state !== 'allowed') return permission;
+  }
+  return { state: 'allowed' };
+}
+
 /** MODULE LIST: one array of alternating names and values for each module, with `name` among them. */
 async function readModules(client: Client): Promise<readonly string[] | undefined> {
   let reply: unknown;
@@ -181,7 +240,10 @@ async function readModules(client: Client): Promise<readonly string[] | undefine
   });
 }
 
-async function sampleTypes(access: Access, { databases }: CommonFacts): Promise<SourceFacts['sample']> {
+async function sampleTypes(
+  access: Access,
+  { databases }: Pick<SourceFacts, 'databases'>,
+): Promise<SourceFacts['sample']> {
   const moduleTypes = new Map<string, number>();
   let keys = 0;
   const share = Math.max(SCAN_COUNT, Math.floor(SAMPLE_KEYS_MAX / Math.max(1, databases.length)));

@@ -6,9 +6,9 @@ import { type Client, openClient } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import {
-  readTargetCommonFacts,
+  type PrimariesFacts,
+  readPrimariesFacts,
   type TaggedPrimary,
-  type TargetCommonFacts,
   tagPrimaries,
 } from './primaries-facts.ts';
 import { askPermission } from './server-facts.ts';
@@ -37,14 +37,30 @@ const NEEDED_COMMANDS: readonly (readonly string[])[] = [
   ['DUMP', 'k'],
 ];
 
+/** What it sends besides where either side is in cluster mode. */
+const BATCH_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['COMMAND'],
+  ['SCRIPT', 'LOAD', 'return 1'],
+  ['EVALSHA', 'sha', '0'],
+];
+
 /** What it sends to a target in cluster mode besides. */
 const CLUSTER_COMMANDS: typeof NEEDED_COMMANDS = [
   ['CLUSTER', 'SLOTS'],
   ['CLUSTER', 'NODES'],
-  ['COMMAND'],
   ['WAIT', '1', '1'],
-  ['SCRIPT', 'LOAD', 'return 1'],
-  ['EVALSHA', 'sha', '0'],
+  ...BATCH_COMMANDS,
+];
+
+/** What the way back sends to it, as to any source that is scanned, and to fence it. */
+const WAY_BACK_COMMANDS: typeof NEEDED_COMMANDS = [
+  ['SCAN', '0'],
+  ['DUMP', 'k'],
+  ['GETRANGE', 'k', '0', '1'],
+  ['FUNCTION', 'DUMP'],
+  ['PSUBSCRIBE', '__keyevent@*__:*'],
+  ['CLIENT', 'PAUSE', '1', 'WRITE'],
+  ['CLIENT', 'UNPAUSE'],
 ];
 
 /** What became of the canary: a write that was tried and undone. */
@@ -53,7 +69,7 @@ export type Canary =
   | { readonly state: 'refused'; readonly error: MigrationError };
 
 /** The target as preflight found it. */
-export type TargetServerFacts = TargetCommonFacts & {
+export type TargetServerFacts = PrimariesFacts & {
   readonly tls: boolean;
   readonly claim: Claim | MigrationError | undefined;
   /** Keys besides the claim and the checkpoints of primaries. */
@@ -64,6 +80,18 @@ export type TargetServerFacts = TargetCommonFacts & {
   readonly canary: Canary | undefined;
   /** Commands of the sync that ACL DRYRUN says are denied; undefined where it is not to be had. */
   readonly deniedCommands: readonly string[] | undefined;
+  /** The same of what a way back needs of it; undefined where nobody wants one, too. */
+  readonly deniedToWayBack: readonly string[] | undefined;
+};
+
+/** What the facts are for. */
+type TargetGathering = {
+  readonly canaryWrite: boolean;
+  /** Whether a way back is to be kept. */
+  readonly reverse: boolean;
+  readonly highestDb: number;
+  readonly isSourceCluster: boolean;
+  readonly signal: AbortSignal;
 };
 
 /**
@@ -73,26 +101,34 @@ export type TargetServerFacts = TargetCommonFacts & {
  */
 export async function gatherTargetFacts(
   access: Access,
-  { canaryWrite, highestDb, signal }: { canaryWrite: boolean; highestDb: number; signal: AbortSignal },
+  { canaryWrite, reverse, highestDb, isSourceCluster, signal }: TargetGathering,
 ): Promise<TargetServerFacts> {
   await using target = await openPrimaries(access);
-  const common = await readTargetCommonFacts(target, signal);
+  const common = await readPrimariesFacts(target, signal);
   const claim = await readClaimIfReadable(target.home);
-  const held = claim === undefined ? 0 : 1 + (common.cluster?.primaries.length ?? 0);
   return {
     ...common,
     tls: access.tls !== undefined,
     claim,
-    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - held,
+    keys: common.databases.reduce((sum, { keys }) => sum + keys, 0) - countOurs(claim, common),
     selectRefusal: await readSelectRefusal(access, highestDb),
     // A replica refuses every write, which its role says already.
     canary:
       canaryWrite && common.server.role === 'master' ? await writeCanaries(tagPrimaries(target)) : undefined,
-    deniedCommands: await readDeniedCommands(
-      target.home,
-      target.topology === undefined ? [] : CLUSTER_COMMANDS,
-    ),
+    deniedCommands: await readDeniedCommands(target.home, [
+      ...NEEDED_COMMANDS,
+      ...(target.topology !== undefined ? CLUSTER_COMMANDS : isSourceCluster ? BATCH_COMMANDS : []),
+    ]),
+    deniedToWayBack: reverse ? await readDeniedCommands(target.home, WAY_BACK_COMMANDS) : undefined,
   };
+}
+
+/** The claims and checkpoints that a sync has left there. */
+function countOurs(claim: TargetServerFacts['claim'], { cluster }: PrimariesFacts): number {
+  if (claim === undefined) return 0;
+  const primaries = cluster?.primaries.length;
+  const shards = isMigrationError(claim) ? 0 : (claim.sourceShards?.length ?? 0);
+  return 1 + (shards === 0 ? (primaries ?? 0) : shards * (1 + (primaries ?? 1)));
 }
 
 /** A key of ours that cannot be read is a finding, not the end of the examination. */
@@ -171,13 +207,14 @@ function nameRefusal(client: Client, error: MigrationError): MigrationError {
 
 async function readDeniedCommands(
   client: Client,
-  more: typeof NEEDED_COMMANDS,
+  commands: typeof NEEDED_COMMANDS,
 ): Promise<readonly string[] | undefined> {
   const denied: string[] = [];
-  for (const command of [...NEEDED_COMMANDS, ...more]) {
+  for (const command of commands) {
     const permission = await askPermission(client, ...command);
     if (permission.state === 'unknown') return undefined;
-    if (permission.state === 'denied') denied.push(command[0] ?? '');
+    const [name = '', of = ''] = command;
+    if (permission.state === 'denied') denied.push(name === 'CLIENT' ? `${name} ${of}` : name);
   }
   return denied;
 }

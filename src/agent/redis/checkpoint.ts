@@ -34,6 +34,7 @@ const claimSchema = z.strictObject({
   /** What the data lacks that the source had up to the checkpoint. */
   skipped: z.array(skippedCountSchema).optional(),
   cluster: clusterClaimSchema.optional(),
+  sourceShards: z.array(z.string()).optional(),
 });
 
 /**
@@ -58,17 +59,22 @@ export type Claim = {
   readonly skipped?: readonly SkippedCount[] | undefined;
   /** On a target in cluster mode, where `checkpoint` is what every primary has committed at least. */
   readonly cluster?: ClusterClaim | undefined;
+  /**
+   * Of a source in cluster mode the slots of each shard, in the form of `formatSlots`: each has a claim of its own, see
+   * shardClaimKeys, and this one only says who holds the target.
+   */
+  readonly sourceShards?: readonly string[] | undefined;
 };
 
 /**
- * Reads the claim on a target; the client is on database 0.
+ * Reads the claim on a target, or that of one shard of the source; the client is on database 0.
  *
  * @throws migration-conflict when the key holds something else than a claim, and the codes of {@link Client.call}
  */
-export async function readClaim(target: Client): Promise<Claim | undefined> {
-  const type = await target.callText('TYPE', RESERVED_KEY);
+export async function readClaim(target: Client, key: Buffer = RESERVED_KEY): Promise<Claim | undefined> {
+  const type = await target.callText('TYPE', key);
   if (type === 'none') return undefined;
-  const value = type === 'string' ? await target.callText('GET', RESERVED_KEY) : `a ${type}`;
+  const value = type === 'string' ? await target.callText('GET', key) : `a ${type}`;
   return value === undefined ? undefined : decodeClaim(value, target.access.address);
 }
 

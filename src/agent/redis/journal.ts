@@ -2,13 +2,17 @@ import type { Clock } from '../../core/clock.ts';
 import { type Piece, RecentBytes } from './recent-bytes.ts';
 import { Spool, type SpoolOptions } from './spool.ts';
 
-/** What is kept in memory before it goes to disk. */
+/** What is kept in memory before it goes to disk, unless told. */
 const MEMORY_BYTES_MAX = 12 * 1024 * 1024;
-/** What is kept of what is committed: a failover of the target takes the last of it back. */
-const HISTORY_BYTES = 4 * 1024 * 1024;
+/** One part of so many is for what is committed: a failover of the target takes the last of it back. */
+const HISTORY_PARTS = 3;
 
 /** What a {@link Journal} works with. */
-export type JournalOptions = SpoolOptions & { readonly clock: Clock };
+export type JournalOptions = SpoolOptions & {
+  readonly clock: Clock;
+  /** What it may keep in memory; 12 MiB unless told. */
+  readonly memoryBytesMax?: number;
+};
 
 /** A place in the history of a source. */
 export type HistoryPlace = { readonly replid: string; readonly offset: number };
@@ -26,6 +30,8 @@ export type HistoryPlace = { readonly replid: string; readonly offset: number };
  */
 export class Journal {
   readonly #options: JournalOptions;
+  readonly #memoryBytesMax: number;
+  readonly #historyBytes: number;
   #spool: Spool;
   /** At most what is kept in memory. */
   readonly #freeBlocks: Buffer[] = [];
@@ -49,6 +55,8 @@ export class Journal {
   /** A journal that begins with an RDB. */
   constructor(options: JournalOptions) {
     this.#options = options;
+    this.#memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
+    this.#historyBytes = Math.floor(this.#memoryBytesMax / HISTORY_PARTS);
     this.#spool = new Spool(options);
     this.#recent = new RecentBytes(0, this.#freeBlocks);
   }
@@ -114,9 +122,9 @@ export class Journal {
     const arrivedAtMs = this.#options.clock.nowMs();
     const recent = this.#recent;
     const isReaderOnDisk = !this.#spool.isEmpty && this.#readTo < this.#spool.end;
-    if (!isReaderOnDisk && recent.allocatedBytes + chunk.length > MEMORY_BYTES_MAX)
+    if (!isReaderOnDisk && recent.allocatedBytes + chunk.length > this.#memoryBytesMax)
       recent.dropBefore(this.#keptFrom);
-    if (isReaderOnDisk || recent.allocatedBytes + chunk.length > MEMORY_BYTES_MAX) {
+    if (isReaderOnDisk || recent.allocatedBytes + chunk.length > this.#memoryBytesMax) {
       this.#moveToDisk();
       this.#spool.push({ bytes: chunk, arrivedAtMs }, recent.end);
       this.#recent = new RecentBytes(this.#spool.end, this.#freeBlocks);
@@ -249,7 +257,7 @@ export class Journal {
 
   /** What lies before this place is not needed. */
   get #keptFrom(): number {
-    return this.#replid === undefined ? this.#readFrom : this.#committedTo - HISTORY_BYTES;
+    return this.#replid === undefined ? this.#readFrom : this.#committedTo - this.#historyBytes;
   }
 
   #at(place: number): Piece | undefined {

@@ -1,13 +1,13 @@
 import { isMigrationError } from '../../core/errors.ts';
 import type { Client } from './client.ts';
 
-/** The name under which the sync of a migration writes, as CLIENT LIST of the target shows it. */
-export function writerName(migrationId: string): string {
-  return `valkey-migrate:${migrationId}`;
+/** The name under which the sync of a migration, or of one shard of its source, writes, as CLIENT LIST of the target shows it. */
+export function writerName(migrationId: string, shard?: number): string {
+  return `valkey-migrate:${migrationId}${shard === undefined ? '' : `/${shard}`}`;
 }
 
 /**
- * Ends the connections of earlier syncs of a migration to the target, by their name.
+ * Ends the connections of earlier syncs of a migration to the target, by their name; of one shard of its source, or all.
  *
  * A killed agent may have left a transaction on the way, which the target would apply after the claim has been read
  * back: it would then be applied twice. A connection that is gone applies nothing. Returns undefined when the user may
@@ -15,12 +15,20 @@ export function writerName(migrationId: string): string {
  *
  * @throws the codes of {@link Client.call}
  */
-export async function endEarlierWriters(target: Client, migrationId: string): Promise<number | undefined> {
+export async function endEarlierWriters(
+  target: Client,
+  migrationId: string,
+  shard?: number,
+): Promise<number | undefined> {
+  const name = writerName(migrationId, shard);
   try {
     const list = (await target.callText('CLIENT', 'LIST', 'TYPE', 'normal')) ?? '';
     let ended = 0;
     for (const line of list.split('\n')) {
-      if (!line.includes(` name=${writerName(migrationId)} `)) continue;
+      // Without a shard, those of all shards.
+      const isOurs =
+        line.includes(` name=${name} `) || (shard === undefined && line.includes(` name=${name}/`));
+      if (!isOurs) continue;
       const id = /\bid=(\d+)/.exec(line)?.[1];
       if (id !== undefined) ended += Number(await target.call('CLIENT', 'KILL', 'ID', id));
     }

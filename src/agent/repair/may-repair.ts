@@ -1,11 +1,12 @@
 import { MigrationError } from '../../core/errors.ts';
-import { isFenceRecorded, refuseUnrecordedFence } from '../cutover/fence.ts';
+import { areFencesRecorded, refuseUnrecordedFences } from '../cutover/fences.ts';
 import { isCutoverProved } from '../cutover/state.ts';
 import type { JobContext } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
 import { readClaim } from '../redis/checkpoint.ts';
-import { type Client, openClient } from '../redis/client.ts';
+import type { Client } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
+import { shardClaimKeys } from '../redis/reserved-key.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 
 /**
@@ -26,17 +27,18 @@ export async function assertMayRepair(
   if (cutover?.status === 'succeeded' || isCutoverProved(context.directory)) {
     throw refused('A cutover of this migration is over: the target has taken over from the source.');
   }
-  if (isFenceRecorded(context.directory)) throw refused('The fence of a cutover stands at the source.');
+  if (areFencesRecorded(context.directory)) throw refused('The fence of a cutover stands at the source.');
   await using primaries = await openPrimaries(target);
-  await using from = await openClient(source);
-  await refuseUnrecordedFence(from).catch(() => {
+  await using from = await openPrimaries(source);
+  await refuseUnrecordedFences(from).catch(() => {
     throw refused(`The fence of a cutover that another host made stands at the source ${source.address}.`);
   });
-  const origin = await readServerInfo(from);
+  const origins = await Promise.all(from.all.map(readServerInfo));
+  const runIds = new Set(origins.map(({ fields }) => fields.get('run_id')));
   for (const primary of primaries.all) {
     const info = await readServerInfo(primary);
     const { address } = primary.access;
-    if (info.fields.get('run_id') === origin.fields.get('run_id')) {
+    if (runIds.has(info.fields.get('run_id'))) {
       throw refused(`The target ${address} is the server of the source, which is never written to.`);
     }
     if (info.fields.get('role') !== 'master') {
@@ -47,8 +49,14 @@ export async function assertMayRepair(
 }
 
 async function assertNotCopying(target: Client): Promise<void> {
-  const claim = await readClaim(target);
-  if (claim === undefined || claim.state === 'live') return;
+  const whole = await readClaim(target);
+  const shards = (whole?.sourceShards ?? []).map((_, shard) =>
+    readClaim(target, shardClaimKeys(shard).claim),
+  );
+  // Of a source in cluster mode each shard says for itself whether its data is complete.
+  const claims = shards.length === 0 ? [whole] : (await Promise.all(shards)).map((claim) => claim ?? whole);
+  const claim = claims.find((one) => one !== undefined && one.state !== 'live');
+  if (claim === undefined) return;
   throw new MigrationError(
     'repair-refused',
     `The target ${target.access.address} is ${claim.state} for the migration ${claim.migrationId}.`,

@@ -1,6 +1,6 @@
 import type { RepairMode } from '../../contract/jobs.ts';
 import type { Command } from '../redis/raw-connection.ts';
-import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
+import { FOOTER_BYTES, withFooter } from '../redis/rdb/footer.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
 import type { Pair } from '../verify/key-comparison.ts';
 import type { Mended } from '../verify/mender.ts';
@@ -11,7 +11,10 @@ import type { Mended } from '../verify/mender.ts';
  *
  * @throws the codes of the sessions
  */
-export async function mendFunctions({ source, target }: Pair, mode: RepairMode): Promise<Mended> {
+export async function mendFunctions(
+  { source, target }: Pair,
+  { mode, footerVersion }: { readonly mode: RepairMode; readonly footerVersion: number },
+): Promise<Mended> {
   const failed = (reason: string): Mended => ({
     rewritten: 0,
     removed: 0,
@@ -27,7 +30,7 @@ export async function mendFunctions({ source, target }: Pair, mode: RepairMode):
   const policy = mode === 'differences' ? 'REPLACE' : 'FLUSH';
   const command: Command = isEmpty
     ? ['FUNCTION', 'FLUSH']
-    : ['FUNCTION', 'RESTORE', withFooter(payload, FOOTER_VERSION), policy];
+    : ['FUNCTION', 'RESTORE', withFooter(payload, footerVersion), policy];
   const replies = await target.askEvery(command);
   const refusal = replies.find((reply) => reply instanceof ErrorReply);
   if (refusal instanceof ErrorReply) return failed(`the target refused functions: ${refusal.message}`);

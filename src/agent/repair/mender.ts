@@ -4,6 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { Access } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
 import { closeEvery } from '../redis/cluster/open-every.ts';
+import { dialectOf } from '../redis/rdb/dialect.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import { holdsHashFieldTtls, readTargetCommands } from '../sync/target-commands.ts';
 import type { Pair } from '../verify/key-comparison.ts';
@@ -31,7 +32,10 @@ export function createMender(options: MenderOptions): Mender {
   return {
     mode: options.mode,
     mendKeys: (pair, suspects) => mendAll(options, pair, suspects),
-    mendFunctions: (pair) => mendFunctions(pair, options.mode),
+    mendFunctions: async (pair) => {
+      const { footerVersion } = (await readTarget(options)).dialect;
+      return mendFunctions(pair, { mode: options.mode, footerVersion });
+    },
   };
 }
 
@@ -48,15 +52,20 @@ async function mendAll(options: MenderOptions, pair: Pair, suspects: Iterable<Su
   }
 }
 
-async function readForm(
-  { hashFieldTtl = 'refuse', target }: MenderOptions,
-  { target: session }: Pair,
-): Promise<KeyMender['form']> {
-  await using client = await openClient(target);
-  const { kind } = await readServerInfo(client);
+async function readForm(options: MenderOptions, { target }: Pair): Promise<KeyMender['form']> {
+  const { dialect, kind, commands } = await readTarget(options);
+  const areExpiriesExact = !target.capabilities.paddedExpiry;
   return {
-    hasHashFieldTtls: holdsHashFieldTtls(await readTargetCommands(client), kind),
-    hashFieldTtl,
-    areExpiriesExact: !session.capabilities.paddedExpiry,
+    // Padded are only those of a Valkey.
+    hasHashFieldTtls: areExpiriesExact ? commands.has('HPEXPIREAT') : holdsHashFieldTtls(commands, kind),
+    hashFieldTtl: options.hashFieldTtl ?? 'refuse',
+    areExpiriesExact,
+    dialect,
   };
+}
+
+async function readTarget({ target }: MenderOptions) {
+  await using client = await openClient(target);
+  const info = await readServerInfo(client);
+  return { dialect: dialectOf(info), kind: info.kind, commands: await readTargetCommands(client) };
 }

@@ -1,6 +1,6 @@
 import { isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Client } from '../redis/client.ts';
-import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
+import { FOOTER_BYTES, withFooter } from '../redis/rdb/footer.ts';
 
 /**
  * Puts the function libraries of the source in place of those of every primary of the target. A source that knows none,
@@ -8,12 +8,15 @@ import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts
  *
  * @throws target-refused-command, and the codes of {@link Client.call}
  */
-export async function copyFunctions(source: Client, primaries: readonly Client[]): Promise<void> {
+export async function copyFunctions(
+  source: Client,
+  { primaries, footerVersion }: { readonly primaries: readonly Client[]; readonly footerVersion: number },
+): Promise<void> {
   const payload = await dumpFunctions(source);
   if (payload === undefined) return;
   for (const primary of primaries) {
     if (payload.length <= FOOTER_BYTES) await primary.call('FUNCTION', 'FLUSH');
-    else await restoreFunctions(primary, withFooter(payload, FOOTER_VERSION));
+    else await restoreFunctions(primary, withFooter(payload, footerVersion));
   }
 }
 

@@ -1,5 +1,6 @@
 import type { JobRequestOf } from '../../contract/jobs.ts';
 import { RateLimit } from '../../core/rate-limit.ts';
+import { holdOldFence, originOf } from '../cutover/way-back.ts';
 import type { Job, JobContext } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { CopyBudget } from '../sync/copy-budget.ts';
@@ -50,6 +51,7 @@ export const runScanSync: Job<'sync'> = async (request, context) => {
       touched,
       streams,
       sourceRunId: undefined,
+      ...(originOf(directory) === undefined ? {} : { holdTarget: () => holdOldFence(context, log) }),
     });
     return meter.report();
   } finally {

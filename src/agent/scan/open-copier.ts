@@ -38,8 +38,8 @@ export async function openCopier(
     opened.push(target);
     // By this name a later sync ends what this one may still have on its way.
     await target.send([['CLIENT', 'SETNAME', writerName(world.holder.migrationId)]]);
-    const { hasHashFieldTtls } = facts;
-    const form = { hasHashFieldTtls, hashFieldTtl: world.hashFieldTtl, areExpiriesExact: true };
+    const { hasHashFieldTtls, dialect } = facts;
+    const form = { hasHashFieldTtls, hashFieldTtl: world.hashFieldTtl, areExpiriesExact: true, dialect };
     const copier = new Copier({
       line: new Line({ source, target, limits: world.meter.limits }),
       source: world.source,

@@ -32,7 +32,8 @@ export async function passOver(session: ScanSession, { mayHaveExtras }: PassOpti
   await using scanner = await openRawConnection(source, { signal });
   const databases = await readDatabases(scanner);
   meter.startPass(databases.reduce((sum, { keys }) => sum + (Number.isFinite(keys) ? keys : 0), 0));
-  await copyFunctions(sourceClient, primaries.all);
+  const { footerVersion } = session.facts.dialect;
+  await copyFunctions(sourceClient, { primaries: primaries.all, footerVersion });
   for (const { db, expires } of databases) {
     // A time that is set after this was read has an event.
     await copyDatabase(session, { db, expiry: expires === 0 ? 'none' : 'each' });

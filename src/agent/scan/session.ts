@@ -7,7 +7,7 @@ import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
 import type { ServerInfo } from '../redis/server-info.ts';
 import type { Holder } from '../sync/claim.ts';
 import type { CopyBudget } from '../sync/copy-budget.ts';
-import { inspectSource, inspectTarget } from '../sync/servers.ts';
+import { inspectSource, inspectTarget, type TargetFacts } from '../sync/servers.ts';
 import { Skips } from '../sync/skips.ts';
 import type { TouchedKeys } from '../touched/touched-keys.ts';
 import { Attention } from './attention.ts';
@@ -36,6 +36,8 @@ export type ScanWorld = {
   readonly copies: CopyBudget;
   readonly touched: TouchedKeys;
   readonly streams: StreamGroups;
+  /** Of a way back: makes sure that nobody else writes to the target, which is a copy of the source already. */
+  readonly holdTarget?: () => Promise<void>;
   /** The process that the source was when it was last seen. */
   sourceRunId: string | undefined;
 };
@@ -44,6 +46,7 @@ export type ScanWorld = {
 export type ScanSession = ScanWorld & {
   readonly sourceClient: Client;
   readonly primaries: Primaries;
+  readonly facts: TargetFacts;
   /** Undefined where INFO is refused. */
   readonly info: ServerInfo | undefined;
   readonly events: EventStream;
@@ -72,6 +75,7 @@ export async function runScanSession(world: ScanWorld): Promise<never> {
   const ended = new AbortController();
   const signal = AbortSignal.any([world.context.signal, ended.signal]);
   try {
+    await world.holdTarget?.();
     await using primaries = await openPrimaries(world.target);
     await using sourceClient = await openClient(world.source);
     return await syncOver(world, { primaries, sourceClient, ended, signal });
@@ -93,7 +97,9 @@ type Opened = {
 async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   const { source, target, context, meter, hashFieldTtl, keyDisplay } = world;
   const { primaries, sourceClient, ended, signal } = opened;
-  const facts = await inspectTarget(primaries.home);
+  const inspected = await inspectTarget(primaries.home);
+  // Of either family: what is written is made in the form of the target.
+  const facts = { ...inspected, hasHashFieldTtls: inspected.commands.has('HPEXPIREAT') };
   const { info } = await inspectSource(source, { ...facts, hashFieldTtl, address: target.address });
   const form = await chooseForm({ source, sourceClient, signal, meter });
   const attention = new Attention();
@@ -119,7 +125,7 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
   await using copying = await openCopier(world, { facts, skips, attention, signal });
   const { copier } = copying;
   const underWay = new Set<TakenKeys>();
-  const session = { ...world, ...opened, info, events, attention, dirty, copier, underWay, skips };
+  const session = { ...world, ...opened, facts, info, events, attention, dirty, copier, underWay, skips };
   const supervision = await superviseSession(session, ended);
   try {
     return await passAndFollow(session, mayHaveExtras);

@@ -1,8 +1,14 @@
 import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
-import { FOOTER_BYTES, FOOTER_VERSION, VALKEY_FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
+import { VALKEY_DIALECT } from '../redis/rdb/dialect.ts';
+import { FOOTER_BYTES, VALKEY_FOOTER_VERSION, writeFooter } from '../redis/rdb/footer.ts';
 import { TYPE_MODULE, TYPE_VALKEY_HASH_2, VALUE_LAYOUTS } from '../redis/rdb/layouts.ts';
 import { moduleName } from '../redis/rdb/module-name.ts';
-import { hashFieldTtlsUnsupported, type TargetForm, toTargetPayload } from '../sync/payload.ts';
+import {
+  hashFieldTtlsUnsupported,
+  isExpiringHash,
+  type TargetForm,
+  toTargetPayload,
+} from '../sync/payload.ts';
 import type { Skips } from '../sync/skips.ts';
 import type { Part } from './command-buffer.ts';
 import type { DirtyKey } from './dirty-keys.ts';
@@ -32,6 +38,7 @@ export function payloadMaker(
   streams: StreamGroups,
 ): { readonly toPayload: ToPayload; readonly dropFieldTimes: DropFieldTimes } {
   const remembered = new Set<string>();
+  const { footerVersion, lacks } = form.dialect ?? VALKEY_DIALECT;
   const skip = ({ db, key }: DirtyKey, reason: string) => {
     const id = `${db} ${key.toString('latin1')}`;
     if (remembered.has(id)) return;
@@ -53,21 +60,21 @@ export function payloadMaker(
     if (STREAM_TYPES.has(type)) streams.add(at, end - start);
     const version = bytes.readUInt16LE(footerAt);
     const isOfValkeyHash = type === TYPE_VALKEY_HASH_2 && version >= VALKEY_FOOTER_VERSION;
-    if (VALUE_LAYOUTS.has(type) && !isOfValkeyHash) {
+    if (VALUE_LAYOUTS.has(type) && !isOfValkeyHash && !lacks.has(type)) {
       // Every target knows the older footers, which hold; a new one costs a sum over the value.
-      if (version > FOOTER_VERSION) {
+      if (version > footerVersion) {
         writeFooter(bytes, footerAt, {
           type,
           bytes,
           start: start + 1,
           end: footerAt,
-          version: FOOTER_VERSION,
+          version: footerVersion,
         });
       }
       return payload;
     }
     const converted = toTargetPayload(bytes.subarray(start, end), form);
-    if (!form.hasHashFieldTtls) dropFieldTimes(at);
+    if (!form.hasHashFieldTtls && isExpiringHash(type)) dropFieldTimes(at);
     return { bytes: converted, start: 0, end: converted.length };
   };
   return { toPayload, dropFieldTimes };

@@ -30,6 +30,9 @@ export async function takeTarget(world: ScanWorld, { primaries, facts, info }: F
   const { holder, flushTarget, context, target, meter } = world;
   const { home, all } = primaries;
   const options = { holder, flushTarget, address: target.address };
+  const isWayBack = world.holdTarget !== undefined;
+  // What it holds is what this migration has left there.
+  if (isWayBack) await claimForReconcile(home, { holder, hasFunctions: false });
   planStart(await readTargetContent(home), options);
   for (const primary of all) await endEarlierWriters(primary, holder.migrationId);
   // What an earlier writer had on its way may have changed it.
@@ -49,7 +52,7 @@ export async function takeTarget(world: ScanWorld, { primaries, facts, info }: F
   if (info !== undefined && !isSameSource) {
     refuseShrunkSource({ sourceKeys: countKeys(info.fields), targetKeys: content.keys });
   }
-  await claimForReconcile(home, { holder, hasFunctions });
+  if (!isWayBack) await claimForReconcile(home, { holder, hasFunctions });
   meter.rescans += 1;
   meter.note('everything is written over, then what the source has no more is removed');
   context.log('going over everything: the target holds what an earlier sync has left');

@@ -1,7 +1,8 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type SecretReference, sealBinding } from '../../contract/endpoint.ts';
 import { makeSealingKey, openSealedText, publicSealingKey } from '../../core/sealing.ts';
 import { readFileIfThere, writeFileOnce } from '../job/files.ts';
+import { openMigrationStore } from '../job/store.ts';
 import { type SecretUse, secretUnreadable } from './reading.ts';
 
 /** Whose sealed secrets are opened: each migration has a key of its own, which goes with its folder. */
@@ -20,7 +21,8 @@ export function publicKeyOf(directory: string): string {
 }
 
 /**
- * Opens a secret that was sealed for this migration and this server.
+ * Opens a secret that was sealed for this migration and this server. A way back goes to the servers of the migration that
+ * it goes back over, and opens what was sealed for that one.
  *
  * @throws secret-unreadable
  */
@@ -30,16 +32,23 @@ export function openSealedSecret(
 ): string {
   if (endpoint === undefined || sealedFor === undefined)
     throw secretUnreadable(reference, 'it belongs to no migration.');
-  const privateKeyPem = readFileIfThere(keyPath(sealedFor.directory))?.toString();
+  const owner = ownerOf(sealedFor);
+  const privateKeyPem = readFileIfThere(keyPath(owner.directory))?.toString();
   if (privateKeyPem === undefined)
     throw secretUnreadable(reference, 'the host no longer has the key for it.');
-  const binding = sealBinding({ ...sealedFor, endpoint });
+  const binding = sealBinding({ ...owner, endpoint });
   const value = openSealedText(reference.sealedBase64, { privateKeyPem, binding });
   if (value !== undefined) return value;
   throw secretUnreadable(
     reference,
     'it was sealed for another host, migration, server or user, or was altered on its way.',
   );
+}
+
+function ownerOf(sealedFor: SealedFor): SealedFor {
+  const migrationId = openMigrationStore(sealedFor.directory).readMigration()?.wayBackOf;
+  if (migrationId === undefined) return sealedFor;
+  return { ...sealedFor, migrationId, directory: join(dirname(sealedFor.directory), migrationId) };
 }
 
 function keyPath(directory: string): string {

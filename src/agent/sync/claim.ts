@@ -96,15 +96,22 @@ export async function claimForCopy(
 /**
  * Takes the target for a copy over what it holds. Its functions are those of the source or nobody's, so they go.
  *
+ * `key`: under which the claim is left, for one shard of the source; `sourceShards`: that there is one for each of them.
+ *
  * @throws migration-conflict when another migration was faster, and the codes of {@link Client.call}
  */
 export async function claimForReconcile(
   target: Client,
-  { holder, hasFunctions }: { holder: Holder; hasFunctions: boolean },
+  {
+    holder,
+    hasFunctions,
+    key = RESERVED_KEY,
+    sourceShards,
+  }: { holder: Holder; hasFunctions: boolean; key?: Buffer; sourceShards?: readonly string[] },
 ): Promise<void> {
-  const claim = encodeClaim({ ...holder, state: 'reconciling' });
+  const claim = encodeClaim({ ...holder, state: 'reconciling', ...(sourceShards && { sourceShards }) });
   const flush = hasFunctions ? [['FUNCTION', 'FLUSH']] : [];
-  await changeUnlessTaken(target, holder, [...flush, ['SET', RESERVED_KEY, claim]]);
+  await changeUnlessTaken(target, holder, [...flush, ['SET', key, claim]]);
 }
 
 /**
@@ -136,7 +143,8 @@ async function changeUnlessTaken(
   );
 }
 
-function isHeldBy(claim: Claim, holder: Holder): boolean {
+/** Whether the claim is of this migration, from this host. */
+export function isHeldBy(claim: Claim, holder: Holder): boolean {
   return (
     claim.migrationId === holder.migrationId &&
     claim.repository === holder.repository &&

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Access } from '../redis/access.ts';
+import { keySlot } from '../redis/cluster/slots.ts';
 import { PartitionFile } from '../redis/partition-file.ts';
 import { encodeCommands, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
 import { Crc64 } from '../redis/rdb/crc64.ts';
@@ -29,6 +30,8 @@ export type Removal = {
   readonly writer: TargetWriter;
   /** Whether no command may name keys of several slots. */
   readonly isCluster?: boolean;
+  /** Says of keys that are none of the copy's business that they stay. */
+  readonly isOurs?: ((db: number, slot: number) => boolean) | undefined;
   readonly signal: AbortSignal;
 };
 
@@ -65,10 +68,10 @@ export class ExtraKeys implements Disposable {
    * @throws spool-full, spool-failed, target-unreachable, what the writer failed with, or the signal's reason
    */
   async remove(removal: Removal): Promise<number> {
-    const { access, signal } = removal;
+    const { access, signal, isOurs } = removal;
     for (const db of await listDatabases(access, signal)) {
       await using connection = await openRawConnection(access, { db, signal });
-      await this.#scan(connection, db);
+      await this.#scan(connection, { db, isOurs });
     }
     const remover = new Remover(removal.writer, removal.isCluster ? 1 : REMOVED_AT_ONCE);
     for (let partition = 0; partition < PARTITIONS; partition++) {
@@ -93,25 +96,19 @@ export class ExtraKeys implements Disposable {
     this.#found[Symbol.dispose]();
   }
 
-  async #scan(connection: RawConnection, db: number): Promise<void> {
-    let cursor = '0';
-    do {
-      const [reply]: readonly (Reply | undefined)[] = await connection.send([
-        ['SCAN', cursor, 'COUNT', SCAN_COUNT],
-      ]);
-      const [next, keys] = Array.isArray(reply) ? reply : [];
-      if (!Buffer.isBuffer(next) || !Array.isArray(keys)) {
-        throw toServerError(connection.access, 'scanning keys', reply ?? new Error('no reply'));
-      }
-      for (const name of keys) {
-        const bytes = Buffer.isBuffer(name) ? name : Buffer.from(String(name));
+  async #scan(
+    connection: RawConnection,
+    { db, isOurs }: { db: number } & Pick<Removal, 'isOurs'>,
+  ): Promise<void> {
+    for await (const keys of scanKeys(connection)) {
+      for (const bytes of keys) {
         const key = { bytes, start: 0, end: bytes.length };
         if (db === 0 && isReserved(key)) continue;
+        if (isOurs !== undefined && !isOurs(db, keySlot(bytes, 0, bytes.length))) continue;
         const partition = this.#sumUp(db, key);
         this.#found.push(partition, Buffer.concat([this.#record, bytes]));
       }
-      cursor = next.toString('latin1');
-    } while (cursor !== '0');
+    }
   }
 
   /** Fills the head of the key's record and returns its partition. */
@@ -164,6 +161,22 @@ class Remover {
     if (large !== undefined) await large;
     if (!this.#writer.hasRoom) await this.#writer.room();
   }
+}
+
+/** All keys of the connection's database, as SCAN gives them. Throws what the server refuses, or is lost with. */
+export async function* scanKeys(connection: RawConnection): AsyncGenerator<readonly Buffer[]> {
+  let cursor = '0';
+  do {
+    const [reply]: readonly (Reply | undefined)[] = await connection.send([
+      ['SCAN', cursor, 'COUNT', SCAN_COUNT],
+    ]);
+    const [next, keys] = Array.isArray(reply) ? reply : [];
+    if (!Buffer.isBuffer(next) || !Array.isArray(keys)) {
+      throw toServerError(connection.access, 'scanning keys', reply ?? new Error('no reply'));
+    }
+    yield keys.map((name) => (Buffer.isBuffer(name) ? name : Buffer.from(String(name))));
+    cursor = next.toString('latin1');
+  } while (cursor !== '0');
 }
 
 async function listDatabases(access: Access, signal: AbortSignal): Promise<number[]> {

@@ -8,7 +8,8 @@ import { followSourceOffset } from './source-offset.ts';
 
 /** What a feeding works with; `signal` ends it. */
 export type FeedingOptions = {
-  readonly source: Access;
+  /** Where the source is, which may be elsewhere after a failover. */
+  readonly locate: () => Promise<Access>;
   readonly journal: Journal;
   readonly meter: Meter;
   readonly clock: Clock;
@@ -112,7 +113,7 @@ export class Feeding {
   }
 
   #attach(link: ReplicationLink): void {
-    const { source, meter, clock, log } = this.#options;
+    const { locate, meter, clock, log } = this.#options;
     const attached = new AbortController();
     this.#link = link;
     meter.isSourceLost = false;
@@ -131,7 +132,7 @@ export class Feeding {
       },
     });
     const signal = AbortSignal.any([attached.signal, this.#signal]);
-    void followSourceOffset({ access: source, meter, clock, log, signal });
+    void followSourceOffset({ locate, meter, clock, log, signal });
   }
 
   #beginStream(place: HistoryPlace): void {
@@ -192,11 +193,11 @@ export class Feeding {
 
   /** Asks the source for what follows the journal. */
   async #ask(): Promise<void> {
-    const { source, clock, meter, log, onHistoryLost } = this.#options;
+    const { locate, clock, meter, log, onHistoryLost } = this.#options;
     const { replid, receivedOffset: offset } = this.journal;
     if (replid === undefined) throw new Error('there is no stream to go on with');
     const link = await openReplication({
-      access: source,
+      access: await locate(),
       from: { replid, offset },
       clock,
       signal: this.#signal,

@@ -1,3 +1,4 @@
+import type { Progress } from '../../contract/job-state.ts';
 import type { JobRequestOf } from '../../contract/jobs.ts';
 import type { SyncReport } from '../../contract/reports.ts';
 import { RateLimit } from '../../core/rate-limit.ts';
@@ -7,13 +8,13 @@ import { SPOOL_BYTES_MAX } from '../redis/spool.ts';
 import { TouchedKeys } from '../touched/touched-keys.ts';
 import { openTuning } from '../tune/source-tuning.ts';
 import { CopyBudget } from './copy-budget.ts';
-import { HistoryLost } from './feeding.ts';
 import { Meter, type SyncLimits } from './meter.ts';
 import { moduleCommands } from './module-commands.ts';
-import { isPassing, Patience } from './patience.ts';
 import { publishCanaries } from './publish-canaries.ts';
-import { runSession, type SyncWorld } from './session.ts';
+import { ShardMeters } from './shards/shard-meters.ts';
+import { isSourceCluster, type ShardsOptions, syncShards } from './shards/sync-shards.ts';
 import { SourceFeed } from './source-feed.ts';
+import { makeReport, syncUntilStopped } from './until-stopped.ts';
 
 const REPORT_MS = 250;
 
@@ -25,18 +26,51 @@ const REPORT_MS = 250;
  *
  * @throws sync-lost when a connection stays lost, or after too many full copies; route-replica-denied, target-not-empty, migration-conflict,
  *   target-read-only, target-refused-command, target-memory-too-small, target-databases-too-few,
- *   source-data-unsupported, source-version-unsupported, source-cluster-unsupported,
+ *   source-data-unsupported, source-version-unsupported, source-cluster-unsupported, source-slots-moved,
  *   input-contradictory, spool-full, spool-failed, and the codes of a connection that cannot be made in the beginning
  */
 export const runSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret } = context;
-  const meter = new Meter(context.clock, limitsOf(request, context));
   const source = await resolveAccess('source', request.source, resolveSecret);
   const target = await resolveAccess('target', request.target, resolveSecret);
-  const spoolBytesMax = request.spoolBytesMax ?? SPOOL_BYTES_MAX;
+  const syncing: Syncing = {
+    source,
+    target,
+    targetNodes: [],
+    flushTarget: request.flushTarget,
+    hashFieldTtl: request.hashFieldTtl ?? 'refuse',
+    keyDisplay: request.keyDisplay ?? 'hashed',
+    holder: { migrationId, repository, hostId },
+    limits: limitsOf(request, context),
+    tuneSource: request.tuneSource ?? false,
+    spoolBytesMax: request.spoolBytesMax ?? SPOOL_BYTES_MAX,
+    context,
+  };
+  if (await isSourceCluster(source, context)) return syncCluster(syncing);
+  return syncServer(syncing, request);
+};
+
+type Syncing = Omit<ShardsOptions, 'meters'>;
+
+async function syncCluster(syncing: Syncing): Promise<SyncReport> {
+  const meters = new ShardMeters();
+  const done = new AbortController();
+  const reporting = reportProgress(meters, syncing.context, done.signal);
+  try {
+    return await syncShards({ ...syncing, meters });
+  } finally {
+    done.abort();
+    await reporting;
+  }
+}
+
+async function syncServer(syncing: Syncing, request: JobRequestOf<'sync'>): Promise<SyncReport> {
+  const { source, limits, spoolBytesMax, context } = syncing;
+  const meter = new Meter(context.clock, limits);
+  const locate = async () => source;
   const tuning = openTuning({
     ...context,
-    isWanted: request.tuneSource ?? false,
+    isWanted: syncing.tuneSource,
     source: request.source,
     access: source,
     sourceBytesPerSecondMax: request.sourceBytesPerSecondMax,
@@ -46,23 +80,17 @@ export const runSync: Job<'sync'> = async (request, context) => {
   const reporting = reportProgress(meter, context, done.signal);
   const { clock, log } = context;
   const signal = AbortSignal.any([context.signal, done.signal]);
-  const canaries = publishCanaries({ access: source, meter, clock, log, signal });
+  const canaries = publishCanaries({ locate, meter, clock, log, signal });
   using touched = new TouchedKeys({ directory: context.directory, log });
   const answering = touched.answer({ clock, signal });
   try {
-    await using feed = new SourceFeed({ source, spoolBytesMax, meter, context });
+    await using feed = new SourceFeed({ locate, spoolBytesMax, meter, context });
     await syncUntilStopped({
-      source,
-      target,
+      ...syncing,
+      locateSource: locate,
       tuning,
-      targetNodes: [],
-      flushTarget: request.flushTarget,
-      hashFieldTtl: request.hashFieldTtl ?? 'refuse',
-      keyDisplay: request.keyDisplay ?? 'hashed',
       moduleCommands: moduleCommands(undefined),
-      holder: { migrationId, repository, hostId },
       meter,
-      context,
       feed,
       copies: new CopyBudget(context.clock),
       touched,
@@ -73,7 +101,7 @@ export const runSync: Job<'sync'> = async (request, context) => {
     done.abort();
     await Promise.all([reporting, canaries, answering]);
   }
-};
+}
 
 function limitsOf(request: JobRequestOf<'sync'>, { clock }: JobContext): SyncLimits {
   const { sourceBytesPerSecondMax: source, targetCommandsPerSecondMax: target } = request;
@@ -83,41 +111,11 @@ function limitsOf(request: JobRequestOf<'sync'>, { clock }: JobContext): SyncLim
   };
 }
 
-/** Runs one session after the other, as long as what ends them passes. */
-async function syncUntilStopped(world: SyncWorld): Promise<void> {
-  const { context, meter, feed, copies } = world;
-  const patience = new Patience(context.clock);
-  for (;;) {
-    const begunBefore = meter.streamsStarted + meter.copiesStarted;
-    try {
-      return await runSession(world);
-    } catch (error) {
-      const isAnew = isPassing(error) || error instanceof HistoryLost;
-      if (context.signal.aborted && (isAnew || error === context.signal.reason)) {
-        return endStopped(meter, context);
-      }
-      if (!feed.hasBegun || !isAnew) throw error;
-      copies.reason = error.message;
-      if (meter.streamsStarted + meter.copiesStarted > begunBefore) patience.renew();
-      if (error instanceof HistoryLost) continue;
-      meter.reconnects += 1;
-      meter.note(`reconnecting: ${error.code}`);
-      context.log(`reconnecting after ${error.code}: ${error.message}`);
-      await patience.wait(error, context.signal).catch((reason: unknown) => {
-        // Asked to stop meanwhile: that is looked at below.
-        if (!context.signal.aborted) throw reason;
-      });
-      if (context.signal.aborted) return endStopped(meter, context);
-    }
-  }
-}
-
-/** A sync that stands at a checkpoint has something to report; one without a whole copy is stopped without result. */
-function endStopped(meter: Meter, { signal }: JobContext): void {
-  if (meter.checkpoint === undefined) throw signal.reason;
-}
-
-async function reportProgress(meter: Meter, context: JobContext, signal: AbortSignal): Promise<void> {
+async function reportProgress(
+  meter: { progress(): Progress },
+  context: JobContext,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     context.report(meter.progress());
     await context.clock.sleep(REPORT_MS, signal).catch(() => {
@@ -125,19 +123,4 @@ async function reportProgress(meter: Meter, context: JobContext, signal: AbortSi
     });
   }
   context.report(meter.progress());
-}
-
-function makeReport(meter: Meter): SyncReport {
-  const { checkpoint } = meter;
-  return {
-    kind: 'sync',
-    ...(checkpoint === undefined ? {} : { checkpoint }),
-    copiedKeys: meter.copiedKeys,
-    copiedBytes: meter.copiedBytes,
-    copyDurationMs: meter.copyDurationMs,
-    appliedCommands: meter.appliedCommands,
-    reconnects: meter.reconnects,
-    ...(meter.reconciles === 0 ? {} : { reconciles: meter.reconciles, removedKeys: meter.removedKeys }),
-    skipped: meter.skips?.report() ?? [],
-  };
 }

@@ -1,10 +1,12 @@
 import type { HashFieldTtl } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { HeldBytes, Part } from '../redis/held-bytes.ts';
+import { type Dialect, VALKEY_DIALECT } from '../redis/rdb/dialect.ts';
 import {
   FOOTER_BYTES,
   FOOTER_VERSION,
   footerOf,
+  REDIS_HASH_FOOTER_VERSION,
   VALKEY_FOOTER_VERSION,
   withFooter,
 } from '../redis/rdb/footer.ts';
@@ -12,11 +14,16 @@ import { toPlainHash, toValkeyHash } from '../redis/rdb/hash-field-ttl.ts';
 import {
   TYPE_REDIS_HASH_LISTPACK_EX,
   TYPE_REDIS_HASH_METADATA,
+  TYPE_SET_LISTPACK,
+  TYPE_STREAM_LISTPACKS_3,
   TYPE_VALKEY_HASH_2,
   VALUE_LAYOUTS,
 } from '../redis/rdb/layouts.ts';
+import { toPlainSet, toRedisHash, toStreamWithoutActivity } from '../redis/rdb/older-forms.ts';
 
+const TYPE_SET = 2;
 const TYPE_HASH = 4;
+const TYPE_STREAM_LISTPACKS_2 = 19;
 
 /** What decides which form of a value the target takes. */
 export type TargetForm = {
@@ -25,6 +32,8 @@ export type TargetForm = {
   readonly hashFieldTtl: HashFieldTtl;
   /** Whether expiry times go as they are, to a target that no sync holds; default false: padded. */
   readonly areExpiriesExact?: boolean;
+  /** What it loads; default what every Valkey does. */
+  readonly dialect?: Dialect;
 };
 
 /** A value for RESTORE without its footer: `bytes[start, end)` behind the byte `type`. */
@@ -38,31 +47,44 @@ export type Value = {
 };
 
 /**
- * The value in a form that the target takes: types that all servers share as they are, hashes of which fields expire
- * in the layout of Valkey 9 where the target has it, with padded expiry times, else as plain ones where that is wanted.
+ * The value in a form that the target takes: types that it shares as they are, others in an older form, hashes of which
+ * fields expire in the layout of the target where it has one, with padded expiry times, else as plain ones where that is
+ * wanted.
  *
  * @throws source-data-unsupported
  */
 export function toTargetValue(value: Omit<Value, 'version'>, target: TargetForm): Value {
   const { type } = value;
+  const { dialect = VALKEY_DIALECT } = target;
+  const version = dialect.footerVersion;
+  const inForm = (form: number, bytes: Buffer): Value => {
+    return { type: form, bytes, start: 0, end: bytes.length, version };
+  };
+  if (dialect.lacks.has(type)) {
+    if (type === TYPE_SET_LISTPACK) return inForm(TYPE_SET, toPlainSet(value));
+    if (type === TYPE_STREAM_LISTPACKS_3) {
+      return inForm(TYPE_STREAM_LISTPACKS_2, toStreamWithoutActivity(value));
+    }
+  }
   switch (type) {
     case TYPE_VALKEY_HASH_2:
     case TYPE_REDIS_HASH_METADATA:
     case TYPE_REDIS_HASH_LISTPACK_EX: {
-      if (!target.hasHashFieldTtls) return withoutFieldTtls(value, target);
+      if (!target.hasHashFieldTtls) {
+        if (target.hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
+        return inForm(TYPE_HASH, toPlainHash(value));
+      }
+      if (dialect.expiringHashes === 'redis') {
+        const redisType = type === TYPE_VALKEY_HASH_2 ? TYPE_REDIS_HASH_METADATA : type;
+        return { ...inForm(redisType, toRedisHash(value)), version: REDIS_HASH_FOOTER_VERSION };
+      }
       const converted = toValkeyHash(value, target);
       const whole = { bytes: converted, start: 0, end: converted.length };
       return { type: TYPE_VALKEY_HASH_2, ...whole, version: VALKEY_FOOTER_VERSION };
     }
     default:
-      return { ...value, version: FOOTER_VERSION };
+      return { ...value, version };
   }
-}
-
-function withoutFieldTtls(value: Omit<Value, 'version'>, { hashFieldTtl }: TargetForm): Value {
-  if (hashFieldTtl === 'refuse') throw hashFieldTtlsUnsupported();
-  const bytes = toPlainHash(value);
-  return { type: TYPE_HASH, bytes, start: 0, end: bytes.length, version: FOOTER_VERSION };
 }
 
 /** Whether the value is a hash of which fields expire. */

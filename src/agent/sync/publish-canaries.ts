@@ -15,10 +15,10 @@ const RETRY_MS = 15_000;
  * it, the lag is told by when bytes arrived at this host, and a note says so.
  */
 export async function publishCanaries(options: SourceOffsetOptions): Promise<void> {
-  const { access, meter, clock, log, signal } = options;
+  const { locate, meter, clock, log, signal } = options;
   while (!signal.aborted) {
     try {
-      await using client = await openClient(access);
+      await using client = await openClient(await locate());
       const disconnect = () => client.redis.disconnect();
       signal.addEventListener('abort', disconnect, { once: true });
       await publish(client, options).finally(() => signal.removeEventListener('abort', disconnect));

@@ -1,6 +1,7 @@
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
+import { type Dialect, dialectOf } from '../redis/rdb/dialect.ts';
 import { countFieldExpiries, isSourceServed, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { type ModuleCommands, readModuleCommands } from './module-commands.ts';
 import { hashFieldTtlsUnsupported, type TargetForm } from './payload.ts';
@@ -13,6 +14,7 @@ export type TargetFacts = {
   readonly isCluster: boolean;
   readonly commands: TargetCommands;
   readonly hasHashFieldTtls: boolean;
+  readonly dialect: Dialect;
   /** The largest serialised collection that it may be told to restore in one go. */
   readonly restoreBytesMax: number;
 };
@@ -54,7 +56,8 @@ export async function openTarget({
  * @throws target-read-only, and the codes of {@link Client.call}
  */
 export async function inspectTarget(target: Client): Promise<TargetFacts> {
-  const { fields, kind } = await readServerInfo(target);
+  const info = await readServerInfo(target);
+  const { fields, kind } = info;
   const { address } = target.access;
   const isCluster = fields.get('cluster_enabled') === '1';
   // Any node of a cluster tells who its primaries are.
@@ -67,6 +70,7 @@ export async function inspectTarget(target: Client): Promise<TargetFacts> {
     isCluster,
     commands,
     hasHashFieldTtls: holdsHashFieldTtls(commands, kind),
+    dialect: dialectOf(info),
     restoreBytesMax: restoreBytesMax(Number(fields.get('maxmemory') ?? 0)),
   };
 }
@@ -98,6 +102,13 @@ export type SourceFacts = {
   readonly moduleCommands: ModuleCommands;
 };
 
+/** What the source is judged by; `isShard`: it is followed as one shard of a cluster. */
+type JudgedTarget = TargetForm & {
+  readonly runId: string | undefined;
+  readonly address: string;
+  readonly isShard?: boolean;
+};
+
 /**
  * Looks at the source, as far as its user may: replicating needs neither INFO nor COMMAND.
  *
@@ -105,21 +116,14 @@ export type SourceFacts = {
  *   source-data-unsupported for expiry times of hash fields that the target cannot hold, and the codes of
  *   {@link openClient}
  */
-export async function inspectSource(
-  access: Access,
-  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
-): Promise<SourceFacts> {
+export async function inspectSource(access: Access, target: JudgedTarget): Promise<SourceFacts> {
   await using source = await openClient(access);
   const info = await readInfoIfAllowed(source);
   if (info !== undefined) judgeSource(access, info, target);
   return { info, moduleCommands: await readModuleCommands(source) };
 }
 
-function judgeSource(
-  access: Access,
-  info: ServerInfo,
-  target: TargetForm & { readonly runId: string | undefined; readonly address: string },
-): void {
+function judgeSource(access: Access, info: ServerInfo, target: JudgedTarget): void {
   const runId = info.fields.get('run_id');
   if (runId !== undefined && runId === target.runId) {
     throw new MigrationError(
@@ -133,7 +137,7 @@ function judgeSource(
       `The source ${access.address} is Redis ${info.version}.`,
     );
   }
-  if (info.fields.get('cluster_enabled') === '1') {
+  if (info.fields.get('cluster_enabled') === '1' && target.isShard !== true) {
     throw new MigrationError(
       'source-cluster-unsupported',
       `The source ${access.address} is in cluster mode.`,

@@ -16,6 +16,7 @@ import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import { reachStream } from './reach-stream.ts';
 import { inspectSource, inspectTarget, openTarget, probeDatabase, type TargetFacts } from './servers.ts';
+import type { FollowedShard } from './shards/followed-shard.ts';
 import { Skips } from './skips.ts';
 import type { FeedStart, SourceFeed } from './source-feed.ts';
 import { explainClaimCheck } from './standing-claim.ts';
@@ -26,7 +27,8 @@ import { readTouchKeys } from './touching.ts';
 
 /** What stays the same over all connections of one sync. */
 export type SyncWorld = {
-  readonly source: Access;
+  /** Where the source is: of a shard it may be elsewhere after a failover. */
+  locateSource(): Promise<Access>;
   readonly target: Access;
   readonly tuning: Tuning;
   /** Nodes that a target in cluster mode had when it was last seen: asked when the target's own address is silent. */
@@ -44,6 +46,8 @@ export type SyncWorld = {
   readonly feed: SourceFeed;
   readonly copies: CopyBudget;
   readonly touched: TouchedKeys;
+  /** Which shard of the source is followed; undefined for a source that is not in cluster mode. */
+  readonly shard?: FollowedShard;
 };
 
 /**
@@ -58,7 +62,8 @@ export async function runSession(world: SyncWorld): Promise<void> {
   meter.stage = 'connecting';
   await using target = await openTarget(world);
   const facts = await inspectTarget(target);
-  if (facts.isCluster) return runClusterSession(world, { client: target, facts });
+  if (facts.isCluster || world.shard !== undefined)
+    return runClusterSession(world, { client: target, facts });
   const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
   const plan = await prepareTarget(target, world);
   if (plan.kind !== 'resume') await world.tuning.beforeCopy();
@@ -129,9 +134,10 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
 
 /** Looks at the source before anything is changed; undefined when it does not say what it is. */
 export async function lookAtSource(world: SyncWorld, facts: TargetFacts): Promise<ServerInfo | undefined> {
-  const { source, target, hashFieldTtl, context } = world;
-  const form = { ...facts, hashFieldTtl, address: target.address };
-  const { info, moduleCommands } = await retry(() => inspectSource(source, form), {
+  const { target, hashFieldTtl, context } = world;
+  const form = { ...facts, hashFieldTtl, address: target.address, isShard: world.shard !== undefined };
+  const inspect = async () => inspectSource(await world.locateSource(), form);
+  const { info, moduleCommands } = await retry(inspect, {
     policy: SOURCE_NOT_READY_POLICY,
     clock: context.clock,
     signal: context.signal,

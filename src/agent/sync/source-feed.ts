@@ -11,9 +11,11 @@ import type { Meter } from './meter.ts';
 
 /** What a feed works with. */
 export type FeedOptions = {
-  readonly source: Access;
+  /** Where the source is, which may be elsewhere after a failover. */
+  readonly locate: () => Promise<Access>;
   /** See {@link JournalOptions}. */
   readonly spoolBytesMax: number;
+  readonly memoryBytesMax?: number;
   readonly meter: Meter;
   readonly context: Pick<JobContext, 'directory' | 'clock' | 'signal' | 'log'>;
 };
@@ -45,13 +47,14 @@ export class SourceFeed implements AsyncDisposable {
   #hasBegun = false;
 
   constructor(options: FeedOptions) {
-    const { context, spoolBytesMax } = options;
+    const { context, spoolBytesMax, memoryBytesMax } = options;
     this.#options = options;
     this.#journalOptions = {
       directory: path.join(context.directory, SPOOL_FOLDER),
       bytesMax: spoolBytesMax,
       bootId: readBootId(),
       clock: context.clock,
+      ...(memoryBytesMax === undefined ? {} : { memoryBytesMax }),
     };
     this.#signal = AbortSignal.any([context.signal, this.#closing.signal]);
     this.#acknowledging = this.#acknowledge();
@@ -125,16 +128,17 @@ export class SourceFeed implements AsyncDisposable {
   }
 
   async #connect(from: HistoryPlace | undefined): Promise<ReplicationLink> {
-    const { source, context } = this.#options;
-    const link = await openReplication({ access: source, from, clock: context.clock, signal: this.#signal });
+    const { locate, context } = this.#options;
+    const access = await locate();
+    const link = await openReplication({ access, from, clock: context.clock, signal: this.#signal });
     this.#hasBegun = true;
     return link;
   }
 
   #feeding(journal: Journal): Feeding {
-    const { source, meter, context } = this.#options;
+    const { locate, meter, context } = this.#options;
     return new Feeding({
-      source,
+      locate,
       journal,
       meter,
       clock: context.clock,

@@ -10,7 +10,8 @@ const RETRY_MS = 15_000;
 
 /** What is needed to follow the offset of the source. */
 export type SourceOffsetOptions = {
-  readonly access: Access;
+  /** Where the source is, which may be elsewhere after a failover. */
+  readonly locate: () => Promise<Access>;
   readonly meter: Meter;
   readonly clock: Clock;
   readonly log: (message: string) => void;
@@ -23,11 +24,11 @@ export type SourceOffsetOptions = {
  * On the connection of the stream alone, bytes that the source still holds back would not count as lag.
  */
 export async function followSourceOffset(options: SourceOffsetOptions): Promise<void> {
-  const { access, clock, log, signal } = options;
+  const { locate, clock, log, signal } = options;
   let isTold = false;
   while (!signal.aborted) {
     try {
-      await using client = await openClient(access);
+      await using client = await openClient(await locate());
       await poll(client, options);
     } catch (error) {
       if (signal.aborted) return;

@@ -33,6 +33,7 @@ export async function* touchedBatches(
   const files = touchedFiles(directory);
   assertComplete(directory, id);
   if (mark === undefined) throw new TouchedKeysUnknown('the source does not say where its stream is');
+  if ('shards' in mark) throw new TouchedKeysUnknown('the source is in cluster mode');
   if (readTracked(files.trackedPath) < mark.offset) {
     throw new TouchedKeysUnknown(`the sync kept no track of touched keys up to offset ${mark.offset}`);
   }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { checklist, type HandOver } from '../../../src/action/summary/checklist.ts';
-import { joinBlocks } from '../../../src/action/summary/markdown.ts';
+import { checklist, checklistBack, type HandOver } from '../../../src/action/summary/checklist.ts';
+import { type Block, joinBlocks } from '../../../src/action/summary/markdown.ts';
 import type { TargetSetup } from '../../../src/action/summary/views.ts';
 import type { ClientGroup } from '../../../src/contract/reports.ts';
+import { syncState } from './sample-views.ts';
 
 /** A target that leaves nothing to be wished for. */
 const SETUP: TargetSetup = {
@@ -18,7 +19,11 @@ const SETUP: TargetSetup = {
 };
 
 function stepsOf(found: HandOver): string[] {
-  return joinBlocks(checklist(found))
+  return numberedIn(checklist(found));
+}
+
+function numberedIn(blocks: Block[]): string[] {
+  return joinBlocks(blocks)
     .split('\n')
     .filter((line) => /^\d+\. /.test(line))
     .map((line) => line.replace(/^\d+\. /, ''));
@@ -85,6 +90,40 @@ describe('the next steps after a hand-over', () => {
     const settings = [{ name: 'repl-backlog-size', before: '1', set: '2' }];
     const steps = stepsOf({ tuning: { sourceAddress: 'old:6379', settings } });
     expect(steps[1]).toContain('`repl-backlog-size`');
+  });
+
+  it('speak of a way back that is kept: of its fence, of what would lock it out, and of how it ends', () => {
+    const method = 'ACL SETUSER -@write for 2 users';
+    const found: HandOver = {
+      fence: { method, sinceMs: 0 },
+      setup: { ...SETUP, transitEncryption: false, accessControl: false },
+      wayBack: syncState('live'),
+    };
+    expect(stepsOf(found)).toEqual([
+      expect.stringContaining('Point the applications'),
+      expect.stringContaining('as long as the way back is kept'),
+      expect.stringContaining('when every application connects with TLS and the way back is over'),
+      expect.stringContaining('user group, which needs encryption in transit, when the way back is over'),
+      expect.stringContaining('whether the way back is kept up'),
+      expect.stringContaining('`phase: rollback` with `direction: reverse`'),
+      expect.stringContaining('phase: cleanup'),
+    ]);
+    const ended = { ...syncState('live'), status: 'failed' } as const;
+    expect(stepsOf({ wayBack: ended })[1]).toContain('`phase: start-migration`');
+  });
+
+  it('lead back to the source when the applications go back', () => {
+    const stragglers = watched([client('10.0.0.1', true)]);
+    const fence = { method: 'CLIENT PAUSE WRITE', sinceMs: 0 };
+    const steps = numberedIn(checklistBack({ source: 'new:6379', primary: 'old:6379', fence, stragglers }));
+    expect(steps).toEqual([
+      expect.stringContaining('Point the applications at `old:6379` in place of `new:6379` again'),
+      expect.stringContaining('they still wrote to the target'),
+      expect.stringContaining('within 24 hours of 1970-01-01 00:00:00 UTC'),
+      expect.stringContaining('phase: cleanup'),
+    ]);
+    const lasting = { method: 'ACL SETUSER -@write for 1 user', sinceMs: 0 };
+    expect(numberedIn(checklistBack({ fence: lasting }))[1]).toContain('Leave the fence at the target');
   });
 
   it('stay few whatever is found', () => {

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { runPreflight } from '../../../src/agent/preflight/job.ts';
 import { encodeClaim } from '../../../src/agent/redis/checkpoint.ts';
@@ -8,6 +9,10 @@ import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../servers/start.ts';
 import { endpointOf, jobContext } from '../cutover/job-context.ts';
 
+type Sides = {
+  readonly source: Pick<RunningServer, 'host' | 'port'>;
+  readonly target: Pick<RunningServer, 'host' | 'port'>;
+};
 type Pair = AsyncDisposable & { readonly source: RunningServer; readonly target: RunningCluster };
 
 async function startPair(): Promise<Pair> {
@@ -18,7 +23,7 @@ async function startPair(): Promise<Pair> {
 }
 
 function examine(
-  { source, target }: Pair,
+  { source, target }: Sides,
   change: Partial<JobRequestOf<'preflight'>> = {},
 ): Promise<PreflightReport> {
   const request: JobRequestOf<'preflight'> = {
@@ -40,7 +45,7 @@ function examine(
     flushTarget: false,
     ...change,
   };
-  return runPreflight(request, jobContext({ directory: source.directory }));
+  return runPreflight(request, jobContext({ directory: tmpdir() }));
 }
 
 const failuresOf = ({ findings }: PreflightReport) =>
@@ -135,5 +140,61 @@ describe('preflight of a target in cluster mode', () => {
     await using pair = await startPair();
     await pair.target.primaries[2]?.client().call('ACL', 'SETUSER', 'default', '-restore');
     expect(failuresOf(await examine(pair))).toEqual(['target-permission-denied']);
+  });
+});
+
+describe('preflight of a source in cluster mode', () => {
+  const startSides = async () => {
+    const stack = new AsyncDisposableStack();
+    const source = stack.use(await startCluster({ server: await sourceServer() }));
+    const target = stack.use(await startServer({ server: await targetServer() }));
+    return { source, target, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  };
+
+  it('chooses replica, counts what all primaries hold, and leaves their settings alone', async () => {
+    await using sides = await startSides();
+    const client = sides.source.client();
+    for (let index = 0; index < 30; index++) await client.set(`key:${index}`, 'value');
+    const report = await examine(sides, { tuneSource: true });
+    expect(failuresOf(report)).toEqual([]);
+    expect(report.route).toBe('replica');
+    expect(report.source?.databases).toEqual([{ db: 0, keys: 30 }]);
+    expect(findingOf(report, 'source-cluster')?.detail).toContain('by 3 primaries');
+    expect(findingOf(report, 'source-slots')?.status).toBe('pass');
+    expect(findingOf(report, 'backlog')?.detail).toMatch(/^127\.0\.0\.1:\d+: /);
+    expect(findingOf(report, 'source-tuning-denied')?.status).toBe('warn');
+    for (const primary of sides.source.primaries) {
+      expect(await primary.client().info('replication')).toContain('connected_slaves:0');
+    }
+  });
+
+  it.each(['native', 'scan'] as const)('rules the route %s out', async (route) => {
+    await using sides = await startSides();
+    const report = await examine(sides, { route });
+    expect(failuresOf(report)).toContain('source-cluster-unsupported');
+    expect(report.route).toBeUndefined();
+  });
+
+  it('fails while slots are being moved', async () => {
+    await using sides = await startSides();
+    const [first, second] = sides.source.primaries;
+    if (first === undefined || second === undefined) throw new Error('the source is too small');
+    const secondId = String(await second.client().call('CLUSTER', 'MYID'));
+    await first.client().call('CLUSTER', 'SETSLOT', 1, 'MIGRATING', secondId);
+    expect(failuresOf(await examine(sides, { route: 'replica' }))).toContain('source-slots-moved');
+  });
+
+  it('asks whether the target takes batches, which a server that is no cluster gets too', async () => {
+    await using sides = await startSides();
+    await sides.target.client().call('ACL', 'SETUSER', 'default', '-evalsha');
+    const report = await examine(sides, { route: 'replica', canaryWrite: false });
+    expect(failuresOf(report)).toContain('target-permission-denied');
+    expect(findingOf(report, 'target-permission-denied')?.detail).toContain('EVALSHA');
+  });
+
+  it('fails when the user may not replicate from one of the primaries', async () => {
+    await using sides = await startSides();
+    await sides.source.primaries[1]?.client().call('ACL', 'SETUSER', 'default', '-psync');
+    expect(failuresOf(await examine(sides, { route: 'replica' }))).toContain('route-replica-denied');
   });
 });

@@ -10,8 +10,15 @@ import type { RepairMode } from '../../../src/contract/jobs.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
-import { findServer, sourceServer, targetServer } from '../../servers/start.ts';
+import { findServer, type RunningServer, sourceServer, targetServer } from '../../servers/start.ts';
 import { endpointOf, jobContext, NO_SIBLINGS } from '../cutover/job-context.ts';
+import {
+  caughtUp,
+  expectCounted,
+  expectEqual,
+  startShardWriters,
+  startSource,
+} from '../sync/shards/shard-source.ts';
 import { startSync } from '../sync/sync-run.ts';
 import { STILL_CLOCK, startPair, verifyStill } from '../verify/verify-pair.ts';
 
@@ -157,6 +164,39 @@ describe('a repair beside a sync', () => {
     expect(after.keysCompared).toBe(COUNTERS + 2);
   });
 });
+
+describe('a repair beside a sync of a source in cluster mode', () => {
+  it('does nothing twice and takes nothing back, however the keys are written to meanwhile', async () => {
+    await using source = await startSource();
+    await using target = await startCluster({ server: await targetServer(), primaries: 2 });
+    await using sync = await startSync({
+      source: firstOf(source),
+      target,
+      directory: path.join(directory, 'shards'),
+    });
+    await sync.until(({ stage }) => stage === 'live');
+    const writers = startShardWriters(source);
+    await writers.rounds(60);
+    const atTarget = target.client();
+    for (let tag = 0; tag < 10; tag++) await atTarget.incrby(`{tag:${tag}}:count`, 1_000_000);
+    await source.client().set('standing', 'as it should be');
+    await caughtUp(sync, { primaries: source.primaries, target });
+    await atTarget.set('standing', 'changed');
+    const report = await repair({ source: firstOf(source), target: firstOf(target) }, 'differences');
+    expect(report.repair?.rewritten).toBeGreaterThanOrEqual(1);
+    const counters = await writers.stop();
+    await caughtUp(sync, { primaries: source.primaries, target });
+    await repair({ source: firstOf(source), target: firstOf(target) }, 'differences');
+    await expectEqual(source.primaries, target.primaries);
+    await expectCounted(atTarget, counters);
+  });
+});
+
+function firstOf({ primaries }: RunningCluster): RunningServer {
+  const [first] = primaries;
+  if (first === undefined) throw new Error('a cluster without primaries');
+  return first;
+}
 
 describe('a repair is refused', () => {
   const running = newJobState('cutover', { jobId: 'j', startedAtMs: 0 });

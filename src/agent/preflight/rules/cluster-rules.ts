@@ -1,4 +1,6 @@
 import { formatCount } from '../../../core/units.ts';
+import { SHARD_PAIRS_MAX, SOURCE_SHARDS_MAX } from '../../redis/cluster/source-cluster.ts';
+import type { ClusterFacts } from '../primaries-facts.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
 import type { TargetServerFacts } from '../target-facts.ts';
@@ -10,8 +12,15 @@ export const CLUSTER_TARGET_RULES: readonly ((target: TargetServerFacts) => Ruli
   judgeNativeClusterMode,
   judgeMovingSlots,
 ];
+/** What is asked of the source alone because it is a cluster, or because it is none. */
+export const CLUSTER_SOURCE_RULES: readonly ((source: SourceFacts) => Ruling | undefined)[] = [
+  judgeSourceClusterMode,
+  judgeSourceClusterRoutes,
+  judgeSourceSlots,
+];
 /** What a source does that a cluster does otherwise; undefined for a standalone target. */
 export const CLUSTER_PAIR_RULES: readonly ((pair: Pair) => Ruling | undefined)[] = [
+  judgeStreams,
   judgeMultiKeyCommands,
   judgeDatabaseCommands,
 ];
@@ -22,18 +31,64 @@ const COMMANDS_SHOWN_MAX = 10;
 function judgeClusterMode({ cluster }: TargetServerFacts): Ruling {
   const title = 'Target cluster mode';
   if (cluster === undefined) return pass('target-standalone', { title, detail: 'Cluster mode is disabled.' });
-  const { primaries } = cluster;
+  return pass('target-cluster', { title, detail: describePrimaries(cluster) });
+}
+
+function judgeSourceClusterMode({ cluster }: SourceFacts): Ruling {
+  const title = 'Source cluster mode';
+  if (cluster === undefined) return pass('source-standalone', { title, detail: 'It is standalone.' });
+  return pass('source-cluster', { title, detail: describePrimaries(cluster) });
+}
+
+/** A sync follows each primary by itself, which neither ElastiCache nor a scan does. */
+function judgeSourceClusterRoutes({ cluster }: SourceFacts): Ruling | undefined {
+  if (cluster === undefined) return undefined;
+  const title = 'Routes of a source in cluster mode';
+  const { length } = cluster.primaries;
+  if (length > SOURCE_SHARDS_MAX) {
+    const detail = `It has ${length} primaries; at most ${SOURCE_SHARDS_MAX} are served.`;
+    return block('source-cluster-unsupported', { title, detail });
+  }
+  return block('source-cluster-unsupported', {
+    title,
+    detail: 'Only the route replica follows a cluster.',
+    remedy: 'Use `route: replica`.',
+    routes: ['native', 'scan'],
+  });
+}
+
+function judgeSourceSlots({ cluster }: SourceFacts): Ruling | undefined {
+  if (cluster === undefined) return undefined;
+  const title = 'Slots of the source';
+  if (!cluster.isChanging) return pass('source-slots', { title, detail: 'None is being moved.' });
+  return block('source-slots-moved', {
+    title,
+    detail: 'Slots are being moved between its primaries: a sync does not begin meanwhile.',
+    routes: ['replica'],
+  });
+}
+
+function judgeStreams({ source, target }: Pair): Ruling | undefined {
+  const shards = source.cluster?.primaries.length;
+  const primaries = target.cluster?.primaries.length ?? 1;
+  if (shards === undefined || shards * primaries <= SHARD_PAIRS_MAX) return undefined;
+  return block('source-cluster-unsupported', {
+    title: 'Primaries of both sides',
+    detail: `Each of ${shards} primaries of the source would be followed to each of ${primaries} of the target; at most ${SHARD_PAIRS_MAX} such pairs are served.`,
+    remedy: 'Choose a target with fewer shards.',
+    routes: ['replica'],
+  });
+}
+
+function describePrimaries({ primaries }: ClusterFacts): string {
   const shown = primaries
     .slice(0, PRIMARIES_SHOWN_MAX)
     .map(({ address, latencyMs }) => `${address} (PING ${latencyMs.toFixed(2)} ms)`);
   const more = primaries.length > shown.length ? `, and ${primaries.length - shown.length} more` : '';
-  return pass('target-cluster', {
-    title,
-    detail: `Every slot is served, by ${primaries.length} primaries: ${shown.join(', ')}${more}.`,
-  });
+  return `Every slot is served, by ${primaries.length} primaries: ${shown.join(', ')}${more}.`;
 }
 
-/** ElastiCache fills a cluster only from a cluster of as many shards, and the source is standalone. */
+/** ElastiCache fills a cluster only from a cluster of as many shards, and the route does not serve one. */
 function judgeNativeClusterMode({ cluster }: TargetServerFacts): Ruling | undefined {
   if (cluster === undefined) return undefined;
   return block('replication-group-unsuitable', {
@@ -69,7 +124,8 @@ const MULTI_KEY_COMMANDS = [
 const DATABASE_COMMANDS = ['swapdb', 'move'];
 
 function judgeMultiKeyCommands({ source, target }: Pair): Ruling | undefined {
-  if (target.cluster === undefined) return undefined;
+  // What a cluster has done lies in one slot, at the target too.
+  if (target.cluster === undefined || source.cluster !== undefined) return undefined;
   const title = 'Commands of several keys';
   const used = usedOf(source, MULTI_KEY_COMMANDS);
   if (used === undefined) return unknownUse(title);
@@ -83,7 +139,7 @@ function judgeMultiKeyCommands({ source, target }: Pair): Ruling | undefined {
 }
 
 function judgeDatabaseCommands({ source, target }: Pair): Ruling | undefined {
-  if (target.cluster === undefined) return undefined;
+  if (target.cluster === undefined || source.cluster !== undefined) return undefined;
   const used = usedOf(source, DATABASE_COMMANDS);
   if (used === undefined || used.length === 0) return undefined;
   return warn('database-commands', {

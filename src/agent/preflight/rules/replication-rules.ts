@@ -20,11 +20,22 @@ type ReplicationRule = (source: SourceFacts, request: Request) => Ruling;
 
 /** Whether the source holds its writes long enough for a copy, and for a lost connection; and what tuning it would do. */
 export const REPLICATION_RULES: readonly ReplicationRule[] = [
-  judgeOutputBuffer,
-  judgeBacklog,
+  ofEveryPrimary(judgeOutputBuffer),
+  ofEveryPrimary(judgeBacklog),
   judgeTuning,
   judgeCanaries,
 ];
+
+/** Of a source in cluster mode the primary that is worst off speaks for all; its settings are not changed. */
+function ofEveryPrimary(rule: ReplicationRule): ReplicationRule {
+  return (source, request) => {
+    const rulings = source.shards.map((shard) => {
+      const ruling = rule(shard, { ...request, tuneSource: false });
+      return { ...ruling, detail: `${shard.server.address}: ${ruling.detail}` };
+    });
+    return rulings.find(({ status }) => status !== 'pass') ?? rulings[0] ?? rule(source, request);
+  };
+}
 
 function judgeOutputBuffer(source: SourceFacts, request: Request): Ruling {
   const title = 'Replica output buffer of the source';
@@ -47,7 +58,7 @@ function judgeOutputBuffer(source: SourceFacts, request: Request): Ruling {
   const advisedBytes = roundUp(Math.max(4 * expectedBytes, BACKLOG_BYTES_LEAST));
   const planned = plannedValue(planTuning(tunable), name);
   const raised = parseOutputBufferLimit(planned);
-  const wouldDo = raised !== undefined && isEnough(raised);
+  const wouldDo = !isOfCluster(source) && raised !== undefined && isEnough(raised);
   if (wouldDo && isTuned(source, request)) {
     return pass('output-buffer', { title, detail: `${detail} tune-source sets ${describeLimit(raised)}.` });
   }
@@ -66,7 +77,7 @@ function judgeBacklog(source: SourceFacts, request: Request): Ruling {
   const detail = `${formatBytes(backlogBytes)}, with ${formatBytes(writeBytesPerSecond)}/s of writes.`;
   if (backlogBytes >= neededBytes) return pass('backlog', { title, detail });
   const planned = Number(plannedValue(planTuning(tunableOf(source, request)), 'repl-backlog-size') ?? 0);
-  const wouldDo = planned >= neededBytes;
+  const wouldDo = !isOfCluster(source) && planned >= neededBytes;
   if (wouldDo && isTuned(source, request)) {
     return pass('backlog', { title, detail: `${detail} tune-source sets ${formatBytes(planned)}.` });
   }
@@ -82,7 +93,12 @@ function judgeBacklog(source: SourceFacts, request: Request): Ruling {
 function judgeTuning(source: SourceFacts, request: Request): Ruling {
   const title = 'Settings of the source for the sync';
   const isWanted = request.tuneSource ?? false;
-  const { tuning, tunables } = source;
+  const { tuning, tunables, cluster } = source;
+  if (cluster !== undefined) {
+    const detail = 'Those of a source in cluster mode are left as they are.';
+    if (!isWanted) return pass('source-tuning', { title, detail });
+    return warn('source-tuning-denied', { title, detail, remedy: 'Leave out `tune-source`.' });
+  }
   if (tunables === undefined || tuning.state === 'denied') {
     const why = tuning.state === 'denied' ? tuning.detail : 'CONFIG GET is denied.';
     if (!isWanted) return pass('source-tuning', { title, detail: `They cannot be changed: ${why}` });
@@ -109,8 +125,14 @@ function judgeTuning(source: SourceFacts, request: Request): Ruling {
   return pass('source-tuning', { title, detail });
 }
 
-function judgeCanaries({ canaries }: SourceFacts): Ruling {
+function judgeCanaries({ canaries, cluster }: SourceFacts): Ruling {
   const title = 'Lag in milliseconds';
+  if (cluster !== undefined) {
+    return pass('lag-canaries', {
+      title,
+      detail: 'It is counted from the arrival at the host: what is published in a cluster is in no stream.',
+    });
+  }
   if (canaries.state !== 'denied') {
     return pass('lag-canaries', {
       title,
@@ -122,6 +144,10 @@ function judgeCanaries({ canaries }: SourceFacts): Ruling {
     detail: `It is counted from the arrival at the host only: ${canaries.detail}`,
     remedy: 'Allow the user `+publish &__valkey-migrate__`.',
   });
+}
+
+function isOfCluster({ info }: SourceFacts): boolean {
+  return info.fields.get('cluster_enabled') === '1';
 }
 
 function tunableOf(source: SourceFacts, { sourceBytesPerSecondMax }: Request): Tunable {

@@ -5,15 +5,16 @@ import { isSourceServed, isVersionAtLeast } from '../../redis/server-info.ts';
 import { rdbVersionOf } from '../rdb-version.ts';
 import { block, pass, type Ruling, warn } from '../ruling.ts';
 import type { SourceFacts } from '../source-facts.ts';
+import { CLUSTER_SOURCE_RULES } from './cluster-rules.ts';
 import { judgeLatency } from './latency-rule.ts';
 
-type SourceRule = (source: SourceFacts) => Ruling;
+type SourceRule = (source: SourceFacts) => Ruling | undefined;
 
 /** Everything that only the source is asked about, in the order of the report. */
 export const SOURCE_RULES: readonly SourceRule[] = [
   judgeVersion,
   judgeRole,
-  judgeClusterMode,
+  ...CLUSTER_SOURCE_RULES,
   judgeReplication,
   judgeFence,
   judgeModules,
@@ -45,13 +46,6 @@ function judgeRole({ server, info }: SourceFacts): Ruling {
     detail: `It is a replica of ${master} (link ${link}): writes reach it from there, and cannot be fenced here.`,
     remedy: `Give ${master} as the source before the cutover.`,
   });
-}
-
-function judgeClusterMode({ info }: SourceFacts): Ruling {
-  const title = 'Source cluster mode';
-  return info.fields.get('cluster_enabled') === '1'
-    ? block('source-cluster-unsupported', { title, detail: 'It is a node of a cluster.' })
-    : pass('source-standalone', { title, detail: 'It is standalone.' });
 }
 
 function judgeReplication({ replication, passwordGiven }: SourceFacts): Ruling {

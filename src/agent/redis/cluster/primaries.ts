@@ -3,6 +3,7 @@ import { type Client, openClient } from '../client.ts';
 import { RESERVED_KEY } from '../reserved-key.ts';
 import { closeEvery, openEvery } from './open-every.ts';
 import { keySlot } from './slots.ts';
+import { isInClusterMode } from './source-cluster.ts';
 import { readTopology, type Topology } from './topology.ts';
 
 /** Control-plane connections to everything that takes writes behind an access. */
@@ -24,8 +25,7 @@ export type Primaries = AsyncDisposable & {
 export async function openPrimaries(access: Access): Promise<Primaries> {
   const asked = await openClient(access);
   try {
-    const info = (await asked.callText('INFO', 'cluster')) ?? '';
-    if (!/^cluster_enabled:1/m.test(info)) return gather(access, { home: asked, all: [asked] });
+    if (!(await isInClusterMode(asked))) return gather(access, { home: asked, all: [asked] });
     const topology = await readTopology(asked);
     const all = await openEvery(topology, openClient);
     await asked[Symbol.asyncDispose]();

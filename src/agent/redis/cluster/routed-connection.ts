@@ -29,6 +29,8 @@ export type RoutedConnection = RawConnection & {
   readonly primaries: readonly RawConnection[];
   /** Which primary owns which slots, as text to compare; empty for a standalone server. */
   readonly layout: string;
+  /** Which primary owns which of these, by the key of each. */
+  byOwner<Item>(items: readonly Item[], keyOf: (item: Item) => Buffer): ReadonlyMap<RawConnection, Item[]>;
 };
 
 /**
@@ -43,7 +45,10 @@ export async function openRoutedConnection(
   const first = await openRawConnection(access, options);
   try {
     const [info] = await first.send([['INFO', 'cluster']]);
-    if (!/^cluster_enabled:1/m.test(String(info))) return { ...first, primaries: [first], layout: '' };
+    if (!/^cluster_enabled:1/m.test(String(info))) {
+      const byOwner = <Item>(items: readonly Item[]) => new Map([[first, [...items]]]);
+      return { ...first, primaries: [first], layout: '', byOwner };
+    }
     const connection = await openCluster(access, options);
     await first[Symbol.asyncDispose]();
     return connection;
@@ -132,6 +137,18 @@ class ClusterConnection implements RoutedConnection {
     const batch: Command[] = [];
     createReplyParser((command) => batch.push(toCommand(command))).push(commands);
     into.take(encodeReplies(await this.send(batch)), 0);
+  }
+
+  byOwner<Item>(items: readonly Item[], keyOf: (item: Item) => Buffer): ReadonlyMap<RawConnection, Item[]> {
+    const owned = new Map<RawConnection, Item[]>();
+    for (const item of items) {
+      const key = keyOf(item);
+      const node = this.#node(this.#owners[keySlot(key, 0, key.length)]);
+      const group = owned.get(node);
+      if (group === undefined) owned.set(node, [item]);
+      else group.push(item);
+    }
+    return owned;
   }
 
   bytesRead(): number {

@@ -74,6 +74,12 @@ export async function readTopology(client: Client): Promise<Topology> {
   );
 }
 
+/** The topology of a server that is no cluster: it owns every slot. */
+export function soleTopology(access: Access): Topology {
+  const node: ClusterNode = { index: 0, id: '', access, ranges: [[0, SLOT_COUNT - 1]], replicas: [] };
+  return makeTopology([node], access);
+}
+
 type FoundNode = {
   readonly access: Access;
   readonly ranges: SlotRange[];

@@ -4,6 +4,8 @@ import { Crc64 } from './crc64.ts';
 export const FOOTER_VERSION = 11;
 /** The one that a Valkey 9 wants around a hash of which fields expire. */
 export const VALKEY_FOOTER_VERSION = 80;
+/** The one that a Redis from 7.4 on wants around its own form of it. */
+export const REDIS_HASH_FOOTER_VERSION = 12;
 /** Two bytes of version, eight of checksum. */
 export const FOOTER_BYTES = 10;
 

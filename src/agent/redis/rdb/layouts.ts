@@ -77,6 +77,9 @@ export const VALUE_LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout
 
 /** A module's value: no other server can take it, but its extent is known. */
 export const TYPE_MODULE = 7;
+/** From RDB version 11 on: a set as one listpack, and a stream whose consumers have a last activity. */
+export const TYPE_SET_LISTPACK = 20;
+export const TYPE_STREAM_LISTPACKS_3 = 21;
 /** Redis 7.4: a hash of which fields expire, as pairs behind their expiry. */
 export const TYPE_REDIS_HASH_METADATA = 24;
 /** Redis 7.4: the same as one listpack of triples. */

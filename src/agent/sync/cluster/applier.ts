@@ -5,11 +5,12 @@ import { isMigrationError, MigrationError } from '../../../core/errors.ts';
 import { encodeClaim } from '../../redis/checkpoint.ts';
 import type { Client } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
+import { sourceSlotsMoved } from '../../redis/cluster/source-cluster.ts';
 import type { Topology } from '../../redis/cluster/topology.ts';
 import type { CommandReader } from '../../redis/command-reader.ts';
 import type { Part } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
-import { isReservedKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
+import { isReservedKey } from '../../redis/reserved-key.ts';
 import type { TouchedKeys } from '../../touched/touched-keys.ts';
 import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../absent-keys.ts';
 import { CANARY_CHANNEL } from '../canaries.ts';
@@ -17,6 +18,7 @@ import type { Holder } from '../claim.ts';
 import { type KnownCommands, openCommandReader } from '../known-commands.ts';
 import type { Meter } from '../meter.ts';
 import type { ModuleCommands } from '../module-commands.ts';
+import type { FollowedShard } from '../shards/followed-shard.ts';
 import type { Skips } from '../skips.ts';
 import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
@@ -40,6 +42,9 @@ export type ClusterStreamOptions = {
   readonly lanes: readonly Lane[];
   readonly generation: Generation;
   readonly holder: Holder;
+  readonly claimKey: Buffer;
+  /** The shard of the source whose stream it is, which may name keys of its own slots only. */
+  readonly shard?: FollowedShard | undefined;
   readonly commands: TargetCommands;
   readonly keys: CommandKeys;
   readonly hasHashFieldTtls: boolean;
@@ -55,6 +60,8 @@ export type ClusterStreamOptions = {
   clientOf(slot: number): Client;
   /** Carries out what is about functions and scripts on every primary. */
   runEverywhere(args: Arguments): Promise<void>;
+  /** Removes what the target holds of the shard in the slots that say so. */
+  emptyShard(isDue: (slot: number) => boolean): Promise<void>;
   /** Told of a divergence that was found here: it is noted in the claim when the session ends. */
   onFailure(failure: WriteFailure): void;
   readonly meter: Meter;
@@ -197,8 +204,7 @@ export class ClusterApplier {
       case 'select':
         return this.#select(Number(reader.text(1)));
       case 'flush':
-        this.#flush(command.name);
-        return undefined;
+        return this.#flush(command.name);
       case 'everywhere':
         return this.#runEverywhere(command);
       case 'refused':
@@ -232,7 +238,9 @@ export class ClusterApplier {
     this.#refuseOtherDatabase(command.name);
     if (isReservedKey(key)) return undefined;
     const parts = translated ?? reader.parts();
-    return this.#lanes.give({ slot: slotOf(key), parts, through: this.#lanes.offset });
+    const slot = slotOf(key);
+    this.#refuseForeignSlot(slot);
+    return this.#lanes.give({ slot, parts, through: this.#lanes.offset });
   }
 
   /**
@@ -275,6 +283,7 @@ export class ClusterApplier {
     if (first !== undefined && isReservedKey(first)) return undefined;
     refuseForeignOptions(name, args);
     const slots = new Set(keys.map(slotOf));
+    for (const each of slots) this.#refuseForeignSlot(each);
     const [slot = CLAIM_SLOT] = slots;
     if (slots.size <= 1) return lanes.giveArguments(args, { slot, through: lanes.offset });
     const plan = planAcrossSlots(name, args, {
@@ -305,11 +314,19 @@ export class ClusterApplier {
   }
 
   /** The claim, which goes with all others, is written again at once. */
-  #flush(name: string): void {
-    if (name === 'FLUSHDB' && this.#lanes.given.db !== 0) return;
+  #flush(name: string): Promise<void> | undefined {
+    if (name === 'FLUSHDB' && this.#lanes.given.db !== 0) return undefined;
+    if (this.#options.shard !== undefined) return this.#emptyShard();
     const command = encodeCommands([readArguments(this.#reader)]);
-    const claim = encodeCommands([['SET', RESERVED_KEY, this.#claim(this.committed)]]);
+    const claim = encodeCommands([['SET', this.#options.claimKey, this.#claim(this.committed)]]);
     this.#lanes.giveEveryone(command, (lane) => (lane === this.#claimLane ? [claim] : []));
+    return undefined;
+  }
+
+  /** What one shard of the source has flushed is no more than its own slots: all before it is committed, then they go. */
+  async #emptyShard(): Promise<void> {
+    await this.#lanes.commitAll();
+    await this.#options.emptyShard((slot) => this.#lanes.needs(slot));
   }
 
   async #runEverywhere(command: ClusterCommand): Promise<void> {
@@ -341,7 +358,7 @@ export class ClusterApplier {
   #writeClaim(): void {
     const { committed } = this;
     this.#options.touched.flush(committed.offset);
-    this.#claimLane.writer.write(['SET', RESERVED_KEY, this.#claim(committed)]);
+    this.#claimLane.writer.write(['SET', this.#options.claimKey, this.#claim(committed)]);
     this.#claimLane.writer.flush();
     this.#claimed = committed.offset;
   }
@@ -355,6 +372,13 @@ export class ClusterApplier {
       cluster: generation.claim,
       ...skips.forClaim(),
     });
+  }
+
+  /** A key of another shard has come with its slot: what the other one still sends of it would be applied in any order. */
+  #refuseForeignSlot(slot: number): void {
+    const { shard } = this.#options;
+    if (shard === undefined || shard.owns(slot)) return;
+    throw sourceSlotsMoved(`the primary of ${shard.slots.slice(0, 100)} has written to the slot ${slot}`);
   }
 
   #refuseOtherDatabase(name: string): void {

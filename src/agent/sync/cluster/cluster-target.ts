@@ -2,14 +2,16 @@ import { isMigrationError } from '../../../core/errors.ts';
 import { encodeClaim, readClaim } from '../../redis/checkpoint.ts';
 import { type Client, openClient } from '../../redis/client.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
-import { type ClusterNode, readTopology, type Topology } from '../../redis/cluster/topology.ts';
-import { checkpointKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
+import { type ClusterNode, readTopology, soleTopology, type Topology } from '../../redis/cluster/topology.ts';
+import { CLAIM_KEYS, type ClaimKeys, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import { countKeys, readServerInfo } from '../../redis/server-info.ts';
 import { endEarlierWriters } from '../../redis/writers.ts';
 import { claimForCopy, claimForReconcile, type Holder, type TargetContent } from '../claim.ts';
 
-/** The primaries of a target in cluster mode, each with a connection for everything but the data path. */
+/** The primaries of a target in cluster mode, or the server that is one without slots, each with a connection for everything but the data path. */
 export type ClusterTarget = AsyncDisposable & {
+  /** Under what the claim and the checkpoints of the sync lie. */
+  readonly keys: ClaimKeys;
   readonly topology: Topology;
   /** By the index of the node. */
   readonly clients: readonly Client[];
@@ -26,12 +28,16 @@ const REPLICA_WAIT_MS = 1_000;
 export const CLAIM_SLOT = keySlot(RESERVED_KEY, 0, RESERVED_KEY.length);
 
 /**
- * Connects to every primary of the cluster that a client belongs to.
+ * Connects to every primary of the cluster that a client belongs to; a server that is no cluster stands for one that
+ * owns all slots.
  *
  * @throws the codes of {@link readTopology} and {@link openClient}
  */
-export async function openClusterTarget(client: Client): Promise<ClusterTarget> {
-  const topology = await readTopology(client);
+export async function openClusterTarget(
+  client: Client,
+  { isCluster = true, keys = CLAIM_KEYS }: { isCluster?: boolean; keys?: ClaimKeys } = {},
+): Promise<ClusterTarget> {
+  const topology = isCluster ? await readTopology(client) : soleTopology(client.access);
   const clients: Client[] = [];
   const dispose = async () => {
     for (const opened of clients) await opened[Symbol.asyncDispose]();
@@ -39,7 +45,8 @@ export async function openClusterTarget(client: Client): Promise<ClusterTarget> 
   try {
     for (const { access } of topology.nodes) clients.push(await openClient(access));
     const clientOf = (slot: number) => clientAt(clients, topology.nodeOf(slot).index);
-    return { topology, clients, holder: clientOf(CLAIM_SLOT), clientOf, [Symbol.asyncDispose]: dispose };
+    const holder = clientOf(CLAIM_SLOT);
+    return { keys, topology, clients, holder, clientOf, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
@@ -65,14 +72,18 @@ export async function readClusterContent({ clients, holder }: ClusterTarget): Pr
   return { claim, keys, functionLibraries };
 }
 
-/** Ends the connections of earlier syncs on every primary; undefined when the user may not, see endEarlierWriters. */
+/**
+ * Ends the connections of earlier syncs on every primary, of one shard of the source or of all; undefined when the user
+ * may not, see endEarlierWriters.
+ */
 export async function endClusterWriters(
   { clients }: ClusterTarget,
   migrationId: string,
+  shard?: number,
 ): Promise<number | undefined> {
   let ended = 0;
   for (const client of clients) {
-    const count = await endEarlierWriters(client, migrationId);
+    const count = await endEarlierWriters(client, migrationId, shard);
     if (count === undefined) return undefined;
     ended += count;
   }
@@ -103,16 +114,16 @@ export async function claimClusterForCopy(
  * @throws migration-conflict, and the codes of {@link Client.call}
  */
 export async function claimClusterForReconcile(
-  { clients, clientOf, holder: claimHolder }: ClusterTarget,
-  { holder, hasFunctions }: { holder: Holder; hasFunctions: boolean },
+  { keys, clients, clientOf, holder: claimHolder }: ClusterTarget,
+  claiming: { holder: Holder; hasFunctions: boolean; sourceShards?: readonly string[] },
 ): Promise<void> {
-  const before = (await readClaim(claimHolder))?.cluster;
-  await claimForReconcile(claimHolder, { holder, hasFunctions });
+  const before = (await readClaim(claimHolder, keys.claim))?.cluster;
+  await claimForReconcile(claimHolder, { ...claiming, key: keys.claim });
   for (const client of clients) {
-    if (client !== claimHolder && hasFunctions) await client.call('FUNCTION', 'FLUSH');
+    if (client !== claimHolder && claiming.hasFunctions) await client.call('FUNCTION', 'FLUSH');
   }
   for (const { checkpointSlot } of before?.parts ?? []) {
-    await clientOf(checkpointSlot).call('DEL', checkpointKey(checkpointSlot));
+    await clientOf(checkpointSlot).call('DEL', keys.checkpoint(checkpointSlot));
   }
 }
 
@@ -121,11 +132,11 @@ export async function claimClusterForReconcile(
  *
  * @throws the codes of {@link Client.call}
  */
-export async function markClusterForReconcile({ holder }: ClusterTarget): Promise<void> {
-  const claim = await readClaim(holder);
+export async function markClusterForReconcile({ holder, keys }: ClusterTarget): Promise<void> {
+  const claim = await readClaim(holder, keys.claim);
   if (claim?.state !== 'live') return;
   const { checkpoint: _, ...rest } = claim;
-  await holder.call('SET', RESERVED_KEY, encodeClaim({ ...rest, state: 'reconciling' }), 'XX');
+  await holder.call('SET', keys.claim, encodeClaim({ ...rest, state: 'reconciling' }), 'XX');
 }
 
 /**

@@ -1,6 +1,5 @@
 import type { Checkpoint } from '../../../contract/reports.ts';
 import { type Claim, type ClusterClaim, encodeClaim } from '../../redis/checkpoint.ts';
-import { checkpointKey, RESERVED_KEY } from '../../redis/reserved-key.ts';
 import type { Holder } from '../claim.ts';
 import { CLAIM_SLOT, type ClusterTarget, waitForReplica } from './cluster-target.ts';
 import {
@@ -49,7 +48,7 @@ export async function readClusterPositions(
  * @throws the codes of a connection to the target
  */
 export async function beginGeneration(target: ClusterTarget, beginning: Beginning): Promise<Generation> {
-  const { topology, clients } = target;
+  const { topology, clients, keys } = target;
   const { holder, replid, positions, before } = beginning;
   const number = (before?.generation ?? 0) + 1;
   const checkpoints: string[] = [];
@@ -59,14 +58,14 @@ export async function beginGeneration(target: ClusterTarget, beginning: Beginnin
     const found = before && checkpointOf(await readCheckpoint(target, slot), before.generation);
     const checkpoint = firstCheckpoint(number, found);
     const client = target.clientOf(slot);
-    await client.call('SET', checkpointKey(slot), checkpoint);
+    await client.call('SET', keys.checkpoint(slot), checkpoint);
     if (!(await waitForReplica(client, node))) canWait = false;
     checkpoints.push(checkpoint);
   }
   const claim: ClusterClaim = { generation: number, parts: positions.parts(topology) };
   const start = { replid, ...positions.lowest };
   const value: Claim = { ...holder, state: 'live', checkpoint: start, cluster: claim };
-  await target.holder.call('SET', RESERVED_KEY, encodeClaim(value));
+  await target.holder.call('SET', keys.claim, encodeClaim(value));
   await waitForReplica(target.holder, topology.nodeOf(CLAIM_SLOT));
   await removeRetired(target, before, claim);
   if (clients.length !== checkpoints.length) throw new Error('a primary has no checkpoint');
@@ -81,10 +80,10 @@ async function removeRetired(
   const used = new Set(now.parts.map(({ checkpointSlot }) => checkpointSlot));
   const retired = new Set(before?.parts.map(({ checkpointSlot }) => checkpointSlot));
   for (const slot of retired) {
-    if (!used.has(slot)) await target.clientOf(slot).call('DEL', checkpointKey(slot));
+    if (!used.has(slot)) await target.clientOf(slot).call('DEL', target.keys.checkpoint(slot));
   }
 }
 
 function readCheckpoint(target: ClusterTarget, slot: number): Promise<string | undefined> {
-  return target.clientOf(slot).callText('GET', checkpointKey(slot));
+  return target.clientOf(slot).callText('GET', target.keys.checkpoint(slot));
 }

@@ -1,7 +1,6 @@
 import type { ClusterNode } from '../../redis/cluster/topology.ts';
 import { type Part, partBytes } from '../../redis/held-bytes.ts';
 import { encodeArguments } from '../../redis/raw-connection.ts';
-import { checkpointKey } from '../../redis/reserved-key.ts';
 import { piecesOf, type TargetWriter } from '../target-writer.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX, BATCH_SCRIPT_SHA, HEAD_FACTOR } from './batch-script.ts';
 
@@ -20,8 +19,8 @@ export type LaneOptions = {
   readonly writer: TargetWriter;
   /** The session that writes: see ClusterClaim. */
   readonly generation: number;
-  /** The slot in which the node keeps its checkpoint, and what stands there. */
-  readonly checkpointSlot: number;
+  /** The key under which the node keeps its checkpoint, and what stands there. */
+  readonly checkpointKey: Buffer;
   readonly checkpoint: string;
   /** Where the stream begins. */
   readonly offset: number;
@@ -48,7 +47,7 @@ export type Place = { readonly offset: number; readonly db: number };
 export class Lane {
   readonly node: ClusterNode;
   readonly writer: TargetWriter;
-  readonly checkpointSlot: number;
+  readonly #checkpointKey: Buffer;
   readonly #generation: number;
   readonly #nowMs: () => number;
   readonly #beforeCheckpoint: (offset: number) => void;
@@ -71,7 +70,7 @@ export class Lane {
   constructor(options: LaneOptions) {
     this.node = options.node;
     this.writer = options.writer;
-    this.checkpointSlot = options.checkpointSlot;
+    this.#checkpointKey = options.checkpointKey;
     this.#generation = options.generation;
     this.#nowMs = options.nowMs;
     this.#beforeCheckpoint = options.beforeCheckpoint;
@@ -197,7 +196,7 @@ export class Lane {
       'EVALSHA',
       BATCH_SCRIPT_SHA,
       0,
-      checkpointKey(this.checkpointSlot),
+      this.#checkpointKey,
       this.#expected,
       `${this.#generation} `,
       ` ${db}`,

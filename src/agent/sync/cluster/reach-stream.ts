@@ -2,13 +2,14 @@ import path from 'node:path';
 import { MigrationError } from '../../../core/errors.ts';
 import { formatCount } from '../../../core/units.ts';
 import { keySlot } from '../../redis/cluster/slots.ts';
+import { sourceSlotsMoved } from '../../redis/cluster/source-cluster.ts';
 import type { ServerInfo } from '../../redis/server-info.ts';
 import { SPOOL_FOLDER } from '../../redis/spool.ts';
 import { refuseShrunkSource } from '../claim.ts';
 import { type Copy, type CopyWriters, copyDataSet } from '../copy.ts';
-import { ExtraKeys } from '../extra-keys.ts';
 import type { TargetFacts } from '../servers.ts';
 import type { SyncWorld } from '../session.ts';
+import { countShardKeys } from '../shards/count-keys.ts';
 import type { Skips } from '../skips.ts';
 import type { FeedStart } from '../source-feed.ts';
 import type { TargetWriter } from '../target-writer.ts';
@@ -20,6 +21,7 @@ import {
   markClusterForReconcile,
   readClusterContent,
 } from './cluster-target.ts';
+import { ExtraKeysByNode } from './extra-keys.ts';
 import { type Beginning, beginGeneration, type Generation } from './generation.ts';
 import { Positions } from './positions.ts';
 
@@ -97,7 +99,9 @@ async function copy(reaching: FullReaching, { mustFlush }: { mustFlush: boolean 
   const { holder, meter, context, copies } = world;
   copies.begin();
   const hasFunctions = facts.commands.has('FUNCTION');
-  await claimClusterForCopy(target, { holder, mustFlush, hasFunctions });
+  // Of a shard the target is held already, and what is left of a copy that ends early is written over by the next.
+  if (world.shard === undefined) await claimClusterForCopy(target, { holder, mustFlush, hasFunctions });
+  else await claimClusterForReconcile(target, { holder, hasFunctions: false });
   const streamDb = await carry(reaching, undefined);
   const generation = await goLive(reaching, streamDb);
   context.log(`copied ${meter.copiedKeys} keys to ${writers.length} primaries in ${meter.copyDurationMs} ms`);
@@ -108,7 +112,7 @@ async function copy(reaching: FullReaching, { mustFlush }: { mustFlush: boolean 
 async function reconcile(reaching: FullReaching): Promise<Generation> {
   const { world, target, facts, writers, signal, sourceKeys } = reaching;
   const { holder, meter, context, copies } = world;
-  const { keys: targetKeys } = await readClusterContent(target);
+  const targetKeys = await countTargetKeys(reaching);
   if (sourceKeys !== undefined) refuseShrunkSource({ sourceKeys, targetKeys });
   copies.begin();
   await claimClusterForReconcile(target, { holder, hasFunctions: facts.commands.has('FUNCTION') });
@@ -118,18 +122,19 @@ async function reconcile(reaching: FullReaching): Promise<Generation> {
   await meter.waitForTarget(Promise.all(writers.map((writer) => writer.settle())));
   // It may have said nothing, or may have been restarted since.
   refuseShrunkSource({ sourceKeys: meter.copiedKeys, targetKeys });
-  let removed = 0;
-  for (const [index, writer] of writers.entries()) {
-    const access = target.topology.nodes[index]?.access;
-    if (access === undefined) throw new Error(`there is no node ${index}`);
-    removed += await extraKeys.of(index).remove({ access, writer, isCluster: true, signal });
-  }
+  const removed = await extraKeys.remove({ world, target, writers, signal });
   const generation = await goLive(reaching, streamDb);
   const [rewritten, gone] = [formatCount(meter.copiedKeys), formatCount(removed)];
   meter.reconciled(removed);
   meter.note(`reconciled: ${rewritten} keys rewritten, ${gone} removed`);
   context.log(`reconciled: ${rewritten} keys rewritten, ${gone} removed, in ${meter.copyDurationMs} ms`);
   return generation;
+}
+
+async function countTargetKeys({ world, target, signal }: FullReaching): Promise<number> {
+  const { shard } = world;
+  if (shard !== undefined) return countShardKeys({ target, shard, signal });
+  return (await readClusterContent(target)).keys;
 }
 
 async function carry(reaching: FullReaching, extraKeys: ExtraKeysByNode | undefined): Promise<number> {
@@ -157,11 +162,17 @@ async function carry(reaching: FullReaching, extraKeys: ExtraKeysByNode | undefi
   return streamDb;
 }
 
-function writersBySlot({ writers, target }: ClusterReaching): CopyWriters {
+function writersBySlot({ writers, target, world: { shard } }: ClusterReaching): CopyWriters {
   return {
     all: writers,
     isCluster: true,
-    indexOf: ({ bytes, start, end }) => target.topology.nodeOf(keySlot(bytes, start, end)).index,
+    indexOf: ({ bytes, start, end }) => {
+      const slot = keySlot(bytes, start, end);
+      if (shard !== undefined && !shard.owns(slot)) {
+        throw sourceSlotsMoved(`the primary of ${shard.slots.slice(0, 100)} has keys of the slot ${slot}`);
+      }
+      return target.topology.nodeOf(slot).index;
+    },
     enterDatabase: (db) => {
       if (db !== 0) throw databasesTooFew(`keys in database ${db}`);
       return undefined;
@@ -182,23 +193,4 @@ async function goLive(reaching: FullReaching, streamDb: number): Promise<Generat
   meter.sourceOffset = Math.max(meter.sourceOffset, begun.stream.incoming.receivedOffset);
   meter.finishCopy();
   return generation;
-}
-
-/** What a copy has not brought, for each primary. */
-class ExtraKeysByNode implements Disposable {
-  readonly #byNode: readonly ExtraKeys[];
-
-  constructor(directory: string, nodes: number) {
-    this.#byNode = Array.from({ length: nodes }, () => new ExtraKeys(directory));
-  }
-
-  of(index: number): ExtraKeys {
-    const extraKeys = this.#byNode[index];
-    if (extraKeys === undefined) throw new Error(`there is no node ${index}`);
-    return extraKeys;
-  }
-
-  [Symbol.dispose](): void {
-    for (const extraKeys of this.#byNode) extraKeys[Symbol.dispose]();
-  }
 }

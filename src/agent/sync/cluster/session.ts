@@ -1,12 +1,18 @@
 import path from 'node:path';
+import type { Checkpoint } from '../../../contract/reports.ts';
 import type { SkippedCount } from '../../../contract/skipped.ts';
+import { type Claim, readClaim } from '../../redis/checkpoint.ts';
 import type { Client } from '../../redis/client.ts';
 import { countKeys, type ServerInfo } from '../../redis/server-info.ts';
 import { SPOOL_FOLDER } from '../../redis/spool.ts';
 import { writerName } from '../../redis/writers.ts';
 import { planStart } from '../claim.ts';
-import { openTarget, type TargetFacts } from '../servers.ts';
+import { inspectTarget, openTarget, type TargetFacts } from '../servers.ts';
 import { lookAtSource, type SyncWorld } from '../session.ts';
+import { assertShardsHeld } from '../shards/claim.ts';
+import { CopyTurn } from '../shards/copy-turn.ts';
+import type { FollowedShard } from '../shards/followed-shard.ts';
+import { removeShard } from '../shards/remove-shard.ts';
 import { Skips } from '../skips.ts';
 import type { FeedStart } from '../source-feed.ts';
 import { applyUntilStopped, closeAll, markDiverged, supervise } from '../supervision.ts';
@@ -34,11 +40,14 @@ type Prepared = {
   readonly plan: ClusterPlan;
   readonly skips: Skips;
   readonly sourceKeys: number | undefined;
+  /** Held from before the source is asked for a copy until that stands in the target. */
+  readonly turn: CopyTurn;
 };
 
 /**
  * Syncs to a target in cluster mode, as `runSession` does to one that is not, over one connection to each primary. It
- * ends when a slot has moved or a replica was promoted, and the next one goes on.
+ * ends when a slot has moved or a replica was promoted, and the next one goes on. A shard of the source is synced so to
+ * any target.
  *
  * @throws what `runSession` throws; target-databases-too-few when the source has data that no cluster has a database for
  */
@@ -46,14 +55,21 @@ export async function runClusterSession(
   world: SyncWorld,
   { client, facts }: { client: Client; facts: TargetFacts },
 ): Promise<void> {
-  const { meter, feed } = world;
-  await using target = await openClusterTarget(client);
+  const { meter, feed, shard, context } = world;
+  const { isCluster } = facts;
+  await using target = await openClusterTarget(client, { isCluster, ...(shard && { keys: shard.keys }) });
   rememberNodes(world, target);
   const source = feed.hasBegun ? undefined : await lookAtSource(world, facts);
   refuseOtherDatabases(source);
-  const { plan, counts } = await prepareTarget(target, world);
-  if (plan.kind !== 'resume') await world.tuning.beforeCopy();
-  const { directory } = world.context;
+  const { plan, counts } =
+    shard === undefined ? await prepareTarget(target, world) : await prepareShard(target, { world, shard });
+  using turn = new CopyTurn(shard?.turns);
+  if (plan.kind !== 'resume') {
+    meter.stage = 'waiting';
+    await turn.take(context.signal);
+    await world.tuning.beforeCopy();
+  }
+  const { directory } = context;
   const skips = new Skips({ directory, keyDisplay: world.keyDisplay, counts });
   meter.skips = skips;
   meter.stage = 'waiting';
@@ -63,7 +79,7 @@ export async function runClusterSession(
       : await feed.begin();
   const info = begun.kind === 'full' ? (source ?? (await lookAtSource(world, facts))) : undefined;
   const sourceKeys = info === undefined ? undefined : countKeys(info.fields);
-  await syncFrom(begun, { world, target, facts, plan, skips, sourceKeys });
+  await syncFrom(begun, { world, target, facts, plan, skips, sourceKeys, turn });
 }
 
 async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
@@ -95,6 +111,7 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
   link.ended.addEventListener('abort', abandon, { signal: ended.signal });
   const supervision = supervise({ world, writers, signal: ended.signal });
   try {
+    if (begun.kind === 'full') await prepared.turn.take(signal);
     const generation = await reachClusterStream({
       ...prepared,
       begun,
@@ -102,10 +119,13 @@ async function syncFrom(begun: FeedStart, prepared: Prepared): Promise<void> {
       lookAtSource: () => lookAtSource(world, facts),
       signal,
     });
+    prepared.turn[Symbol.dispose]();
     await world.tuning.atStream();
     meter.startStream(generation.start);
     lanes = openLanes(prepared, { writers, generation });
-    applier = await openApplier(prepared, { link, lanes, generation, onFailure, signal });
+    const emptyShard = (isDue: (slot: number) => boolean) =>
+      removeShard({ world, target, writers, isDue, signal });
+    applier = await openApplier(prepared, { link, lanes, generation, emptyShard, onFailure, signal });
     await applyUntilStopped(applier, world);
   } catch (error) {
     if (failure?.isDivergence) await markDiverged(() => markForReconciling(world), world);
@@ -131,11 +151,10 @@ function refuseOtherDatabases(source: ServerInfo | undefined): void {
   }
 }
 
+type Planned = { readonly plan: ClusterPlan; readonly counts: readonly SkippedCount[] };
+
 /** Reads the claim twice: what is found first may still be changed by earlier writers, which are ended in between. */
-async function prepareTarget(
-  target: ClusterTarget,
-  world: SyncWorld,
-): Promise<{ plan: ClusterPlan; counts: readonly SkippedCount[] }> {
+async function prepareTarget(target: ClusterTarget, world: SyncWorld): Promise<Planned> {
   const { context, holder, flushTarget } = world;
   const { address } = world.target;
   const decide = async () => {
@@ -148,13 +167,40 @@ async function prepareTarget(
   else if (ended > 0) context.log(`ended ${ended} connections of an earlier sync to the target`);
   const { content, plan } = await decide();
   if (plan.kind !== 'resume') return { plan, counts: [] };
-  const before = content.claim?.cluster;
+  return planResume(target, { world, claim: content.claim, plan });
+}
+
+/** How to go on with one shard of the source, whose claim lies beside the one that all of them have. */
+async function prepareShard(
+  target: ClusterTarget,
+  { world, shard }: { world: SyncWorld; shard: FollowedShard },
+): Promise<Planned> {
+  const { holder } = world;
+  await endClusterWriters(target, holder.migrationId, shard.index);
+  await assertShardsHeld(target, { world, shard });
+  const claim = await readClaim(target.holder, shard.keys.claim);
+  if (claim?.state === 'copying') return { plan: { kind: 'copy', mustFlush: false }, counts: [] };
+  const { checkpoint, skipped = [] } = claim ?? {};
+  if (claim?.state !== 'live' || checkpoint === undefined) return { plan: { kind: 'reconcile' }, counts: [] };
+  return planResume(target, { world, claim, plan: { checkpoint, skipped } });
+}
+
+/** Where every slot stands; when that is not known the target is reconciled. */
+async function planResume(
+  target: ClusterTarget,
+  found: {
+    world: SyncWorld;
+    claim: Claim | undefined;
+    plan: { checkpoint: Checkpoint; skipped: readonly SkippedCount[] };
+  },
+): Promise<Planned> {
+  const before = found.claim?.cluster;
   const positions = await readClusterPositions(target, before);
   if (positions !== undefined) {
-    const { replid } = plan.checkpoint;
-    return { plan: { kind: 'resume', positions, before, replid }, counts: plan.skipped };
+    const { checkpoint, skipped } = found.plan;
+    return { plan: { kind: 'resume', positions, before, replid: checkpoint.replid }, counts: skipped };
   }
-  context.log('the checkpoints of the primaries do not fit the claim: reconciling the target');
+  found.world.context.log('the checkpoints of the primaries do not fit the claim: reconciling the target');
   return { plan: { kind: 'reconcile' }, counts: [] };
 }
 
@@ -172,9 +218,9 @@ function openWriter({ world, target }: Prepared, opening: WriterOpening): Promis
   if (access === undefined) throw new Error(`there is no node ${index}`);
   return TargetWriter.open({
     access,
-    clientName: writerName(world.holder.migrationId),
+    clientName: writerName(world.holder.migrationId, world.shard?.index),
     clock: world.context.clock,
-    sharedBy: nodes.length,
+    sharedBy: nodes.length * (world.shard?.of ?? 1),
     limit: world.meter.limits.target,
     explain: ({ text }) => explainBatchRefusal(access, text),
     onFailure,
@@ -195,7 +241,7 @@ function openLanes(
       node,
       writer,
       generation: generation.number,
-      checkpointSlot: checkpointSlotOf(node.ranges),
+      checkpointKey: target.keys.checkpoint(checkpointSlotOf(node.ranges)),
       checkpoint,
       offset: generation.start.offset,
       nowMs: () => world.context.clock.nowMs(),
@@ -206,7 +252,7 @@ function openLanes(
 
 type Opening = Pick<
   ConstructorParameters<typeof ClusterApplier>[0],
-  'link' | 'lanes' | 'generation' | 'onFailure' | 'signal'
+  'link' | 'lanes' | 'generation' | 'onFailure' | 'signal' | 'emptyShard'
 >;
 
 async function openApplier(
@@ -226,6 +272,8 @@ async function openApplier(
     skips,
     touched: world.touched,
     holder: world.holder,
+    claimKey: target.keys.claim,
+    shard: world.shard,
     meter: world.meter,
     clock: world.context.clock,
     directory: path.join(world.context.directory, SPOOL_FOLDER),
@@ -234,6 +282,10 @@ async function openApplier(
 
 async function markForReconciling(world: SyncWorld): Promise<void> {
   await using client = await openTarget(world);
-  await using target = await openClusterTarget(client);
+  const { isCluster } = await inspectTarget(client);
+  await using target = await openClusterTarget(client, {
+    isCluster,
+    ...(world.shard && { keys: world.shard.keys }),
+  });
   await markClusterForReconcile(target);
 }
