@@ -14,7 +14,7 @@ import { commandVersion, expiresFields, withoutDetail } from './seeded-pair.ts';
 export type MovingFindings = {
   /** Lines of differences, of all verifications together: none is right. */
   readonly falseAlarms: readonly string[];
-  /** How far the target was behind when a verification ended, in bytes of the stream. */
+  /** How far the target was behind at most during each verification, in bytes of the stream. */
   readonly lagsBytes: readonly number[];
   readonly planted: readonly string[];
   readonly found: readonly string[];
@@ -47,11 +47,12 @@ export async function verifyMoving(
   const falseAlarms: string[] = [];
   const lagsBytes: number[] = [];
   for (let count = 0; count < verifications; count++) {
+    const lag = watchLag(() => sync.progress()?.lagBytes ?? 0);
     const report = await verifyPair(pair);
+    lagsBytes.push(lag.stop());
     const skipped = notAgreedTo(report.skipped).map(({ reason, sample }) => `${reason}: ${sample.join()}`);
     const lines = [...differenceLines(report), ...skipped];
     falseAlarms.push(...lines.map((line) => `verification ${count}: ${line}`));
-    lagsBytes.push(sync.progress()?.lagBytes ?? 0);
   }
   const planted = await plant(source.client(), target.client());
   planted.push(...(await plantInMoving(target.client(6))));
@@ -117,6 +118,22 @@ function startPausing(client: Redis): AsyncDisposable {
     [Symbol.asyncDispose]: async () => {
       stopping.abort();
       await pausing;
+    },
+  };
+}
+
+const LAG_LOOK_MS = 20;
+
+/** Looks at a lag now and then; `stop` tells the largest. */
+function watchLag(lagBytes: () => number): { stop(): number } {
+  let largest = lagBytes();
+  const timer = setInterval(() => {
+    largest = Math.max(largest, lagBytes());
+  }, LAG_LOOK_MS);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return largest;
     },
   };
 }
