@@ -13,8 +13,9 @@ export type TypedDump = { readonly keys: ReadonlyMap<string, DumpedKey>; readonl
 
 /**
  * Which counters of streams are compared: those that streams have from Redis 7.0 on; and how far a group has read, which
- * Redis sends its replicas from 7.4 on (before, it sends XCLAIM without ENTRIESREAD). `isSettled`: the expiries must have
- * lost the pad of the sync.
+ * Redis sends its replicas from 7.4 on (before, it sends XCLAIM without ENTRIESREAD). Without the first, pending entries
+ * of deleted messages are left out too: Redis before 7.0 keeps them when they are claimed, and every later server drops
+ * them, a native replica as well. `isSettled`: the expiries must have lost the pad of the sync.
  */
 export type DumpOptions = {
   readonly isStreamCounted?: boolean;
@@ -155,13 +156,19 @@ async function readStreamState({ connection, isStreamCounted }: Reading, key: Bu
   return info.filter(([name]) => wanted.includes(String(name)));
 }
 
-async function readGroups({ connection, isReadCounted }: Reading, key: Buffer): Promise<unknown> {
+async function readGroups(
+  { connection, isStreamCounted, isReadCounted }: Reading,
+  key: Buffer,
+): Promise<unknown> {
+  const entries = (await connection.callBuffer('XRANGE', key, '-', '+')) as unknown[][];
+  const held = new Set(entries.map(([id]) => String(id)));
   const groups = (await connection.callBuffer('XINFO', 'GROUPS', key)) as unknown[];
   return Promise.all(
     groups.map(async (flat) => {
       const group = new Map(pairsOf(flat).map(([name, value]) => [String(name), value]));
       const name = group.get('name') as Buffer;
-      const pending = (await connection.callBuffer('XPENDING', key, name, '-', '+', '10000')) as unknown[][];
+      const claimed = (await connection.callBuffer('XPENDING', key, name, '-', '+', '10000')) as unknown[][];
+      const pending = isStreamCounted ? claimed : claimed.filter(([id]) => held.has(String(id)));
       const consumers = (await connection.callBuffer('XINFO', 'CONSUMERS', key, name)) as unknown[];
       return [
         name,
@@ -169,7 +176,10 @@ async function readGroups({ connection, isReadCounted }: Reading, key: Buffer): 
         isReadCounted ? (group.get('entries-read') ?? '') : '',
         // Id, consumer, delivery count; the idle time depends on the moment of asking.
         pending.map(([id, consumer, , deliveries]) => [id, consumer, deliveries]),
-        consumers.map((consumer) => pairsOf(consumer).slice(0, 2)),
+        consumers.map((consumer) => [
+          pairsOf(consumer)[0],
+          pending.filter(([, owner]) => String(owner) === String(pairsOf(consumer)[0]?.[1])).length,
+        ]),
       ];
     }),
   );
