@@ -58,7 +58,7 @@ export async function compareKey(
   if (type === 'none') return { type, aspects: [], rest: undefined, skipped: [] };
   const found: Aspect[] = [];
   if (!isSameExpiry(atSource.expiry, atTarget.expiry, pair.ttlToleranceMs)) found.push({ of: 'ttl' });
-  const pageLength = await readPageLength(pair.source, { db, key, type });
+  const pageLength = await readPageLength(pair.source, { db, key, type, lengthMax: PAGE_LENGTH_MAX });
   const skipped = new Set<string>();
   const aspectsMax = rest === undefined ? ASPECTS_PER_KEY_MAX : MOVING_ASPECTS_MAX;
   const comparison = { ...pair, db, key, found, skipped, pageLength, aspectsMax, place: rest?.place };
@@ -96,9 +96,10 @@ export const LENGTH_COMMANDS: Readonly<Record<string, string>> = {
   stream: 'XLEN',
 };
 
-async function readPageLength(
+/** How many elements make a page: `lengthMax`, or fewer when they are large, as far as the source tells. */
+export async function readPageLength(
   source: Session,
-  { db, key, type }: { db: number; key: Buffer; type: string },
+  { db, key, type, lengthMax }: { db: number; key: Buffer; type: string; lengthMax: number },
 ): Promise<number> {
   const lengthCommand = LENGTH_COMMANDS[type];
   if (lengthCommand === undefined) return 1;
@@ -109,7 +110,7 @@ async function readPageLength(
     [lengthCommand, key],
   ]);
   if (typeof usage !== 'number' || typeof length !== 'number' || length === 0) return PAGE_LENGTH_MAX;
-  return Math.max(1, Math.min(PAGE_LENGTH_MAX, Math.floor(PAGE_BYTES / (usage / length))));
+  return Math.max(1, Math.min(lengthMax, Math.floor(PAGE_BYTES / (usage / length))));
 }
 
 async function compareValue(comparison: KeyComparison, type: string): Promise<void> {

@@ -3,10 +3,12 @@ import { MOVING } from '../../contract/skipped.ts';
 import type { Command } from '../redis/raw-connection.ts';
 import { compareKey, type Rest } from './compare-key.ts';
 import { ASPECTS_PER_KEY_MAX, type Pair } from './key-comparison.ts';
+import { followList, type ListDifference } from './moving-list.ts';
 import { forEachConcurrently } from './pool.ts';
+import { settleStanding, settleWatches } from './settle-watches.ts';
 import { skipReason } from './skip-reason.ts';
 import { batchesOf, type Suspect } from './suspects.ts';
-import { createWatch, settleStanding, settleWatches, type Watch, type WatchOptions } from './watch.ts';
+import { createWatch, type Watch, type WatchOptions } from './watch.ts';
 
 /** What a suspect turned out to be; no differences: it was in flight, or expired at one side first. */
 export type Verdict = Suspect & {
@@ -29,6 +31,10 @@ const PASSES_MAX = 5;
 const MOVING_AT_ONCE = 200;
 /** How often the comparison of a value goes on from where all that differed has come right. */
 const PLACES_MAX = 20;
+/** How long values that never stand still are followed, all in all, for as long as that proves nothing. */
+const HOT_MAX_MS = 90_000;
+/** How many lists are followed side by side: each has pages of both sides in memory. */
+const LISTS_AT_ONCE = 2;
 /** How many places of a difference are told; the rest is counted. */
 const DETAILS_MAX = 3;
 
@@ -43,25 +49,48 @@ export async function recheckSuspects(
   options: WatchOptions,
 ): Promise<readonly Verdict[]> {
   const verdicts: Verdict[] = [];
+  const hotUntilMs = options.clock.nowMs() + HOT_MAX_MS;
   let open: readonly Suspicion[] = suspects.map(firstSuspicion);
   for (let atOnce = open.length; open.length > 0; atOnce = MOVING_AT_ONCE) {
     const cases = await openCases(pair, open.slice(0, atOnce));
     await settleWatches(
       pair,
       cases.flatMap(({ watches }) => watches),
-      options,
+      { ...options, hotUntilMs },
     );
     const again: Suspicion[] = [];
-    for (const item of cases) {
+    await forEachConcurrently(cases, LISTS_AT_ONCE, async (item) => {
       const { suspect, pass, rest } = item;
-      const verdict = verdictOf(item);
-      const isOver = verdict.differences.length > 0 || rest === undefined || pass >= passesFor(rest);
-      if (isOver) verdicts.push(verdict);
+      const verdict = await conclude(pair, item, options);
+      if (verdict !== undefined) verdicts.push(verdict);
       else again.push({ suspect, pass: pass + 1, rest });
-    }
+    });
     open = [...open.slice(atOnce), ...again];
   }
   return verdicts;
+}
+
+/** Undefined when the key has to be compared further. */
+async function conclude(pair: Pair, item: Case, options: WatchOptions): Promise<Verdict | undefined> {
+  const { suspect, pass, rest } = item;
+  const verdict = verdictOf(item);
+  if (verdict.differences.length > 0 || rest === undefined) return verdict;
+  if (isListPlace(rest)) {
+    const outcome = await followList(pair, suspect, options);
+    if (outcome === 'equal') return { ...verdict, skipped: reasonsOf(item) };
+    if (typeof outcome === 'object')
+      return { ...verdict, skipped: [], differences: [describeElement(outcome)] };
+  }
+  return pass >= passesFor(rest) ? verdict : undefined;
+}
+
+function isListPlace({ place }: Rest): boolean {
+  return place !== undefined && 'index' in place;
+}
+
+function describeElement({ index, length }: ListDifference): Verdict['differences'][number] {
+  const detail = `keeps changing; an element that was at index ${index} of ${length} at the source is another at the target`;
+  return { kind: 'value', detail };
 }
 
 /**
@@ -112,8 +141,8 @@ function* groupsOf(cases: readonly Case[]): Generator<readonly Case[]> {
   if (group.length > 0) yield group;
 }
 
-function passesFor({ place }: Rest): number {
-  return place === undefined ? PASSES_MAX : PLACES_MAX;
+function passesFor(rest: Rest): number {
+  return rest.place === undefined || isListPlace(rest) ? PASSES_MAX : PLACES_MAX;
 }
 
 /** A suspect, and what of it is yet to be compared; undefined: all, for the first time. */
@@ -138,8 +167,12 @@ function verdictOf(item: Case): Verdict {
   const { suspect, type, rest } = item;
   const differences = differencesOf(item);
   const isUnseen = differences.length === 0 && rest?.place !== undefined;
-  const reasons = [...item.skipped, ...skippedOf(item), ...(isUnseen ? [MOVING] : [])];
-  return { ...suspect, type, differences, skipped: [...new Set(reasons)] };
+  const reasons = reasonsOf(item);
+  return { ...suspect, type, differences, skipped: isUnseen ? [...new Set([...reasons, MOVING])] : reasons };
+}
+
+function reasonsOf(item: Case): readonly string[] {
+  return [...new Set([...item.skipped, ...skippedOf(item)])];
 }
 
 /** Keys that are missing, extra or of another type are told by their types alone, many at a time. */
@@ -183,11 +216,12 @@ function caseOfTypes(
   };
 }
 
-/** Reasons for what stayed different and does not count. */
+/** Reasons for what stayed different and does not count, or was not seen often enough to tell. */
 function skippedOf({ watches }: Case): readonly string[] {
-  return watches.flatMap(({ outcome, description }) =>
-    outcome === 'different' && description?.skipReason !== undefined ? [description.skipReason] : [],
-  );
+  return watches.flatMap(({ outcome, description }) => {
+    if (outcome === 'unseen') return [MOVING];
+    return outcome === 'different' && description?.skipReason !== undefined ? [description.skipReason] : [];
+  });
 }
 
 /** One difference for each kind that a key has, the places summed up. */

@@ -1,8 +1,9 @@
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
 import { recheckStanding, recheckSuspects, type Verdict } from './recheck.ts';
+import { SLOW_LOOKS_MS } from './settle-watches.ts';
 import { groupsOf, SUSPECTS_IN_MEMORY_MAX, Suspects } from './suspects.ts';
-import { SLOW_LOOKS_MS, type WatchOptions } from './watch.ts';
+import type { WatchOptions } from './watch.ts';
 
 /** What settling needs besides the two servers; `directory` is where suspects are kept when there are many. */
 export type SettleOptions = WatchOptions & { readonly directory: string };

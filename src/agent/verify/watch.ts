@@ -13,7 +13,6 @@ import {
 import { type Description, describeDifference } from './describe.ts';
 import { readTimeMs } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
-import { markSource, waitForMark } from './lag.ts';
 import type { Session } from './session.ts';
 import { skipReason } from './skip-reason.ts';
 
@@ -22,12 +21,16 @@ export type Watch = {
   readonly db: number;
   readonly key: Buffer;
   readonly aspect: Aspect;
-  /** What the source held so far, the latest last; without bytes. */
-  readonly sourceHistory: Holding[];
+  /** What the source held so far. */
+  readonly history: History;
+  source: Holding | undefined;
   target: Holding | undefined;
+  /** How often each side was found changed. */
+  readonly changes: { source: number; target: number };
   /** Looks in a row at which neither side had changed. */
   unchangedLooks: number;
-  outcome: 'open' | 'equal' | 'different';
+  /** `unseen`: it changes so fast that the looks at it prove nothing. */
+  outcome: 'open' | 'equal' | 'different' | 'unseen';
   description: Description | undefined;
 };
 
@@ -40,123 +43,63 @@ export type WatchOptions = {
   readonly ttlToleranceMs: number;
 };
 
-/** First looks, far apart: a write in flight arrives in between. */
-const SLOW_PAUSES_MS = [100, 200, 400, 800, 1600];
-/**
- * Then a burst, after the target has passed a mark behind the slow looks: whoever is still different and unchanged
- * in all of it is different. Its uneven steps find the other face of a value that goes to and fro.
- */
-const QUICK_PAUSES_MS = [34, 3, 21, 2, 13, 1, 8, 5, 13, 1, 3, 2];
-/** Looks without pause at values that never stand still, so close that hardly a version of them is missed. */
-const HOT_LOOKS = 300;
-/** How many moving values are followed at a time, and so how much history is kept. */
-const HOT_GROUP = 64;
 /** How many aspects are read in one batch. */
 const LOOK_BATCH = 128;
+/** The most versions of a value that are remembered, the latest: some seconds of looks without pause. */
+const HISTORY_MAX = 4096;
+
+/** What one side held of an aspect. */
+class History {
+  readonly #identities = new Set<string>();
+  readonly #expiries: Holding[] = [];
+
+  add(holding: Holding): void {
+    if (holding.identity === 'expiry') {
+      this.#expiries.push(holding);
+      if (this.#expiries.length > HISTORY_MAX) this.#expiries.shift();
+      return;
+    }
+    this.#identities.delete(holding.identity);
+    this.#identities.add(holding.identity);
+    if (this.#identities.size <= HISTORY_MAX) return;
+    const [oldest] = this.#identities;
+    if (oldest !== undefined) this.#identities.delete(oldest);
+  }
+
+  has(holding: Holding, toleranceMs: number): boolean {
+    if (holding.identity !== 'expiry') return this.#identities.has(holding.identity);
+    return this.#expiries.some((held) => isSameHolding(held, holding, toleranceMs));
+  }
+}
 
 /** Starts to watch an aspect. */
 export function createWatch(at: { db: number; key: Buffer }, aspect: Aspect): Watch {
   return {
     ...at,
     aspect,
-    sourceHistory: [],
+    history: new History(),
+    source: undefined,
     target: undefined,
+    changes: { source: 0, target: 0 },
     unchangedLooks: 0,
     outcome: 'open',
     description: undefined,
   };
 }
 
-/**
- * Looks at every watch until none is open.
- *
- * Equal means: the target once held what the source held at that moment or before. Different means either that
- * neither side changed while the target had the time to catch up with the source (measured where the servers tell),
- * or that of a value that keeps changing no version was ever seen at both sides.
- *
- * @throws sync-behind, and the codes of {@link Session.ask}
- */
-export async function settleWatches(
-  pair: Pair,
-  watches: readonly Watch[],
-  options: WatchOptions,
-): Promise<void> {
-  const { clock, signal } = options;
-  const lookAfter = async (pauseMs: number) => {
-    if (!watches.some(isOpen)) return;
-    await clock.sleep(pauseMs, signal);
-    await look(pair, watches.filter(isOpen), options);
-  };
-  for (const pauseMs of SLOW_PAUSES_MS) await lookAfter(pauseMs);
-  if (!watches.some(isOpen)) return;
-  await waitForMark(pair, await markSource(pair, options.clock), options);
-  for (const pauseMs of QUICK_PAUSES_MS) await lookAfter(pauseMs);
-  judgeStanding(watches);
-  const moving = watches.filter(isOpen);
-  for (let from = 0; from < moving.length; from += HOT_GROUP) {
-    await followMoving(pair, moving.slice(from, from + HOT_GROUP), options);
-  }
-}
-
-/**
- * The same for watches of which the first suspicion is long enough ago that the looks far apart are not needed: only the
- * burst. Whoever changes meanwhile stays open, and needs {@link settleWatches}.
- *
- * @throws sync-behind, and the codes of {@link Session.ask}
- */
-export async function settleStanding(
-  pair: Pair,
-  watches: readonly Watch[],
-  options: WatchOptions,
-): Promise<void> {
-  await look(pair, watches, options);
-  await waitForMark(pair, await markSource(pair, options.clock), options);
-  for (const pauseMs of QUICK_PAUSES_MS) {
-    const open = watches.filter(isOpen);
-    if (open.length === 0) return;
-    await options.clock.sleep(pauseMs, options.signal);
-    await look(pair, open, options);
-  }
-  judgeStanding(watches);
-}
-
-/** The looks far apart, all together: how long a difference must have lasted before it may be one. */
-export const SLOW_LOOKS_MS = SLOW_PAUSES_MS.reduce((sum, pauseMs) => sum + pauseMs, 0);
-
-/** Different is what nobody has changed in the whole burst. */
-function judgeStanding(watches: readonly Watch[]): void {
-  for (const watch of watches) {
-    if (isOpen(watch) && watch.unchangedLooks > QUICK_PAUSES_MS.length) watch.outcome = 'different';
-  }
-}
-
-function isOpen(watch: Watch): boolean {
+/** Whether a watch has come to nothing yet. */
+export function isOpen(watch: Watch): boolean {
   return watch.outcome === 'open';
 }
 
-/** The versions of a value pass by at both sides, at the target later: one that both had is proof enough. */
-async function followMoving(pair: Pair, watches: readonly Watch[], options: WatchOptions): Promise<void> {
-  const lookOften = async () => {
-    for (let count = 0; count < HOT_LOOKS && watches.some(isOpen); count++) {
-      options.signal.throwIfAborted();
-      await look(pair, watches.filter(isOpen), options);
-    }
-  };
-  await lookOften();
-  if (!watches.some(isOpen)) return;
-  const mark = await markSource(pair, options.clock);
-  const arrival = waitForMark(pair, mark, options);
-  let hasArrived = false;
-  const settled = arrival.finally(() => {
-    hasArrived = true;
-  });
-  while (!hasArrived && watches.some(isOpen)) await look(pair, watches.filter(isOpen), options);
-  await settled;
-  await lookOften();
-  for (const watch of watches) if (isOpen(watch)) watch.outcome = 'different';
-}
-
-async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions): Promise<void> {
+/**
+ * Reads each aspect at both sides at the same time and tells the watches; returns how many commands that were for the
+ * source.
+ *
+ * @throws the codes of {@link Session.ask}
+ */
+export async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions): Promise<number> {
+  let asked = 0;
   for (const db of new Set(watches.map((watch) => watch.db))) {
     const group = watches.filter((watch) => watch.db === db);
     for (let from = 0; from < group.length; from += LOOK_BATCH) {
@@ -165,6 +108,7 @@ async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions
         readHoldings(pair.source, db, batch),
         readHoldings(pair.target, db, batch),
       ]);
+      asked += source.commands;
       batch.forEach((watch, index) => {
         const holdings = [source.holdings[index], target.holdings[index]] as const;
         judge(watch, {
@@ -178,13 +122,14 @@ async function look(pair: Pair, watches: readonly Watch[], options: WatchOptions
       });
     }
   }
+  return asked;
 }
 
 async function readHoldings(
   session: Session,
   db: number,
   watches: readonly Watch[],
-): Promise<{ nowMs: number; holdings: readonly Holding[] }> {
+): Promise<{ nowMs: number; commands: number; holdings: readonly Holding[] }> {
   const commands: Command[] = [['TIME']];
   const ends = watches.map(({ aspect, key }) =>
     commands.push(...aspectCommands(aspect, key, session.capabilities)),
@@ -196,7 +141,7 @@ async function readHoldings(
     from = ends[index] ?? from;
     return readAspect(aspect, part, session.capabilities);
   });
-  return { nowMs: readTimeMs(replies[0]), holdings };
+  return { nowMs: readTimeMs(replies[0]), commands: commands.length, holdings };
 }
 
 type Sight = {
@@ -214,16 +159,21 @@ function judge(watch: Watch, sight: Sight): void {
   const [source, target] = sight.holdings;
   if (source === undefined || target === undefined)
     throw new Error('a look answered for fewer aspects than asked');
-  const last = watch.sourceHistory.at(-1);
-  const isSourceUnchanged = last !== undefined && isSameHolding(last, source, 0);
+  const isSourceUnchanged = watch.source !== undefined && isSameHolding(watch.source, source, 0);
   const isTargetUnchanged = watch.target !== undefined && isSameHolding(watch.target, target, 0);
   watch.unchangedLooks = isSourceUnchanged && isTargetUnchanged ? watch.unchangedLooks + 1 : 1;
-  if (!isSourceUnchanged) watch.sourceHistory.push(withoutBytes(source));
   // Kept while it is the same: objects that are replaced with every look make the heap grow.
-  if (!isTargetUnchanged) watch.target = withoutBytes(target);
-  const wasAtSource = watch.sourceHistory.some((held) => isSameHolding(held, target, sight.ttlToleranceMs));
+  if (!isSourceUnchanged) {
+    watch.source = withoutBytes(source);
+    watch.history.add(watch.source);
+    watch.changes.source += 1;
+  }
+  if (!isTargetUnchanged) {
+    watch.target = withoutBytes(target);
+    watch.changes.target += 1;
+  }
   if (
-    wasAtSource ||
+    watch.history.has(target, sight.ttlToleranceMs) ||
     isAsReplicated(source, target) ||
     isLeftOut(watch.aspect, source, target) ||
     hasExpired(watch.aspect, source, target, sight)
