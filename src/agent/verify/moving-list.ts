@@ -25,7 +25,7 @@ export type ListDifference = {
 const WHOLE_ELEMENTS_MAX = 512;
 const WHOLE_BYTES_MAX = 64 * 1024;
 /** What is read of a list at once: as much as a server answers within a few milliseconds. */
-const PAGE_LENGTH_MAX = 32 * 1024;
+const PAGE_LENGTH_MAX = 16 * 1024;
 /** In pages of fewer elements what came before cannot be found again. */
 const PAGE_LENGTH_LEAST = 128;
 /** How many elements must lie on one another before they prove anything. */
@@ -51,6 +51,8 @@ type List = {
   readonly pageLength: number;
   readonly pauseMs: number;
   readonly options: WatchOptions;
+  /** When it is left as it is. */
+  readonly untilMs: number;
 };
 
 /** A part of the list of one side, as it was at one moment. */
@@ -95,7 +97,7 @@ export async function followList(
     const size = await readSize(pair.source, { db, key });
     if (size === undefined) return 'small';
     if (size.pageLength < PAGE_LENGTH_LEAST) return 'unseen';
-    const outcome = await walk({ pair, db, key, options, ...size });
+    const outcome = await walk({ pair, db, key, options, untilMs, ...size });
     if (outcome === 'equal') return 'equal';
     if (outcome === 'unseen') continue;
     const isAgain = (times.get(outcome.name) ?? 0) + 1;
@@ -146,6 +148,7 @@ async function walk(list: List): Promise<'equal' | 'unseen' | Wrong> {
   const first = await readPage(list, 0, list.pageLength);
   for (let page = first, head = false; ; ) {
     if (page === undefined || page.elements.length === 0) return 'unseen';
+    if (list.options.clock.nowMs() >= list.untilMs) return 'unseen';
     const seen = await seePage(list, page);
     if (seen !== 'seen') return seen;
     if (page === first && page.isLast) return 'equal';

@@ -4,8 +4,8 @@ import { findServer, targetServer } from '../../servers/start.ts';
 import { differenceLines, startPair, type VerifyPair, verifyPair } from './verify-pair.ts';
 
 /** More than is read at once, so that such a list is gone through page by page. */
-const LONG = 80_000;
-const RING = 20_000;
+const LONG = 60_000;
+const RING = 15_000;
 
 /** Each is moved on all the time, by a command that leaves its length as it is. */
 const LISTS = {
@@ -62,9 +62,9 @@ describe('lists that move all the time', () => {
 
   it.each([
     ['ring', 10_000],
-    ['ring:back', 19_000],
+    ['ring:back', 14_000],
     ['ring:long', 40_000],
-    ['queue', 79_000],
+    ['queue', 59_000],
     ['bits', 2500],
   ] as const)('one wrong element is found in %s', async (key, index) => {
     await using _ = startMoving(pair.source.client());
@@ -76,7 +76,7 @@ describe('lists that move all the time', () => {
   it('one element too many is found', async () => {
     await using _ = startMoving(pair.source.client());
     const target = pair.target.client();
-    await target.linsert('ring', 'BEFORE', (await target.lindex('ring', 15_000)) ?? '', 'one more');
+    await target.linsert('ring', 'BEFORE', (await target.lindex('ring', 12_000)) ?? '', 'one more');
     const lines = differenceLines(await verifyPair(pair));
     expect(lines).toEqual([expect.stringMatching(/^0 ring list value: /)]);
   });
