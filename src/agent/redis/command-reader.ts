@@ -64,7 +64,7 @@ export class CommandReader implements Disposable {
   #rest: Cut | undefined;
   /** How much of the last of them is still to come; -1 when none is under way. */
   #cutLeft = -1;
-  readonly #spellings = new Spellings();
+  readonly #spellings = new Spellings((text) => text);
   /** How many of the arguments found have a range. */
   #ranged = 0;
   readonly #options: Required<CommandReaderOptions>;
@@ -248,7 +248,7 @@ export class CommandReader implements Disposable {
 
   /** The name as it is spelled. */
   get name(): string {
-    return this.#spellings.text(this.window, this.#ranges[0] ?? 0, this.#ranges[1] ?? 0);
+    return this.#spellings.find(this.window, this.#ranges[0] ?? 0, this.#ranges[1] ?? 0);
   }
 
   /** The argument as text. */
