@@ -354,9 +354,13 @@ export class CommandReader implements Disposable {
     if (size > WINDOW_KEPT_BYTES && needed < WINDOW_BYTES) size = WINDOW_BYTES;
     if (size < needed) size = Math.max(needed, size * 2);
     if (size > COMMAND_BYTES_MAX * 2) throw tooLarge();
-    const window = size === this.window.length ? this.window : Buffer.allocUnsafe(size);
-    this.window.copy(window, 0, from, this.#filled);
-    this.window = window;
+    const { window } = this;
+    if (size === window.length) {
+      window.copyWithin(0, from, this.#filled);
+    } else {
+      this.window = Buffer.allocUnsafe(size);
+      window.copy(this.window, 0, from, this.#filled);
+    }
     this.#windowOffset += from;
     for (let slot = 0; slot < 2 * this.#ranged; slot++) {
       this.#ranges[slot] = (this.#ranges[slot] ?? 0) - from;

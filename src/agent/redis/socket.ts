@@ -11,14 +11,14 @@ const READ_BYTES = 64 * 1024;
  * What is read from one in a turn of the event loop. Libuv would take 32 times as much as is read at once, and a source
  * that has much to say would leave the target waiting for milliseconds.
  */
-const TURN_BYTES_MAX = 256 * 1024;
+const TURN_BYTES_MAX = 128 * 1024;
 /**
- * The same of a socket that is paced, and how long such a turn is: 250 to 500 MB in a second, several times what a
+ * What is read in so many milliseconds from a socket that is paced: 250 to 500 MB in a second, several times what a
  * server writes that runs commands. More comes from one only when it has waited. To take that in without a pause costs
  * a core here and half of one there, on a small host the very ones that the source and the target run on.
  */
-const PACED_TURN_BYTES_MAX = 512 * 1024;
-const PACED_TURN_MS = 1;
+const PACE_BYTES_MAX = 512 * 1024;
+const PACE_MS = 1;
 
 /** Who takes what is read from a socket. */
 export type Reading = {
@@ -90,23 +90,31 @@ function readingWith(
 ): net.OnReadOpts {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   let turnBytes = 0;
-  const nextTurn = () => {
-    turnBytes = 0;
+  let paceBytes = 0;
+  const goOn = () => {
     const opened = socket();
     // Who holds it back for a reason of his own lets it go on himself.
     if (opened !== undefined && !opened.destroyed && !opened.isPaused()) opened.resume();
+  };
+  const nextTurn = () => {
+    turnBytes = 0;
+    if (paceBytes < PACE_BYTES_MAX) goOn();
+  };
+  const nextPace = () => {
+    paceBytes = 0;
+    goOn();
   };
   return {
     buffer,
     callback: (count) => {
       onRead(buffer.subarray(0, count));
-      const paced = isPaced();
-      if (turnBytes === 0) {
-        if (paced) setTimeout(nextTurn, PACED_TURN_MS);
-        else setImmediate(nextTurn);
-      }
+      if (turnBytes === 0) setImmediate(nextTurn);
       turnBytes += count;
-      return turnBytes < (paced ? PACED_TURN_BYTES_MAX : TURN_BYTES_MAX);
+      if (isPaced()) {
+        if (paceBytes === 0) setTimeout(nextPace, PACE_MS);
+        paceBytes += count;
+      }
+      return turnBytes < TURN_BYTES_MAX && paceBytes < PACE_BYTES_MAX;
     },
   };
 }

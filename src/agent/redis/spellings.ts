@@ -26,7 +26,7 @@ export class Spellings<Value> {
     const length = end - start;
     if (length > BYTES_MAX) return this.#make(bytes.toString('latin1', start, end));
     let hash = length;
-    for (let at = start; at < end; at++) hash = (hash * 31 + (bytes[at] ?? 0)) | 0;
+    for (let at = start; at < end; at++) hash = (Math.imul(hash, 31) + (bytes[at] ?? 0)) | 0;
     const bucket = hash & (BUCKETS - 1);
     const known = this.#buckets[bucket];
     if (known !== undefined && isEqual(known.bytes, bytes, start, length)) return known.value;
