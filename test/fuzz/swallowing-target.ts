@@ -11,8 +11,8 @@ export type SwallowingTarget = AsyncDisposable & {
   readonly complaint: string | undefined;
 };
 
-/** Starts one on the loopback. */
-export async function startSwallowingTarget(): Promise<SwallowingTarget> {
+/** Starts one on the loopback; `onBytes` is shown what it is sent. */
+export async function startSwallowingTarget(onBytes?: (chunk: Buffer) => void): Promise<SwallowingTarget> {
   const swallowed = { commands: 0, complaint: undefined as string | undefined };
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
@@ -20,6 +20,7 @@ export async function startSwallowingTarget(): Promise<SwallowingTarget> {
     const counter = new CommandCounter();
     socket.on('close', () => sockets.delete(socket)).on('error', () => socket.destroy());
     socket.on('data', (chunk) => {
+      onBytes?.(chunk);
       try {
         const count = counter.push(chunk);
         swallowed.commands += count;

@@ -64,7 +64,7 @@ export class CommandReader implements Disposable {
   #rest: Cut | undefined;
   /** How much of the last of them is still to come; -1 when none is under way. */
   #cutLeft = -1;
-  readonly #spellings = new Spellings();
+  readonly #spellings = new Spellings((text) => text);
   /** How many of the arguments found have a range. */
   #ranged = 0;
   readonly #options: Required<CommandReaderOptions>;
@@ -248,7 +248,7 @@ export class CommandReader implements Disposable {
 
   /** The name as it is spelled. */
   get name(): string {
-    return this.#spellings.text(this.window, this.#ranges[0] ?? 0, this.#ranges[1] ?? 0);
+    return this.#spellings.find(this.window, this.#ranges[0] ?? 0, this.#ranges[1] ?? 0);
   }
 
   /** The argument as text. */
@@ -354,9 +354,13 @@ export class CommandReader implements Disposable {
     if (size > WINDOW_KEPT_BYTES && needed < WINDOW_BYTES) size = WINDOW_BYTES;
     if (size < needed) size = Math.max(needed, size * 2);
     if (size > COMMAND_BYTES_MAX * 2) throw tooLarge();
-    const window = size === this.window.length ? this.window : Buffer.allocUnsafe(size);
-    this.window.copy(window, 0, from, this.#filled);
-    this.window = window;
+    const { window } = this;
+    if (size === window.length) {
+      window.copyWithin(0, from, this.#filled);
+    } else {
+      this.window = Buffer.allocUnsafe(size);
+      window.copy(this.window, 0, from, this.#filled);
+    }
     this.#windowOffset += from;
     for (let slot = 0; slot < 2 * this.#ranged; slot++) {
       this.#ranges[slot] = (this.#ranges[slot] ?? 0) - from;

@@ -44,7 +44,7 @@ export async function openRawConnection(
   { db = 0, signal }: RawConnectionOptions,
 ): Promise<RawConnection> {
   let receive: ((piece: Buffer) => void) | undefined;
-  const socket = await connectSocket(access, signal, (piece) => receive?.(piece));
+  const socket = await connectSocket(access, signal, { onRead: (piece) => receive?.(piece) });
   const connection = attachBatches(access, socket, {
     signal,
     receiveBy: (receiver) => {

@@ -48,6 +48,8 @@ export type ReplicationLink = AsyncDisposable & {
   limitCopy(options: { limit: RateLimit; framing: RdbFraming; signal: AbortSignal }): Disposable;
   /** Hands over what comes: the stream after a start in its middle, the RDB and the stream after a full one. */
   pipeTo(receiver: Receiver): void;
+  /** After a full start, when the RDB stands in the target: what has gathered of the stream since may be taken in turns. */
+  beginStream(): void;
   /** Tells the source which offset the target has committed; it is not answered. */
   acknowledge(offset: number): void;
 };
@@ -84,12 +86,20 @@ export function openReplication(options: ReplicationOptions): Promise<Replicatio
 async function openOnce(options: ReplicationOptions): Promise<ReplicationLink> {
   const { access, from, clock, signal } = options;
   const incoming = new IncomingBytes();
-  const socket = await connectSocket(access, signal, (piece) => incoming.push(piece));
+  let isStream = false;
+  const socket = await connectSocket(access, signal, {
+    onRead: (piece) => incoming.push(piece),
+    isPaced: () => isStream,
+  });
   watchConnection(socket, access, (error) => incoming.fail(error));
   watchSilence({ access, socket, incoming, clock });
   try {
     const start = await handshake({ access, from, socket, incoming, signal });
-    return makeLink({ socket, incoming, start, access });
+    isStream = start.kind === 'continue';
+    const beginStream = () => {
+      isStream = true;
+    };
+    return makeLink({ socket, incoming, start, access, beginStream });
   } catch (error) {
     socket.destroy();
     throw signal.aborted ? signal.reason : toServerError(access, 'replicating', error);
@@ -181,14 +191,16 @@ type LinkParts = {
   socket: Socket;
   incoming: IncomingBytes;
   start: ReplicationStart;
+  beginStream: () => void;
 };
 
-function makeLink({ access, socket, incoming, start }: LinkParts): ReplicationLink {
+function makeLink({ access, socket, incoming, start, beginStream }: LinkParts): ReplicationLink {
   return {
     start,
     readRdbFraming: async (signal) => parseFraming(access, await incoming.readLine(signal)),
     limitCopy: (options) => limitCopy({ ...options, socket, incoming }),
     pipeTo: (receiver) => incoming.pipeTo(receiver),
+    beginStream,
     acknowledge: (offset) => {
       if (socket.writable) socket.write(encodeCommands([['REPLCONF', 'ACK', String(offset)]]));
     },

@@ -13,7 +13,9 @@ export type ScannedError = {
 };
 
 const LINE_BYTES_MAX = 64 * 1024;
-const [PLUS, MINUS, COLON, DOLLAR, STAR, LINE_FEED] = [43, 45, 58, 36, 42, 10];
+const [PLUS, MINUS, COLON, DOLLAR, STAR, LINE_FEED, CARRIAGE_RETURN] = [43, 45, 58, 36, 42, 10, 13];
+const QUEUED_BYTES = 9;
+const OK_BYTES = 5;
 
 /**
  * Counts replies and finds the errors among them without making anything of the others: a full copy has millions of
@@ -44,6 +46,11 @@ export class ReplyScanner {
         if (this.#bulkBytesLeft === 0) this.#complete();
         continue;
       }
+      if (this.#partialLine === undefined) {
+        const from = at;
+        at = this.#missing.length === 0 ? this.#countQueued(chunk, at) : this.#countOk(chunk, at);
+        if (at !== from) continue;
+      }
       let end = at;
       while (end < chunk.length && chunk[end] !== LINE_FEED) end += 1;
       if (end === chunk.length) {
@@ -59,6 +66,45 @@ export class ReplyScanner {
       }
       at = end + 1;
     }
+  }
+
+  /** Counts all `+QUEUED` that come next, and returns where they end: half of the replies to transactions are these. */
+  #countQueued(chunk: Buffer, from: number): number {
+    let at = from;
+    while (
+      chunk[at + 8] === LINE_FEED &&
+      chunk[at] === PLUS &&
+      chunk[at + 1] === 0x51 &&
+      chunk[at + 2] === 0x55 &&
+      chunk[at + 3] === 0x45 &&
+      chunk[at + 4] === 0x55 &&
+      chunk[at + 5] === 0x45 &&
+      chunk[at + 6] === 0x44 &&
+      chunk[at + 7] === CARRIAGE_RETURN
+    )
+      at += QUEUED_BYTES;
+    this.count += (at - from) / QUEUED_BYTES;
+    return at;
+  }
+
+  /** Counts all `+OK` that come next in an array, but for its last element, and returns where they end. */
+  #countOk(chunk: Buffer, from: number): number {
+    const last = this.#missing.length - 1;
+    let missing = this.#missing[last] ?? 0;
+    let at = from;
+    while (
+      missing > 1 &&
+      chunk[at + 4] === LINE_FEED &&
+      chunk[at] === PLUS &&
+      chunk[at + 1] === 0x4f &&
+      chunk[at + 2] === 0x4b &&
+      chunk[at + 3] === CARRIAGE_RETURN
+    ) {
+      at += OK_BYTES;
+      missing -= 1;
+    }
+    this.#missing[last] = missing;
+    return at;
   }
 
   #keepPartial(bytes: Buffer): void {

@@ -55,7 +55,7 @@ export async function openEventStream(access: Access, options: EventStreamOption
   const lost = new AbortController();
   const waiting: { resolve(): void; reject(reason: unknown): void }[] = [];
   let receive: ((piece: Buffer) => void) | undefined;
-  const socket = await connectSocket(access, signal, (piece) => receive?.(piece));
+  const socket = await connectSocket(access, signal, { onRead: (piece) => receive?.(piece) });
   let messages = 0;
   const fail = (error: unknown) => {
     if (lost.signal.aborted) return;

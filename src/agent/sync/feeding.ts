@@ -139,6 +139,7 @@ export class Feeding {
     this.#limited?.[Symbol.dispose]();
     this.journal.beginStream(place);
     this.#link?.acknowledge(place.offset);
+    this.#link?.beginStream();
     if (!this.#isCut) return;
     // The RDB had come whole before the connection was lost.
     const lost = this.journal.failure;

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { CommandReader } from '../redis/command-reader.ts';
 import { HeldBytes } from '../redis/held-bytes.ts';
+import { Spellings } from '../redis/spellings.ts';
 import { isCaredFor } from './absent-keys.ts';
 import { findTranslation, type Translate } from './translate.ts';
 
@@ -21,11 +22,17 @@ export type KnownCommand = {
 /** Looks commands up by the spelling in which they come. */
 export class KnownCommands<Known extends KnownCommand> {
   readonly #bySpelling = new Map<string, Known>();
+  readonly #byBytes = new Spellings((spelling) => this.lookUp(spelling));
   readonly #make: (name: string) => Known;
 
   /** `make`: what is known of a command, by its name in capitals. */
   constructor(make: (name: string) => Known) {
     this.#make = make;
+  }
+
+  /** What is known of the command that the reader stands on. */
+  current(reader: CommandReader): Known {
+    return this.#byBytes.find(reader.window, reader.argumentStart(0), reader.argumentEnd(0));
   }
 
   /** What is known of a command. */

@@ -17,6 +17,13 @@ import type { Command } from '../redis/raw-connection.ts';
 /** The arguments of a command, its name at index 0. */
 type Arguments = readonly Buffer[];
 
+/** With fewer arguments XADD and XTRIM have no LIMIT. */
+export const LIMITED_TRIM_ARGUMENTS_MIN = 6;
+/** With fewer arguments SET has no condition on its old value. */
+export const VALUE_CONDITION_ARGUMENTS_MIN = 5;
+const TRIM_STRATEGIES: ReadonlySet<string> = new Set(['MAXLEN', 'MINID']);
+const XADD_FLAGS: ReadonlySet<string> = new Set(['NOMKSTREAM', 'KEEPREF', 'DELREF', 'ACKED']);
+
 /** Whether XADD or XTRIM may have a LIMIT, by a look at few of its arguments. */
 export function mayHaveTrimLimit(command: CommandReader): boolean {
   if (command.argumentCount < LIMITED_TRIM_ARGUMENTS_MIN) return false;
@@ -49,10 +56,6 @@ export function withoutValueCondition(args: Arguments): Arguments {
   const at = args.findIndex((argument, index) => index > 2 && isValueCondition(argument));
   return at === -1 ? args : [...args.slice(0, at), ...args.slice(at + 2)];
 }
-
-const LIMITED_TRIM_ARGUMENTS_MIN = 6;
-const TRIM_STRATEGIES: ReadonlySet<string> = new Set(['MAXLEN', 'MINID']);
-const XADD_FLAGS: ReadonlySet<string> = new Set(['NOMKSTREAM', 'KEEPREF', 'DELREF', 'ACKED']);
 
 function isValueCondition(argument: Buffer): boolean {
   return /^IFD?(EQ|NE)$/.test(upper(argument));

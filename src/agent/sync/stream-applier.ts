@@ -14,6 +14,7 @@ import { type KnownCommands, openCommandReader } from './known-commands.ts';
 import type { Meter } from './meter.ts';
 import type { ModuleCommands } from './module-commands.ts';
 import type { TargetForm } from './payload.ts';
+import { type PassEnd, PlainCommands } from './plain-commands.ts';
 import type { Skips } from './skips.ts';
 import { CLAIM_CHECK, CLAIM_CHECK_COMMAND } from './standing-claim.ts';
 import { knowCommands, type StreamCommand } from './stream-commands.ts';
@@ -85,6 +86,8 @@ export class StreamApplier {
   readonly #reader: CommandReader;
   readonly #translation: TranslationContext;
   readonly #known: KnownCommands<StreamCommand>;
+  readonly #plain: PlainCommands;
+  readonly #begin = (): void => this.#openBatch();
   #committed: Checkpoint;
   /** The database that the stream stands in. */
   #db: number;
@@ -119,6 +122,7 @@ export class StreamApplier {
       nowMs: () => options.link.incoming.readArrivedAtMs,
       skip: (what, reason, name) => options.skips.add({ what, reason, key: { db: this.#db, name } }),
     };
+    this.#plain = new PlainCommands({ ...options, reader: this.#reader, known: this.#known });
     this.#db = options.start.db;
   }
 
@@ -140,8 +144,10 @@ export class StreamApplier {
     if (this.#db !== 0) writer.write(['SELECT', this.#db]);
     for (;;) {
       this.#reader.push(await meter.waitForSource(link.incoming.read(signal)));
-      while (this.#reader.next()) {
-        const large = this.#apply();
+      let end: PassEnd;
+      do {
+        end = this.#passOn();
+        const large = end === 'other-command' ? this.#apply() : undefined;
         if (large !== undefined) await this.#waitForLarge(large);
         if (this.#batchCommands >= BATCH_COMMANDS_WORTH) this.#closeBatch();
         if (this.#isBatchFull) await meter.waitForTarget(this.#nextBatch());
@@ -149,10 +155,25 @@ export class StreamApplier {
         this.#closeBatch();
         await meter.waitForTarget(writer.room());
         signal.throwIfAborted();
-      }
+      } while (end !== 'no-more');
       meter.sourceOffset = Math.max(meter.sourceOffset, this.#offset + link.incoming.waitingBytes);
       if (link.incoming.waitingBytes === 0) this.#closeOrSchedule();
     }
+  }
+
+  /** Passes on what goes as it is, as far as the batch may grow before it is closed or must wait. */
+  #passOn(): PassEnd {
+    const { writer } = this.#options;
+    const growth =
+      this.#isInTransaction || this.#pending !== undefined ? this.#batchCommandsMax : BATCH_COMMANDS_WORTH;
+    const left = this.#isInTransaction ? growth : growth - this.#batchCommands;
+    const end = this.#plain.pass({
+      db: this.#db,
+      commandsMax: Math.max(1, Math.min(left, writer.commandsMax)),
+      begin: this.#begin,
+    });
+    this.#batchCommands += this.#plain.count;
+    return end;
   }
 
   /** Whether what is written already is enough until the target has answered the batch before. */
@@ -163,7 +184,9 @@ export class StreamApplier {
 
   /** The answer closes the batch, and the next begins. */
   async #nextBatch(): Promise<void> {
-    while (this.#isBatchFull) await this.#options.writer.answers();
+    while (this.#pending !== undefined && this.#isBatchFull) {
+      await this.#options.writer.answered(this.#pending.answers);
+    }
   }
 
   /** Takes note that the target has answered. */
@@ -207,7 +230,7 @@ export class StreamApplier {
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
-    const command = this.#known.lookUp(reader.name);
+    const command = this.#known.current(reader);
     const { touched } = this.#options;
     if (touched.isTracking) touchKeys(touched, command.touches, { reader, db: this.#db });
     switch (command.role) {

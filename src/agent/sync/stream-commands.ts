@@ -4,7 +4,7 @@ import type { ModuleCommands } from './module-commands.ts';
 import type { TargetCommands } from './target-commands.ts';
 import type { TargetWriter } from './target-writer.ts';
 import { type TouchRule, touchRule } from './touching.ts';
-import { findTranslation } from './translate.ts';
+import { findTranslation, plainArgumentsMax } from './translate.ts';
 
 /** What a command is to the one who applies the stream. */
 export type CommandRole =
@@ -23,6 +23,8 @@ export type StreamCommand = KnownCommand & {
   readonly id: number;
   readonly role: CommandRole;
   readonly touches: TouchRule;
+  /** With at most so many arguments it is written as it comes, whatever they are; -1 when never. */
+  readonly plainArgumentsMax: number;
 };
 
 const ROLES: ReadonlyMap<string, CommandRole> = new Map([
@@ -44,13 +46,20 @@ export function knowCommands(options: {
   readonly moduleCommands: ModuleCommands;
   readonly keys: CommandKeys | undefined;
 }): KnownCommands<StreamCommand> {
-  return new KnownCommands((name) => ({
-    name,
-    id: options.writer.names.id(name),
-    role: ROLES.get(name) ?? 'data',
-    isKnown: options.commands.has(name),
-    moduleKeyIndex: options.moduleCommands.keyIndex(name),
-    translate: findTranslation(name),
-    touches: touchRule(name, options.keys),
-  }));
+  return new KnownCommands((name) => {
+    const role = ROLES.get(name) ?? 'data';
+    const isKnown = options.commands.has(name);
+    const moduleKeyIndex = options.moduleCommands.keyIndex(name);
+    const isPlain = role === 'data' && isKnown && moduleKeyIndex === undefined;
+    return {
+      name,
+      id: options.writer.names.id(name),
+      role,
+      isKnown,
+      moduleKeyIndex,
+      translate: findTranslation(name),
+      touches: touchRule(name, options.keys),
+      plainArgumentsMax: isPlain ? plainArgumentsMax(name) : -1,
+    };
+  });
 }

@@ -69,8 +69,9 @@ export class TargetWriter implements AsyncDisposable {
   readonly #explain: (refusal: Refusal) => WriteFailure | undefined;
   readonly #onFailure: (failure: WriteFailure) => void;
   readonly #onAnswers: () => void;
-  /** The name of each unanswered command, by its number modulo the length. */
+  /** The name of each unanswered command, by its number modulo the length, which is a power of two. */
   readonly #unansweredNames: Uint16Array;
+  readonly #namesMask: number;
   /** How many commands and bytes had been written at each flush that is not answered yet. */
   readonly #flushes: { commands: number; bytes: number }[] = [];
   readonly #freeSlots: Buffer[] = [];
@@ -82,11 +83,14 @@ export class TargetWriter implements AsyncDisposable {
   #answeredAtMs: number;
   #roundTripMs = Number.POSITIVE_INFINITY;
   #failure: MigrationError | undefined;
-  #waiting: (() => void)[] = [];
+  #waiting: Waiting[] = [];
 
   /** Connects and authenticates. @throws target-unreachable, target-tls-failed, or the signal's reason */
   static async open(options: TargetWriterOptions): Promise<TargetWriter> {
-    const writer = new TargetWriter(options, await connectSocket(options.access, options.signal));
+    let take: ((piece: Buffer) => void) | undefined;
+    const socket = await connectSocket(options.access, options.signal, { onRead: (piece) => take?.(piece) });
+    const writer = new TargetWriter(options, socket);
+    take = (piece) => writer.#takeAnswers(piece);
     try {
       const { username, password } = options.access;
       if (password !== undefined) {
@@ -113,12 +117,12 @@ export class TargetWriter implements AsyncDisposable {
     const sharedBy = options.sharedBy ?? 1;
     this.#unansweredBytesMax = Math.max(SLOT_BYTES, UNANSWERED_BYTES_MAX / sharedBy);
     this.#unansweredCommandsMax = Math.floor(UNANSWERED_COMMANDS_MAX / sharedBy);
-    this.#unansweredNames = new Uint16Array(this.#unansweredCommandsMax * 2);
+    this.#unansweredNames = new Uint16Array(2 ** Math.ceil(Math.log2(this.#unansweredCommandsMax * 2)));
+    this.#namesMask = this.#unansweredNames.length - 1;
     this.#explain = options.explain ?? (() => undefined);
     this.#onFailure = options.onFailure;
     this.#onAnswers = options.onAnswers;
     this.#scanner = new ReplyScanner((error) => this.#refuse(error));
-    socket.on('data', (chunk) => this.#takeAnswers(chunk));
     watchConnection(socket, this.#access, (error) => this.#lose(error));
   }
 
@@ -162,16 +166,16 @@ export class TargetWriter implements AsyncDisposable {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Sends what stands in the slot and waits for the next answers. Throws what the target failed with. */
-  answers(): Promise<void> {
+  /** Sends what stands in the slot and waits until so many commands are answered. Throws what the target failed with. */
+  async answered(count: number): Promise<void> {
     this.flush();
-    return this.#nextAnswers();
+    while (this.#scanner.count < count) await this.#nextAnswers(count);
   }
 
   /** Writes what stands in the slot and waits until everything is answered. Throws what the target failed with. */
   async settle(): Promise<void> {
     this.flush();
-    while (this.#scanner.count < this.#commands) await this.#nextAnswers();
+    while (this.#scanner.count < this.#commands) await this.#nextAnswers(this.#commands);
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -204,6 +208,28 @@ export class TargetWriter implements AsyncDisposable {
     return undefined;
   }
 
+  /** Bytes that can be appended before the slot must go out. */
+  get roomInSlot(): number {
+    return SLOT_BYTES - this.#used;
+  }
+
+  /** How many commands can be written without asking for room again. */
+  get commandsMax(): number {
+    return this.#limit === undefined ? this.#unansweredCommandsMax - this.#commands + this.#scanner.count : 1;
+  }
+
+  /** Counts a command of which the bytes are appended before anything else is done. */
+  register(name: number): void {
+    this.#limit?.take(1);
+    this.#unansweredNames[this.#commands & this.#namesMask] = name;
+    this.#commands += 1;
+  }
+
+  /** Appends the bytes of registered commands, for which there must be room. */
+  append(bytes: Buffer, start: number, end: number): void {
+    this.#used += bytes.copy(this.#slot, this.#used, start, end);
+  }
+
   /** The slot, with room for `size` bytes from `offset` on; `commit` must follow before anything else is written. */
   reserve(size: number): Buffer {
     if (this.#used + size > SLOT_BYTES) this.flush();
@@ -218,7 +244,7 @@ export class TargetWriter implements AsyncDisposable {
   /** Completes a command that was written into the reserved slot up to `end`. */
   commit(name: number, end: number): void {
     this.#used = end;
-    this.#register(name);
+    this.register(name);
   }
 
   /**
@@ -236,7 +262,7 @@ export class TargetWriter implements AsyncDisposable {
   /** Begins a command whose bytes follow by `writePart`; nothing else may be written until `endLarge`. */
   beginLarge(name: number): void {
     this.flush();
-    this.#register(name);
+    this.register(name);
   }
 
   /** Writes a part of the command that was begun, from where it is; resolves when the socket has taken it. */
@@ -294,12 +320,6 @@ export class TargetWriter implements AsyncDisposable {
     }
   }
 
-  #register(name: number): void {
-    this.#limit?.take(1);
-    this.#unansweredNames[this.#commands % this.#unansweredNames.length] = name;
-    this.#commands += 1;
-  }
-
   #markFlush(): void {
     this.#flushes.push({ commands: this.#commands, bytes: this.#bytes });
   }
@@ -324,13 +344,12 @@ export class TargetWriter implements AsyncDisposable {
       return;
     }
     this.#answeredAtMs = this.#clock.nowMs();
-    let answered = 0;
-    for (const flush of this.#flushes) {
-      if (flush.commands > this.#scanner.count) break;
+    let flush = this.#flushes[0];
+    while (flush !== undefined && flush.commands <= this.#scanner.count) {
       this.#answeredBytes = flush.bytes;
-      answered += 1;
+      this.#flushes.shift();
+      flush = this.#flushes[0];
     }
-    if (answered > 0) this.#flushes.splice(0, answered);
     this.#wakeAll();
     if (this.#failure === undefined) this.#onAnswers();
   }
@@ -338,7 +357,7 @@ export class TargetWriter implements AsyncDisposable {
   /** An element of EXEC's answer belongs to one of the commands before it, as many as there are elements. */
   #refuse({ reply, element, text }: ScannedError): void {
     const number = element === undefined ? reply : reply - element.count + element.index;
-    const command = this.names.name(this.#unansweredNames[number % this.#unansweredNames.length] ?? 0);
+    const command = this.names.name(this.#unansweredNames[number & this.#namesMask] ?? 0);
     if (isExpected({ command, text })) return;
     const isApplied = element !== undefined;
     const refusal = { command, text, isApplied };
@@ -358,19 +377,29 @@ export class TargetWriter implements AsyncDisposable {
     this.#onFailure(failure);
   }
 
-  #nextAnswers(): Promise<void> {
+  /** Waits for answers, or until so many commands are answered: it is not woken for each piece before. */
+  #nextAnswers(count = 0): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
-      this.#waiting.push(() => (this.#failure === undefined ? resolve() : reject(this.#failure)));
+      this.#waiting.push({
+        count,
+        wake: () => (this.#failure === undefined ? resolve() : reject(this.#failure)),
+      });
     });
   }
 
   #wakeAll(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const wake of waiting) wake();
+    if (this.#waiting.length === 0) return;
+    const isDue = ({ count }: Waiting) => this.#failure !== undefined || this.#scanner.count >= count;
+    const due = this.#waiting.filter(isDue);
+    if (due.length === 0) return;
+    this.#waiting = this.#waiting.filter((waiting) => !isDue(waiting));
+    for (const { wake } of due) wake();
   }
 }
+
+/** Who waits until so many commands are answered. */
+type Waiting = { readonly count: number; readonly wake: () => void };
 
 /** The bytes of a part, in pieces that hold until the next is asked for. */
 export function piecesOf(part: Part): Iterable<Buffer> {

@@ -17,8 +17,10 @@ import {
 import type { Skip } from './skips.ts';
 import {
   hasValueCondition,
+  LIMITED_TRIM_ARGUMENTS_MIN,
   mayHaveTrimLimit,
   upper,
+  VALUE_CONDITION_ARGUMENTS_MIN,
   withoutTrimLimit,
   withoutValueCondition,
 } from './source-only-options.ts';
@@ -65,7 +67,7 @@ type Rule = (args: Arguments, context: RuleContext) => Command | typeof LEFT_OUT
 export function findTranslation(name: string): Translate | undefined {
   const rule = RULES.get(name);
   const padded = EXPIRY_OPTIONS.get(name);
-  const isConcerned = CONCERNED.get(name);
+  const isConcerned = CONCERNED.get(name)?.isConcerned;
   if (rule === undefined && padded === undefined) return undefined;
   const argumentsMin = padded?.argumentsMin ?? Number.POSITIVE_INFINITY;
   return (command, context) => {
@@ -81,6 +83,13 @@ export function findTranslation(name: string): Translate | undefined {
     if (padded === undefined || !context.commands.has(name)) return undefined;
     return withPaddedOption(command, args, { ...context, layout: padded });
   };
+}
+
+/** Up to so many arguments a command always goes as it is, by its name in capitals. */
+export function plainArgumentsMax(name: string): number {
+  const ruled = RULES.has(name) ? (CONCERNED.get(name)?.argumentsMin ?? 0) : Number.POSITIVE_INFINITY;
+  const padded = EXPIRY_OPTIONS.get(name)?.argumentsMin ?? Number.POSITIVE_INFINITY;
+  return Math.min(ruled, padded) - 1;
 }
 
 function readArgument(command: CommandReader, index: number, standIns: StandIns): Buffer {
@@ -148,11 +157,14 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['SET', setUnconditionally],
 ]);
 
-/** Of frequent commands, which of them the rule is for: others cost no more than this look. */
-const CONCERNED: ReadonlyMap<string, (command: CommandReader) => boolean> = new Map([
-  ['XADD', mayHaveTrimLimit],
-  ['XTRIM', mayHaveTrimLimit],
-  ['SET', hasValueCondition],
+/** Which of the commands of a name its rule is for: none with fewer arguments, and others cost no more than this look. */
+type Concern = { readonly argumentsMin: number; isConcerned(command: CommandReader): boolean };
+
+/** Of frequent commands. */
+const CONCERNED: ReadonlyMap<string, Concern> = new Map([
+  ['XADD', { argumentsMin: LIMITED_TRIM_ARGUMENTS_MIN, isConcerned: mayHaveTrimLimit }],
+  ['XTRIM', { argumentsMin: LIMITED_TRIM_ARGUMENTS_MIN, isConcerned: mayHaveTrimLimit }],
+  ['SET', { argumentsMin: VALUE_CONDITION_ARGUMENTS_MIN, isConcerned: hasValueCondition }],
 ]);
 
 /** Where a command has an expiry among its options. */

@@ -6,7 +6,7 @@ import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { HeldBytes, type Part } from '../../../src/agent/redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
-import { findTranslation, LEFT_OUT } from '../../../src/agent/sync/translate.ts';
+import { findTranslation, LEFT_OUT, plainArgumentsMax } from '../../../src/agent/sync/translate.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { moduleId } from '../redis/rdb/rdb-items.ts';
 
@@ -77,7 +77,9 @@ function translateWith(
     nowMs: () => NOW_MS,
     skip: (what: string, reason: string, key: Buffer) => skipped.push(`${what} ${reason} ${key}`),
   };
-  const translated = findTranslation(reader.text(0).toUpperCase())?.(reader, context);
+  const name = reader.text(0).toUpperCase();
+  const translated = findTranslation(name)?.(reader, context);
+  if (translated !== undefined) expect(reader.argumentCount).toBeGreaterThan(plainArgumentsMax(name));
   if (translated === LEFT_OUT) return LEFT_OUT;
   return Buffer.concat((translated ?? reader.parts()).map(bytesOf));
 }
@@ -294,5 +296,10 @@ describe('the expiry of hash fields, on a target without it', () => {
     expect(translate(['HGETDEL', 'h', 'FIELDS', '2', 'f', 'g']).toString()).toBe(
       encodeCommands([['HDEL', 'h', 'f', 'g']]).toString(),
     );
+  });
+
+  it('is looked at no closer when it has few arguments and none of them can matter', () => {
+    const maxima = ['SET', 'XADD', 'XTRIM', 'GETEX', 'HSETEX', 'EXPIRE', 'LPUSH'].map(plainArgumentsMax);
+    expect(maxima).toEqual([4, 5, 5, 3, -1, -1, Number.POSITIVE_INFINITY]);
   });
 });

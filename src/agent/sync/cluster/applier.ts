@@ -182,7 +182,7 @@ export class ClusterApplier {
   #apply(): Promise<void> | undefined {
     const reader = this.#reader;
     if (reader.argumentCount === 0) return undefined;
-    const command = this.#known.lookUp(reader.name);
+    const command = this.#known.current(reader);
     const { touched } = this.#options;
     if (touched.isTracking) touchKeys(touched, command.touches, { reader, db: this.#lanes.given.db });
     switch (command.role) {

@@ -42,6 +42,29 @@ describe('the replies of a target', () => {
     }
   });
 
+  it('to transactions are counted alike however they are cut', () => {
+    const transactions = Buffer.from(
+      [
+        '+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n+OK\r\n+OK\r\n',
+        '+OK\r\n+QUEUED\r\n-ERR unknown\r\n+QUEUED\r\n-EXECABORT\r\n',
+        '+OK\r\n+QUEUEX\r\n+QUEUED1\r\n*5\r\n+OK\r\n:1\r\n+OK\r\n+OK\r\n-ERR last\r\n+QUEUED\r\n',
+        '*2\r\n+QUEUED\r\n*2\r\n+OK\r\n-ERR in\r\n+OK\r\n+OKAY\r\n*1\r\n+OK\r\n+OK\r\n',
+      ].join(''),
+    );
+    const expectedOfAll = {
+      count: 5 + 5 + 5 + 5,
+      errors: [
+        { reply: 7, element: undefined, text: '-ERR unknown' },
+        { reply: 9, element: undefined, text: '-EXECABORT' },
+        { reply: 13, element: { index: 4, count: 5 }, text: '-ERR last' },
+        { reply: 15, element: { index: 1, count: 2 }, text: '-ERR in' },
+      ],
+    };
+    for (let cut = 0; cut <= transactions.length; cut++) {
+      expect(scan([transactions.subarray(0, cut), transactions.subarray(cut)])).toEqual(expectedOfAll);
+    }
+  });
+
   it.each(['HTTP/1.1 400\r\n', '$x\r\n', '*1e999\r\n'])('are refused when they are none: %j', (bytes) => {
     expect(() => scan([Buffer.from(bytes)])).toThrow('reply');
   });
