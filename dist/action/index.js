@@ -69934,7 +69934,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7898);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3710);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
@@ -69995,7 +69995,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 7898:
+/***/ 3710:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -71271,274 +71271,6 @@ const cleanup = async (inputs, world, found) => {
         found.warn(notRestored);
     found.outputs({ 'migration-status': 'none' });
 };
-
-;// CONCATENATED MODULE: ./lib/src/action/aws/events.js
-
-
-
-/** At 100 events to a page; an account with more in the time asked for shows the first of them. */
-const EVENT_PAGES_MAX = 10;
-const MINUTE_MS = 60_000;
-/** The clocks of the runner and of AWS may be apart. */
-const CLOCK_MARGIN_MINUTES = 15;
-/** ElastiCache keeps events for 14 days. */
-const EVENT_MINUTES_MAX = 14 * 24 * 60;
-/**
- * Lists the events of the group and its members since a time, oldest first.
- *
- * One unfiltered call instead of one for each member: `elasticache:DescribeEvents` is granted on `*` anyhow.
- *
- * @throws aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable
- */
-async function listEvents(door, { target, sinceMs }) {
-    const minutes = Math.ceil((door.clock.nowMs() - sinceMs) / MINUTE_MS) + CLOCK_MARGIN_MINUTES;
-    const events = [];
-    let marker;
-    for (let page = 0; page < EVENT_PAGES_MAX; page += 1) {
-        const command = new dist_cjs/* DescribeEventsCommand */.w6x({
-            Duration: Math.min(Math.max(minutes, 1), EVENT_MINUTES_MAX),
-            MaxRecords: 100,
-            Marker: marker,
-        });
-        const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'DescribeEvents', target.id), () => door.elasticache.send(command, { abortSignal: door.signal }));
-        events.push(...(answer.Events ?? []).filter((event) => isOf(target, event)).map(toTargetEvent));
-        marker = answer.Marker;
-        if (marker === undefined)
-            break;
-    }
-    return events.sort((a, b) => a.atMs - b.atMs);
-}
-/**
- * Remembers the events that are there, so that `fresh` shows only what comes later.
- *
- * Not by time: an event of an earlier attempt within the same second, or clocks that are apart, would tell a
- * wrong story.
- */
-async function watchEvents(door, target) {
-    const sinceMs = door.clock.nowMs();
-    const known = new Set((await listEvents(door, { target, sinceMs })).map(identity));
-    return {
-        fresh: async () => (await listEvents(door, { target, sinceMs })).filter((event) => !known.has(identity(event))),
-    };
-}
-/**
- * Classifies one event by its words: failure words win over success words, and an event that is not about a
- * migration, a test or a connection says nothing.
- */
-function judgeEvent(event) {
-    if (!/migrat|\btest|connect/i.test(event.message))
-        return 'none';
-    if (FAILURE_WORDS.test(event.message))
-        return 'failure';
-    return /success|succeed|passed|complete/i.test(event.message) ? 'success' : 'none';
-}
-const FAILURE_WORDS = /fail|unable|error|unsuccess|could ?n[o']t|can ?n[o']t|not able|not in sync|refused|timed? ?out|denied|unreachable|abort/i;
-/** The events as one line for a message, at most the last ten. */
-function formatEvents(events) {
-    if (events.length === 0)
-        return 'ElastiCache published no event about it.';
-    return `ElastiCache says: ${events
-        .slice(-10)
-        .map((event) => `"${event.message}"`)
-        .join('; ')}.`;
-}
-function isOf(target, event) {
-    const source = event.SourceIdentifier;
-    return source !== undefined && (source === target.id || target.memberClusters.includes(source));
-}
-function toTargetEvent(event) {
-    return {
-        atMs: event.Date?.getTime() ?? 0,
-        source: event.SourceIdentifier ?? '',
-        message: event.Message ?? '',
-    };
-}
-function identity(event) {
-    return JSON.stringify([event.atMs, event.source, event.message]);
-}
-
-;// CONCATENATED MODULE: ./lib/src/action/aws/online-migration.js
-
-
-
-
-
-
-
-/** Statuses from which no migration starts any more. */
-const DEAD_END_STATUSES = new Set(['deleting', 'deleted', 'create-failed']);
-/** DescribeReplicationGroups may still show the status of before for some looks after a change. */
-const STALE_LOOKS_MAX = 3;
-/**
- * Runs TestMigration and waits for its outcome, which arrives as an event, and for the group to be available again.
- *
- * Source: ElastiCache API reference, TestMigration: asynchronous; the answer itself says nothing about the result.
- *
- * @throws replication-group-not-found, replication-group-not-available, replication-group-migrating,
- * replication-group-unsuitable, wait-timeout (the group did not become available), and those of every AWS call
- */
-async function testMigration(door, { id, source, timeoutMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'TestMigration', id), () => door.elasticache.send(new dist_cjs/* TestMigrationCommand */.Q9z({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
-    const told = await (0,poll/* pollUntil */.g)(async () => {
-        const events = await watch.fresh();
-        const verdicts = events.map(judgeEvent);
-        if (verdicts.includes('failure'))
-            return { outcome: 'failed', events };
-        return verdicts.includes('success') ? { outcome: 'passed', events } : undefined;
-    }, { ...door, timeoutMs });
-    await awaitAvailable(door, { id, timeoutMs });
-    return told ?? { outcome: 'unknown', events: await watch.fresh() };
-}
-/**
- * Starts the online migration and waits until the group is `migrating`.
- *
- * @throws migration-start-failed, wait-timeout, replication-group-not-found, replication-group-not-available,
- * replication-group-migrating, replication-group-unsuitable, and those of every AWS call
- */
-async function startMigration(door, { id, source, timeoutMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'StartMigration', id), () => door.elasticache.send(new dist_cjs/* StartMigrationCommand */.w_K({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
-    door.log(`StartMigration accepted: ${id} is ${answer.ReplicationGroup?.Status ?? 'unknown'}.`);
-    return await followStart(door, { id, timeoutMs, watch });
-}
-/**
- * Waits until a migration that was started earlier, such as by a cancelled run, is `migrating`.
- *
- * @throws migration-start-failed, wait-timeout, and those of every AWS call
- */
-async function watchMigrationStart(door, { id, timeoutMs }) {
-    return await followStart(door, {
-        id,
-        timeoutMs,
-        watch: await watchEvents(door, await eventSource(door, id)),
-    });
-}
-/**
- * Makes sure for a while that the group stays `migrating`: a node that cannot load what the source sends goes back
- * to `available` only after several attempts.
- *
- * @throws migration-start-failed, and those of every AWS call
- */
-async function watchMigrationHold(door, { id, holdMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    await (0,poll/* pollUntil */.g)(async () => {
-        const status = await readStatus(door, id);
-        if (status === 'available' || DEAD_END_STATUSES.has(status))
-            throw await startFailed(door, { id, status, watch });
-        return undefined;
-    }, { ...door, timeoutMs: holdMs });
-}
-/**
- * Opens the eyes for the events of a completion, before it is asked for.
- *
- * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
- */
-async function watchCompletion(door, id) {
-    return await watchEvents(door, await eventSource(door, id));
-}
-/**
- * Asks ElastiCache to end the online migration.
- *
- * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
- * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
- *
- * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
- * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
- * may hide a first one whose answer was lost.
- */
-async function requestCompletion(door, { id, force }) {
-    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
-        abortSignal: door.signal,
-    }));
-}
-/**
- * Waits until a completion is done and the group `available`.
- *
- * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
- */
-async function awaitCompletion(door, { id, watch, timeoutMs }) {
-    return await awaitAvailable(door, { id, timeoutMs, watch });
-}
-/**
- * Waits until the group is `available`, for whatever it is busy with now.
- *
- * @throws migration-promotion-failed (it stays `migrating` and an event says that the promotion failed),
- * replication-group-not-available (it is being deleted), wait-timeout, and those of every AWS call
- */
-async function waitForAvailable(door, { id, timeoutMs }) {
-    return await awaitAvailable(door, {
-        id,
-        timeoutMs,
-        watch: await watchEvents(door, await eventSource(door, id)),
-    });
-}
-async function followStart(door, { id, timeoutMs, watch }) {
-    let last = '';
-    let availableLooks = 0;
-    const started = await (0,poll/* pollUntil */.g)(async () => {
-        const status = await readStatus(door, id);
-        if (status !== last && last !== '')
-            door.log(`${id}: ${last} -> ${status}.`);
-        const hasLeftAvailable = last !== '' && last !== 'available';
-        last = status;
-        if (status === 'migrating')
-            return status;
-        availableLooks += status === 'available' ? 1 : 0;
-        // `available` after the start is the failure of the start; before it is only an old picture.
-        const isOver = status === 'available' && (hasLeftAvailable || availableLooks >= STALE_LOOKS_MAX);
-        if (isOver || DEAD_END_STATUSES.has(status))
-            throw await startFailed(door, { id, status, watch });
-        return undefined;
-    }, { ...door, timeoutMs });
-    if (started === undefined) {
-        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not migrating, ${(0,units/* formatDuration */.a3)(timeoutMs)} after StartMigration.`);
-    }
-    return { status: started, events: await watch.fresh() };
-}
-async function startFailed(door, { id, status, watch }) {
-    // The event comes a moment after the status.
-    const events = await (0,poll/* pollUntil */.g)(async () => {
-        const fresh = await watch.fresh();
-        return fresh.length > 0 ? fresh : undefined;
-    }, { ...door, timeoutMs: EVENT_DELAY_MAX_MS });
-    return new errors/* MigrationError */.Py('migration-start-failed', `Replication group ${id} is ${status} instead of migrating. ${formatEvents(events ?? [])}`);
-}
-const EVENT_DELAY_MAX_MS = 10_000;
-async function awaitAvailable(door, { id, timeoutMs, watch }) {
-    let last = 'unknown';
-    const reached = await (0,poll/* pollUntil */.g)(async () => {
-        last = await readStatus(door, id);
-        if (last === 'available')
-            return last;
-        if (DEAD_END_STATUSES.has(last)) {
-            throw new errors/* MigrationError */.Py('replication-group-not-available', `Replication group ${id} is ${last}.`, {
-                retryable: false,
-            });
-        }
-        if (last === 'migrating' && watch !== undefined)
-            await refuseFailedPromotion(id, watch);
-        return undefined;
-    }, { ...door, timeoutMs });
-    if (reached === undefined) {
-        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not available, after ${(0,units/* formatDuration */.a3)(timeoutMs)}.`);
-    }
-    return { status: reached, events: (await watch?.fresh()) ?? [] };
-}
-async function refuseFailedPromotion(id, watch) {
-    const failures = (await watch.fresh()).filter((event) => judgeEvent(event) === 'failure');
-    if (failures.length === 0)
-        return;
-    throw new errors/* MigrationError */.Py('migration-promotion-failed', `Replication group ${id} is still migrating. ${formatEvents(failures)}`);
-}
-async function eventSource(door, id) {
-    const group = await readGroup(door, id);
-    return { id: group.ReplicationGroupId ?? id, memberClusters: group.MemberClusters ?? [] };
-}
-/** Exactly one element, whatever the cluster mode. Source: ElastiCache guide, starting a migration. */
-function endpointList({ host, port }) {
-    return [{ Address: host, Port: port }];
-}
 
 // EXTERNAL MODULE: external "fs"
 var external_fs_ = __nccwpck_require__(9896);
@@ -76857,6 +76589,410 @@ async function findChanged({ world, host, migration }) {
     return (await host.call({ command: 'status', ...identity })).migration?.notifications;
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/aws/events.js
+
+
+
+/** At 100 events to a page; an account with more in the time asked for shows the first of them. */
+const EVENT_PAGES_MAX = 10;
+const MINUTE_MS = 60_000;
+/** The clocks of the runner and of AWS may be apart. */
+const CLOCK_MARGIN_MINUTES = 15;
+/** ElastiCache keeps events for 14 days. */
+const EVENT_MINUTES_MAX = 14 * 24 * 60;
+/**
+ * Lists the events of the group and its members since a time, oldest first.
+ *
+ * One unfiltered call instead of one for each member: `elasticache:DescribeEvents` is granted on `*` anyhow.
+ *
+ * @throws aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable
+ */
+async function listEvents(door, { target, sinceMs }) {
+    const minutes = Math.ceil((door.clock.nowMs() - sinceMs) / MINUTE_MS) + CLOCK_MARGIN_MINUTES;
+    const events = [];
+    let marker;
+    for (let page = 0; page < EVENT_PAGES_MAX; page += 1) {
+        const command = new dist_cjs/* DescribeEventsCommand */.w6x({
+            Duration: Math.min(Math.max(minutes, 1), EVENT_MINUTES_MAX),
+            MaxRecords: 100,
+            Marker: marker,
+        });
+        const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'DescribeEvents', target.id), () => door.elasticache.send(command, { abortSignal: door.signal }));
+        events.push(...(answer.Events ?? []).filter((event) => isOf(target, event)).map(toTargetEvent));
+        marker = answer.Marker;
+        if (marker === undefined)
+            break;
+    }
+    return events.sort((a, b) => a.atMs - b.atMs);
+}
+/**
+ * Remembers the events that are there, so that `fresh` shows only what comes later.
+ *
+ * Not by time: an event of an earlier attempt within the same second, or clocks that are apart, would tell a
+ * wrong story.
+ */
+async function watchEvents(door, target) {
+    const sinceMs = door.clock.nowMs();
+    const known = new Set((await listEvents(door, { target, sinceMs })).map(identity));
+    return {
+        fresh: async () => (await listEvents(door, { target, sinceMs })).filter((event) => !known.has(identity(event))),
+    };
+}
+/**
+ * Classifies one event by its words: failure words win over success words, and an event that is not about a
+ * migration, a test or a connection says nothing.
+ */
+function judgeEvent(event) {
+    if (!/migrat|\btest|connect/i.test(event.message))
+        return 'none';
+    if (FAILURE_WORDS.test(event.message))
+        return 'failure';
+    return /success|succeed|passed|complete/i.test(event.message) ? 'success' : 'none';
+}
+const FAILURE_WORDS = /fail|unable|error|unsuccess|could ?n[o']t|can ?n[o']t|not able|not in sync|refused|timed? ?out|denied|unreachable|abort/i;
+/** The events as one line for a message, at most the last ten. */
+function formatEvents(events) {
+    if (events.length === 0)
+        return 'ElastiCache published no event about it.';
+    return `ElastiCache says: ${events
+        .slice(-10)
+        .map((event) => `"${event.message}"`)
+        .join('; ')}.`;
+}
+function isOf(target, event) {
+    const source = event.SourceIdentifier;
+    return source !== undefined && (source === target.id || target.memberClusters.includes(source));
+}
+function toTargetEvent(event) {
+    return {
+        atMs: event.Date?.getTime() ?? 0,
+        source: event.SourceIdentifier ?? '',
+        message: event.Message ?? '',
+    };
+}
+function identity(event) {
+    return JSON.stringify([event.atMs, event.source, event.message]);
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/aws/online-migration.js
+
+
+
+
+
+
+
+/** Statuses from which no migration starts any more. */
+const DEAD_END_STATUSES = new Set(['deleting', 'deleted', 'create-failed']);
+/** DescribeReplicationGroups may still show the status of before for some looks after a change. */
+const STALE_LOOKS_MAX = 3;
+/**
+ * Runs TestMigration and waits for its outcome, which arrives as an event, and for the group to be available again.
+ *
+ * Source: ElastiCache API reference, TestMigration: asynchronous; the answer itself says nothing about the result.
+ *
+ * @throws replication-group-not-found, replication-group-not-available, replication-group-migrating,
+ * replication-group-unsuitable, wait-timeout (the group did not become available), and those of every AWS call
+ */
+async function testMigration(door, { id, source, timeoutMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'TestMigration', id), () => door.elasticache.send(new dist_cjs/* TestMigrationCommand */.Q9z({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
+    const told = await (0,poll/* pollUntil */.g)(async () => {
+        const events = await watch.fresh();
+        const verdicts = events.map(judgeEvent);
+        if (verdicts.includes('failure'))
+            return { outcome: 'failed', events };
+        return verdicts.includes('success') ? { outcome: 'passed', events } : undefined;
+    }, { ...door, timeoutMs });
+    await awaitAvailable(door, { id, timeoutMs });
+    return told ?? { outcome: 'unknown', events: await watch.fresh() };
+}
+/**
+ * Starts the online migration and waits until the group is `migrating`.
+ *
+ * @throws migration-start-failed, wait-timeout, replication-group-not-found, replication-group-not-available,
+ * replication-group-migrating, replication-group-unsuitable, and those of every AWS call
+ */
+async function startMigration(door, { id, source, timeoutMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'StartMigration', id), () => door.elasticache.send(new dist_cjs/* StartMigrationCommand */.w_K({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
+    door.log(`StartMigration accepted: ${id} is ${answer.ReplicationGroup?.Status ?? 'unknown'}.`);
+    return await followStart(door, { id, timeoutMs, watch });
+}
+/**
+ * Waits until a migration that was started earlier, such as by a cancelled run, is `migrating`.
+ *
+ * @throws migration-start-failed, wait-timeout, and those of every AWS call
+ */
+async function watchMigrationStart(door, { id, timeoutMs }) {
+    return await followStart(door, {
+        id,
+        timeoutMs,
+        watch: await watchEvents(door, await eventSource(door, id)),
+    });
+}
+/**
+ * Makes sure for a while that the group stays `migrating`: a node that cannot load what the source sends goes back
+ * to `available` only after several attempts.
+ *
+ * @throws migration-start-failed, and those of every AWS call
+ */
+async function watchMigrationHold(door, { id, holdMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    await (0,poll/* pollUntil */.g)(async () => {
+        const status = await readStatus(door, id);
+        if (status === 'available' || DEAD_END_STATUSES.has(status))
+            throw await startFailed(door, { id, status, watch });
+        return undefined;
+    }, { ...door, timeoutMs: holdMs });
+}
+/**
+ * Opens the eyes for the events of a completion, before it is asked for.
+ *
+ * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
+ */
+async function watchCompletion(door, id) {
+    return await watchEvents(door, await eventSource(door, id));
+}
+/**
+ * Asks ElastiCache to end the online migration.
+ *
+ * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
+ * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
+ *
+ * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
+ * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
+ * may hide a first one whose answer was lost.
+ */
+async function requestCompletion(door, { id, force }) {
+    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
+        abortSignal: door.signal,
+    }));
+}
+/**
+ * Waits until a completion is done and the group `available`.
+ *
+ * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
+ */
+async function awaitCompletion(door, { id, watch, timeoutMs }) {
+    return await awaitAvailable(door, { id, timeoutMs, watch });
+}
+/**
+ * Waits until the group is `available`, for whatever it is busy with now.
+ *
+ * @throws migration-promotion-failed (it stays `migrating` and an event says that the promotion failed),
+ * replication-group-not-available (it is being deleted), wait-timeout, and those of every AWS call
+ */
+async function waitForAvailable(door, { id, timeoutMs }) {
+    return await awaitAvailable(door, {
+        id,
+        timeoutMs,
+        watch: await watchEvents(door, await eventSource(door, id)),
+    });
+}
+async function followStart(door, { id, timeoutMs, watch }) {
+    let last = '';
+    let availableLooks = 0;
+    const started = await (0,poll/* pollUntil */.g)(async () => {
+        const status = await readStatus(door, id);
+        if (status !== last && last !== '')
+            door.log(`${id}: ${last} -> ${status}.`);
+        const hasLeftAvailable = last !== '' && last !== 'available';
+        last = status;
+        if (status === 'migrating')
+            return status;
+        availableLooks += status === 'available' ? 1 : 0;
+        // `available` after the start is the failure of the start; before it is only an old picture.
+        const isOver = status === 'available' && (hasLeftAvailable || availableLooks >= STALE_LOOKS_MAX);
+        if (isOver || DEAD_END_STATUSES.has(status))
+            throw await startFailed(door, { id, status, watch });
+        return undefined;
+    }, { ...door, timeoutMs });
+    if (started === undefined) {
+        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not migrating, ${(0,units/* formatDuration */.a3)(timeoutMs)} after StartMigration.`);
+    }
+    return { status: started, events: await watch.fresh() };
+}
+async function startFailed(door, { id, status, watch }) {
+    // The event comes a moment after the status.
+    const events = await (0,poll/* pollUntil */.g)(async () => {
+        const fresh = await watch.fresh();
+        return fresh.length > 0 ? fresh : undefined;
+    }, { ...door, timeoutMs: EVENT_DELAY_MAX_MS });
+    return new errors/* MigrationError */.Py('migration-start-failed', `Replication group ${id} is ${status} instead of migrating. ${formatEvents(events ?? [])}`);
+}
+const EVENT_DELAY_MAX_MS = 10_000;
+async function awaitAvailable(door, { id, timeoutMs, watch }) {
+    let last = 'unknown';
+    const reached = await (0,poll/* pollUntil */.g)(async () => {
+        last = await readStatus(door, id);
+        if (last === 'available')
+            return last;
+        if (DEAD_END_STATUSES.has(last)) {
+            throw new errors/* MigrationError */.Py('replication-group-not-available', `Replication group ${id} is ${last}.`, {
+                retryable: false,
+            });
+        }
+        if (last === 'migrating' && watch !== undefined)
+            await refuseFailedPromotion(id, watch);
+        return undefined;
+    }, { ...door, timeoutMs });
+    if (reached === undefined) {
+        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not available, after ${(0,units/* formatDuration */.a3)(timeoutMs)}.`);
+    }
+    return { status: reached, events: (await watch?.fresh()) ?? [] };
+}
+async function refuseFailedPromotion(id, watch) {
+    const failures = (await watch.fresh()).filter((event) => judgeEvent(event) === 'failure');
+    if (failures.length === 0)
+        return;
+    throw new errors/* MigrationError */.Py('migration-promotion-failed', `Replication group ${id} is still migrating. ${formatEvents(failures)}`);
+}
+async function eventSource(door, id) {
+    const group = await readGroup(door, id);
+    return { id: group.ReplicationGroupId ?? id, memberClusters: group.MemberClusters ?? [] };
+}
+/** Exactly one element, whatever the cluster mode. Source: ElastiCache guide, starting a migration. */
+function endpointList({ host, port }) {
+    return [{ Address: host, Port: port }];
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/phases/promotion.js
+
+
+
+
+/**
+ * Lets ElastiCache promote the target, unless an earlier run got as far as that.
+ *
+ * The host hears of every step of it: when this run dies in it, the keeper there finds out what became of the target.
+ *
+ * @throws write-pause-exceeded, aws-unavailable, and the codes of the online migration
+ */
+async function promote(setting, id) {
+    const { inputs, world, found } = setting;
+    const { waitTimeoutMs: timeoutMs } = inputs;
+    if ((await readRole(setting)) === 'master') {
+        await decideHandOver(setting, { isAccepted: true });
+        found.warn('An earlier attempt had promoted the target behind the same fence.');
+        await waitForAvailable(world.elasticache, { id, timeoutMs });
+        return;
+    }
+    let progress = 'not-requested';
+    try {
+        const watch = await watchCompletion(world.elasticache, id);
+        world.signal.throwIfAborted();
+        await decideHandOver(setting, { isAccepted: false });
+        progress = 'requested';
+        await requestPromotion(setting, id);
+        progress = 'accepted';
+        const done = await signingOfLife(setting, () => awaitCompletion(world.elasticache, { id, watch, timeoutMs }));
+        found.part({ nativeEvents: done.events });
+    }
+    catch (error) {
+        if (isNotPromoted(error, progress))
+            await unfence(setting);
+        else
+            found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback; when nobody does, the keeper on the host looks after some minutes, and lifts the fence of a target that is not promoted.');
+        throw error;
+    }
+}
+/**
+ * Asked for no longer than the keeper on the host leaves the fence alone without a word of it: a request that came later
+ * would promote behind a lifted fence. The request of an earlier run may still be at work, and the group busy with it.
+ */
+async function requestPromotion(setting, id) {
+    const { world } = setting;
+    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const door = { ...world.elasticache, signal: AbortSignal.any([world.signal, timeout]) };
+    try {
+        for (;;) {
+            const busy = await requestCompletion(door, { id, force: false }).catch(busyOrThrow);
+            if (busy === undefined || (await readRole(setting)) === 'master')
+                return;
+            if (busy.code === 'replication-group-not-migrating')
+                throw busy;
+            world.log(`${busy.message} Asking again.`);
+            await world.clock.sleep(REQUEST_EVERY_MS, door.signal);
+        }
+    }
+    catch (error) {
+        if (error !== timeout.reason)
+            throw error;
+        const message = `CompleteMigration for replication group ${id} was not accepted in ${(0,units/* formatDuration */.a3)(REQUEST_TIMEOUT_MS)}.`;
+        throw new errors/* MigrationError */.Py('aws-unavailable', message, { cause: error });
+    }
+}
+function busyOrThrow(error) {
+    const codes = ['replication-group-not-available', 'replication-group-not-migrating'];
+    if ((0,errors/* isMigrationError */.xR)(error) && codes.includes(error.code))
+        return error;
+    throw error;
+}
+async function readRole({ inputs, world, host, migration }) {
+    const { source, target } = migration;
+    const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
+    if (look.error !== undefined)
+        throw look.error;
+    return look.report.role;
+}
+const REQUEST_EVERY_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 120_000;
+/** Tells the host, as long as the work goes on, that somebody stands behind the decision; a word that is lost is no harm. */
+async function signingOfLife(setting, work) {
+    const { world } = setting;
+    const done = new AbortController();
+    const signal = AbortSignal.any([world.signal, done.signal]);
+    const tell = async () => {
+        while (!signal.aborted) {
+            await decideHandOver(setting, { isAccepted: true }).catch((error) => world.log(`The host was not told that the promotion is under way: ${(0,errors/* errorText */.kc)(error)}`));
+            await world.clock.sleep(SIGN_EVERY_MS, signal).catch(() => {
+                // The work is done, or the run cancelled.
+            });
+        }
+    };
+    const told = tell();
+    try {
+        return await work();
+    }
+    finally {
+        done.abort();
+        await told;
+    }
+}
+const SIGN_EVERY_MS = 60_000;
+/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
+async function decideHandOver({ inputs, world, host }, { isAccepted }) {
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    const { decided } = await host.call({ command: 'hand-over', ...identity, isAccepted });
+    if (decided)
+        return;
+    throw new errors/* MigrationError */.Py('write-pause-exceeded', 'The proof was not followed by the promotion in time, and the fence at the source was lifted.');
+}
+/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
+function isNotPromoted(error, progress) {
+    if (progress === 'not-requested')
+        return true;
+    if (!(0,errors/* isMigrationError */.xR)(error))
+        return false;
+    return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
+}
+/** Lifts the fence, also at the end of a run that was cancelled: hence a signal of its own. */
+async function unfence({ inputs, world, found, host, migration }) {
+    const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    try {
+        const job = { kind: 'unfence', source: migration.source };
+        await host.call({ command: 'start', ...identity, job }, { signal });
+        found.warn('The fence at the source is lifted, because nothing was handed over.');
+    }
+    catch (error) {
+        found.warn(`The fence at the source was not lifted, run rollback: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
+/** A cancelled run has 7.5 seconds for everything. */
+const UNFENCE_TIMEOUT_MS = 5000;
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/source-tuning.js
 /** Says what is left of a tuning that nobody restores by himself, and what restores it. */
 function describeTuning({ sourceAddress, settings }) {
@@ -77248,69 +77384,6 @@ async function keeperOutcome(setting) {
 }
 const KEEPER_WAIT_MS = 60_000;
 const KEEPER_POLL_MS = 1000;
-/** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
-async function promote(setting, id) {
-    const { inputs, world, found, host, migration } = setting;
-    const { waitTimeoutMs: timeoutMs } = inputs;
-    const { source, target } = migration;
-    const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
-    if (look.error !== undefined)
-        throw look.error;
-    if (look.report.role === 'master') {
-        found.warn('An earlier attempt had promoted the target behind the same fence.');
-        await waitForAvailable(world.elasticache, { id, timeoutMs });
-        return;
-    }
-    let progress = 'not-requested';
-    try {
-        const watch = await watchCompletion(world.elasticache, id);
-        world.signal.throwIfAborted();
-        await decideHandOver(setting);
-        progress = 'requested';
-        await requestCompletion(world.elasticache, { id, force: false });
-        progress = 'accepted';
-        const done = await awaitCompletion(world.elasticache, { id, watch, timeoutMs });
-        found.part({ nativeEvents: done.events });
-    }
-    catch (error) {
-        if (isNotPromoted(error, progress))
-            await unfence(setting);
-        else
-            found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.');
-        throw error;
-    }
-}
-/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
-async function decideHandOver({ inputs, world, host }) {
-    const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    const { decided } = await host.call({ command: 'hand-over', ...identity });
-    if (decided)
-        return;
-    throw new errors/* MigrationError */.Py('write-pause-exceeded', 'The proof was not followed by the promotion in time, and the fence at the source was lifted.');
-}
-/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
-function isNotPromoted(error, progress) {
-    if (progress === 'not-requested')
-        return true;
-    if (!(0,errors/* isMigrationError */.xR)(error))
-        return false;
-    return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
-}
-/** Also at the end of a run that was cancelled: hence a signal of its own. */
-async function unfence({ inputs, world, found, host, migration }) {
-    const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
-    const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    try {
-        const job = { kind: 'unfence', source: migration.source };
-        await host.call({ command: 'start', ...identity, job }, { signal });
-        found.warn('The fence at the source is lifted, because nothing was handed over.');
-    }
-    catch (error) {
-        found.warn(`The fence at the source was not lifted, run rollback: ${(0,errors/* errorText */.kc)(error)}`);
-    }
-}
-/** A cancelled run has 7.5 seconds for everything. */
-const UNFENCE_TIMEOUT_MS = 5000;
 async function showEarlierCutover({ inputs, world, found, host }) {
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     const { jobs } = await host.call({ command: 'status', ...identity });
@@ -81278,8 +81351,16 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         jobId: schemas/* string */.YjP(),
         offset: schemas/* int */.Whr().min(0),
     }),
-    /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
-    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hand-over'), ...ofMigration }),
+    /**
+     * Decides on the native route, after the proof, that the target takes over: the fence stays while the action, which asks
+     * for the promotion, says this again now and then, and for some minutes after its last word.
+     */
+    schemas/* strictObject */.rej({
+        command: schemas/* literal */.euz('hand-over'),
+        ...ofMigration,
+        /** ElastiCache has accepted the promotion. */
+        isAccepted: schemas/* boolean */.zMY().optional(),
+    }),
     /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
     /** Forgets a migration that was rolled back; refused while a job runs. */

@@ -13,7 +13,15 @@ import { areFencesStanding, liftFences, setFences } from './fences.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
-import { decideHandOver, decideLift, forgetCutover, readCutoverStep, writeCutoverStep } from './state.ts';
+import {
+  decideHandOver,
+  decideLift,
+  forgetCutover,
+  grantLease,
+  PROMOTION_LEASES_MS,
+  readCutoverStep,
+  writeCutoverStep,
+} from './state.ts';
 import { assertOldFenceHeld, makeWriter } from './way-back.ts';
 import { startWritePause, untilAborted, type WritePauseMeasures } from './write-pause.ts';
 
@@ -43,6 +51,7 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
   };
   if (earlier !== undefined && 'report' in earlier) {
     if (await isFenced(cutover)) {
+      if (request.route === 'native') leaveToAction(cutover);
       if (earlier.step !== 'completed') await siblings.start({ kind: 'keeper', cutover: request });
       const isDone = earlier.step === 'completed' || request.route === 'native';
       const report = isDone ? earlier.report : await handOver(cutover, earlier.report);
@@ -135,8 +144,10 @@ function fenceOf({ request, context }: Cutover): { pauseMs?: number; writer?: Fe
 const PAUSE_MARGIN_MS = 5_000;
 
 /** From here on the cutover only goes forward. @throws write-pause-exceeded when the keeper was faster */
-function decide({ request, context }: Cutover, report: CutoverReport): void {
+function decide(cutover: Cutover, report: CutoverReport): void {
+  const { request, context } = cutover;
   if (request.route === 'native') {
+    leaveToAction(cutover);
     writeCutoverStep(context.directory, request, { step: 'proved', report });
   } else if (!decideHandOver(context.directory, request, report)) {
     throw new MigrationError(
@@ -146,11 +157,16 @@ function decide({ request, context }: Cutover, report: CutoverReport): void {
   }
 }
 
+/** The proof is the host's, the promotion the action's: this is the time in which it is to decide. */
+function leaveToAction({ context: { directory, clock } }: Cutover): void {
+  grantLease(directory, clock.nowMs() + PROMOTION_LEASES_MS.proved);
+}
+
 /** Lifts the fence over a connection of its own: the one that failed may be the reason why. */
 async function liftAfter({ context, source }: Cutover, failure: unknown): Promise<void> {
   const { clock, directory } = context;
   const lift = async () => {
-    decideLift(directory, clock.nowMs());
+    decideLift(directory);
     if (await liftFences(source, directory)) context.log('Lifted the fence: the cutover did not succeed.');
     forgetCutover(directory);
   };
