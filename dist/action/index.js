@@ -70017,7 +70017,7 @@ var errors = __nccwpck_require__(7657);
 // EXTERNAL MODULE: external "node:os"
 var external_node_os_ = __nccwpck_require__(8161);
 // EXTERNAL MODULE: ./lib/src/contract/endpoint.js
-var endpoint = __nccwpck_require__(584);
+var contract_endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: ./lib/src/contract/finding.js
 var finding = __nccwpck_require__(7924);
 // EXTERNAL MODULE: ./lib/src/contract/host-commands.js + 1 modules
@@ -70082,7 +70082,7 @@ function readAddress(read, name) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const address = (0,endpoint/* parseAddress */.or)(text);
+    const address = (0,contract_endpoint/* parseAddress */.or)(text);
     if (address === undefined)
         throw malformed(name, text, 'host:port');
     return address;
@@ -70375,7 +70375,7 @@ function readSecret(read, name, region) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const reference = (0,endpoint/* parseSecretReference */.Lt)(text, region);
+    const reference = (0,contract_endpoint/* parseSecretReference */.Lt)(text, region);
     if (reference === undefined) {
         // The value is not repeated: somebody may have put the password itself there.
         throw new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`, { remedy: 'Store the password under a name and give that name; never give the password itself.' });
@@ -70927,6 +70927,8 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     settleDurationMs: schemas/* number */.aig(),
     /** From the fence until the target could take over; on the route native until the proof was complete. */
     writePauseMs: schemas/* number */.aig(),
+    /** Of a way back: its fence did not stand any more when this was told; the other side had taken over before. */
+    isFenceLost: schemas/* boolean */.zMY().optional(),
     /** Who was connected to the source before the fence; absent where it does not tell. */
     clients: clientListSchema.optional(),
     verification: verifyReportSchema,
@@ -71889,7 +71891,7 @@ function withDefaults(oldDefaults, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var dist_bundle_endpoint = withDefaults(null, DEFAULTS);
+var endpoint = withDefaults(null, DEFAULTS);
 
 
 ;// CONCATENATED MODULE: ./node_modules/content-type/dist/index.js
@@ -73028,7 +73030,7 @@ function dist_bundle_withDefaults(oldEndpoint, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var request = dist_bundle_withDefaults(dist_bundle_endpoint, defaults_default);
+var request = dist_bundle_withDefaults(endpoint, defaults_default);
 
 /* v8 ignore next -- @preserve */
 /* v8 ignore else -- @preserve */
@@ -77047,8 +77049,8 @@ function targetFacts(target) {
 /** Where applications find the target. */
 function endpointOutputs({ primary, reader, engine, engineVersion }) {
     return {
-        ...(primary === undefined ? {} : { 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(primary) }),
-        ...(reader === undefined ? {} : { 'reader-endpoint': (0,endpoint/* formatAddress */.M0)(reader) }),
+        ...(primary === undefined ? {} : { 'primary-endpoint': (0,contract_endpoint/* formatAddress */.M0)(primary) }),
+        ...(reader === undefined ? {} : { 'reader-endpoint': (0,contract_endpoint/* formatAddress */.M0)(reader) }),
         'engine-version': `${engine} ${engineVersion}`.trim(),
     };
 }
@@ -77279,15 +77281,15 @@ async function showWayBack({ inputs, world, host, found }) {
 /** Where the applications go now; behind a way back that is where they came from. */
 async function publishEndpoints({ inputs, world, found, migration }) {
     if (inputs.isWayBack) {
-        const primary = (0,endpoint/* formatAddress */.M0)(migration.target);
-        found.part({ endpoints: { primary }, source: (0,endpoint/* formatAddress */.M0)(migration.source), isWayBack: true });
+        const primary = (0,contract_endpoint/* formatAddress */.M0)(migration.target);
+        found.part({ endpoints: { primary }, source: (0,contract_endpoint/* formatAddress */.M0)(migration.source), isWayBack: true });
         found.outputs({ 'primary-endpoint': primary });
         return;
     }
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
     found.part({
         endpoints: endpointParts(handedOver),
-        source: (0,endpoint/* formatAddress */.M0)(migration.source),
+        source: (0,contract_endpoint/* formatAddress */.M0)(migration.source),
         setup: targetSetup(handedOver),
     });
     found.outputs(endpointOutputs(handedOver));
@@ -77356,6 +77358,9 @@ async function cutOver(setting) {
     if (outcome.error !== undefined)
         throw outcome.error;
     found.outputs(cutoverOutputs(outcome.report));
+    if (outcome.report.isFenceLost === true) {
+        found.warn(`The fence at ${(0,contract_endpoint/* formatAddress */.M0)(source)} does not stand any more: what is written there now stays there.`);
+    }
     if (route === 'native')
         await promote(setting, target.id);
 }
@@ -77779,8 +77784,8 @@ const status_status = async (inputs, world, found) => {
             status: target.status,
             engine,
             engineVersion,
-            ...(primary === undefined ? {} : { primary: (0,endpoint/* formatAddress */.M0)(primary) }),
-            ...(reader === undefined ? {} : { reader: (0,endpoint/* formatAddress */.M0)(reader) }),
+            ...(primary === undefined ? {} : { primary: (0,contract_endpoint/* formatAddress */.M0)(primary) }),
+            ...(reader === undefined ? {} : { reader: (0,contract_endpoint/* formatAddress */.M0)(reader) }),
         },
     });
     found.outputs(endpointOutputs(target));
@@ -77836,7 +77841,7 @@ async function showHandOver(setting, migration) {
     const { inputs, world, found, host, target } = setting;
     if (inputs.isWayBack) {
         found.part({ isWayBack: true });
-        found.outputs({ 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(migration.target) });
+        found.outputs({ 'primary-endpoint': (0,contract_endpoint/* formatAddress */.M0)(migration.target) });
     }
     else {
         const wayBack = await findWayBack({ inputs, world, host });
@@ -79445,12 +79450,12 @@ function status_nextSteps(view) {
     const { migration, target, setup, fence, stragglers, tuning, wayBack } = view;
     if (migration?.completedAtMs === undefined)
         return [];
-    const source = (0,endpoint/* formatAddress */.M0)(migration.source);
+    const source = (0,contract_endpoint/* formatAddress */.M0)(migration.source);
     if (view.isWayBack === true) {
-        return checklistBack({ source, primary: (0,endpoint/* formatAddress */.M0)(migration.target), fence, stragglers });
+        return checklistBack({ source, primary: (0,contract_endpoint/* formatAddress */.M0)(migration.target), fence, stragglers });
     }
     if (view.wentBackAtMs !== undefined) {
-        return checklistBack({ source: (0,endpoint/* formatAddress */.M0)(migration.target), primary: source });
+        return checklistBack({ source: (0,contract_endpoint/* formatAddress */.M0)(migration.target), primary: source });
     }
     const { primary, reader } = target ?? {};
     return checklist({ source, primary, reader, setup, fence, stragglers, tuning, wayBack });
@@ -79466,8 +79471,8 @@ function migrationTable({ migration }) {
         rows: [
             ['Repository', code(migration.repository)],
             ['Route', code(migration.route)],
-            ['Source', code((0,endpoint/* formatAddress */.M0)(migration.source))],
-            ['Target', code((0,endpoint/* formatAddress */.M0)(migration.target))],
+            ['Source', code((0,contract_endpoint/* formatAddress */.M0)(migration.source))],
+            ['Target', code((0,contract_endpoint/* formatAddress */.M0)(migration.target))],
             ['Started', instant(migration.createdAtMs)],
             ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
         ],
@@ -82216,8 +82221,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'fence-lost': {
-        when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
-        remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
+        when: 'The fence fell before the migration was marked complete, and what the source took since is not at the target.',
+        remedy: 'Where the applications went on at the source, run `rollback`, then start-migration with `flush-target: true`, and cut over again. Where they write to the target already, stop those that still write to the source, copy by hand what `verify` lists, and run complete-migration with `max-differences` as high as what must still differ.',
         retryable: false,
     },
     'way-back-impossible': {

@@ -137,6 +137,12 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'asks the target, after five minutes', value: leaseOf('DECIDED') },
     { text: 'or 15 minutes where ElastiCache had accepted', value: leaseOf('ACCEPTED') },
     { text: 'five minutes after the last word of the run', value: leaseOf('DECIDED') },
+    {
+      text: 'wait up to five seconds for that error',
+      value: constantOf('src/agent/cutover/fence-by-replicas.ts', 'PAUSE_MS'),
+    },
+    { text: 'falls before 5 is done', because: 'a step of the list above it' },
+    { text: 'One that falls after 5', because: 'a step of the list above it' },
     { text: 'two seconds after its budget', value: constantOf('src/agent/cutover/keeper.ts', 'GRACE_MS') },
     { text: 'When 4 does not fit', because: 'a step of the list above it' },
     { text: '5 is not cut short', because: 'a step of the list above it' },

@@ -164,6 +164,11 @@ async function cutOver(setting: CutoverSetting): Promise<void> {
   found.part({ report: outcome.report });
   if (outcome.error !== undefined) throw outcome.error;
   found.outputs(cutoverOutputs(outcome.report));
+  if (outcome.report.isFenceLost === true) {
+    found.warn(
+      `The fence at ${formatAddress(source)} does not stand any more: what is written there now stays there.`,
+    );
+  }
   if (route === 'native') await promote(setting, target.id);
 }
 

@@ -4,6 +4,7 @@ import { type Job, type JobContext, NO_PROGRESS } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
 import { openClient } from '../redis/client.ts';
 import { readServerInfo } from '../redis/server-info.ts';
+import type { Cutover } from './cutover.ts';
 import { areFencesStanding, fencesRecordedAtMs, liftFences } from './fences.ts';
 import { handOver, restoreSettings } from './hand-over.ts';
 import {
@@ -143,11 +144,27 @@ async function handOverFor(
 ): Promise<KeeperReport['outcome']> {
   const source = await resolveAccess('source', request.source, context.resolveSecret);
   const target = await resolveAccess('target', request.target, context.resolveSecret);
-  // A source that was restarted has lost its fence: what to do then is not for a process to decide.
-  if (!(await areFencesStanding(source, context))) return 'ended';
   const cutover = { request, context, source, target };
-  await handOver(cutover, proved);
+  if (!(await isHandedOver(cutover, proved))) {
+    // The source takes writes, and nobody was told of the target yet.
+    await liftFences(source, context.directory);
+    forgetCutover(context.directory);
+    context.log('The fence was lost before the hand-over was complete: nothing is handed over.');
+    return 'lifted';
+  }
   await restoreSettings(cutover);
   context.log('Went on with the hand-over of a cutover that was gone.');
   return 'handed-over';
+}
+
+/** False when the source has lost its fence: it was restarted, or a pause has ended. */
+async function isHandedOver(cutover: Cutover, proved: CutoverReport): Promise<boolean> {
+  if (!(await areFencesStanding(cutover.source, cutover.context))) return false;
+  try {
+    await handOver(cutover, proved);
+    return true;
+  } catch (error) {
+    if (isMigrationError(error) && error.code === 'fence-lost') return false;
+    throw error;
+  }
 }

@@ -29,6 +29,8 @@ const stepSchema = z.discriminatedUnion('step', [
   z.strictObject({ step: z.literal('proved'), report: cutoverReportSchema }),
   /** The target has taken over (replica route; on the native route the promotion is the action's). */
   z.strictObject({ step: z.literal('completed'), report: cutoverReportSchema }),
+  /** It had, and its fence fell before anybody was told: it is to be compared again, or given up. */
+  z.strictObject({ step: z.literal('doubted'), report: cutoverReportSchema }),
 ]);
 type KeptStep = z.infer<typeof stepSchema>;
 /** Where a cutover is; `handing-over`: that is decided. */
@@ -63,7 +65,12 @@ export function readDecision(directory: string): CutoverDecision | undefined {
 /** Whether a cutover, of whatever servers, has been proved and not been forgotten since. */
 export function isCutoverProved(directory: string): boolean {
   const step = readStep(directory)?.current;
-  return step !== undefined && 'report' in step;
+  return step !== undefined && 'report' in step && step.step !== 'doubted';
+}
+
+/** Whether the target was released behind a fence that has fallen since, and not been compared again. */
+export function isCutoverDoubted(directory: string): boolean {
+  return readStep(directory)?.current.step === 'doubted';
 }
 
 /** Whether the target was handed over by other means than a promotion, or is about to be: then only the fence protects. */
@@ -95,9 +102,15 @@ export function decideLift(directory: string): boolean {
   return decide(directory, { decision: 'lift' }) === 'lift';
 }
 
-/** Forgets the cutover: the next run starts over. */
-export function forgetCutover(directory: string): void {
-  removeIfThere(statePath(directory));
+/** Takes back that the target has taken over, until that is decided anew. */
+export function doubtCutover(directory: string, request: CutoverRequest, report: CutoverReport): void {
+  writeCutoverStep(directory, request, { step: 'doubted', report });
+  removeIfThere(decisionPath(directory));
+}
+
+/** Forgets the cutover: the next run starts over. A doubt stays, unless it is settled. */
+export function forgetCutover(directory: string, { isDoubtSettled = false } = {}): void {
+  if (isDoubtSettled || !isCutoverDoubted(directory)) removeIfThere(statePath(directory));
   removeIfThere(decisionPath(directory));
   removeIfThere(leasePath(directory));
   removeIfThere(promotionPath(directory));
@@ -161,7 +174,9 @@ function readStep(directory: string): (Identity & { readonly current: CutoverSte
   const decided = readDecision(directory);
   if (decided?.decision !== 'hand-over') return state;
   const { decision: _, report, ...identity } = decided;
-  return { ...identity, current: { step: 'handing-over', report } };
+  // What was in doubt and compared again has nothing left to hand over.
+  const step = state?.current.step === 'doubted' ? 'completed' : 'handing-over';
+  return { ...identity, current: { step, report } };
 }
 
 function isSame(a: Identity, b: Identity): boolean {
