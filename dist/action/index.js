@@ -77226,8 +77226,10 @@ const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    if (inputs.isWayBack)
+    if (inputs.isWayBack) {
         await requireWayBack({ inputs, world, host });
+        found.part({ isWayBack: true });
+    }
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration === undefined) {
         throw new errors/* MigrationError */.Py('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -77282,7 +77284,7 @@ async function showWayBack({ inputs, world, host, found }) {
 async function publishEndpoints({ inputs, world, found, migration }) {
     if (inputs.isWayBack) {
         const primary = (0,contract_endpoint/* formatAddress */.M0)(migration.target);
-        found.part({ endpoints: { primary }, source: (0,contract_endpoint/* formatAddress */.M0)(migration.source), isWayBack: true });
+        found.part({ endpoints: { primary }, source: (0,contract_endpoint/* formatAddress */.M0)(migration.source) });
         found.outputs({ 'primary-endpoint': primary });
         return;
     }
@@ -77795,6 +77797,7 @@ const status_status = async (inputs, world, found) => {
     found.part({
         jobs: seen.jobs,
         ...optional('migration', seen.migration),
+        ...optional('cutover', seen.cutover),
         ...optional('tuning', seen.tuning),
     });
     const isSyncing = seen.jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
@@ -77929,17 +77932,20 @@ function wentBackText(atMs) {
     return `The applications went back to the source at ${new Date(atMs).toISOString()}.`;
 }
 function isCuttingOver(seen) {
-    return ['cutting-over', 'proved'].includes(migrationStatus(seen));
+    return ['cutting-over', 'proved', 'handed-over'].includes(migrationStatus(seen));
 }
-function migrationStatus({ migration, jobs }) {
+/** A cutover that is gone may have been brought to its end, or undone, by its keeper: what is decided says so. */
+function migrationStatus({ migration, jobs, cutover }) {
     if (migration === undefined)
         return 'none';
     if (migration.completedAtMs !== undefined)
         return 'completed';
-    const cutover = jobs.find(({ kind }) => kind === 'cutover');
-    if (cutover?.status === 'running')
+    const isRunning = jobs.some(({ kind, status }) => kind === 'cutover' && status === 'running');
+    if (isRunning || cutover === 'handing-over')
         return 'cutting-over';
-    if (cutover?.status === 'succeeded')
+    if (cutover === 'completed')
+        return 'handed-over';
+    if (cutover === 'proved')
         return 'proved';
     const sync = jobs.find(({ kind }) => kind === 'sync');
     if (sync === undefined)
@@ -78865,7 +78871,7 @@ function completeMigrationBody(view) {
     return {
         verdict: complete_migration_verdict(view),
         sections: [
-            { weight: 'main', blocks: [endpointTable(view)] },
+            { weight: 'main', blocks: [directionNote(view), endpointTable(view)] },
             { weight: 'main', blocks: next },
             { weight: 'main', blocks: wayBackBlocks(view) },
             { weight: 'main', blocks: stragglerBlocks(view) },
@@ -78877,11 +78883,14 @@ function completeMigrationBody(view) {
         ],
     };
 }
-function complete_migration_verdict({ result, report }) {
+function complete_migration_verdict({ result, report, isWayBack }) {
     if (result === 'failed')
         return failedVerdict(report);
+    const who = isWayBack === true
+        ? span `**The old source has taken over again.**`
+        : span `**The target has taken over.**`;
     if (report === undefined)
-        return span `**The target has taken over.**`;
+        return who;
     const { verification } = report;
     const { base, keysCompared, differences } = verification;
     const equal = base === undefined
@@ -78892,7 +78901,7 @@ function complete_migration_verdict({ result, report }) {
         : `${(0,units/* formatCount */.B4)(keysCompared)} keys compared, ${(0,units/* formatCount */.B4)(differences.total)} differences allowed`;
     const left = skippedCounts(verification.skipped);
     const without = left === undefined ? '' : `, ${left} left out`;
-    return span `**The target has taken over.** ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
+    return span `${who} ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
 }
 /** Of a proof that goes on from a full verification: both numbers. */
 function keysVerified({ base, keysCompared }) {
@@ -78907,12 +78916,19 @@ function failedVerdict(report) {
     const found = verificationVerdict(report.verification);
     return report.verification.passed ? span `**Not handed over**, although the proof passed. ${found}` : found;
 }
-function endpointTable({ endpoints }) {
+/** A way back is a migration of its own, in which the two servers have changed places. */
+function directionNote({ isWayBack, source }) {
+    if (isWayBack !== true)
+        return undefined;
+    const left = source === undefined ? span `` : span `, ${code(source)}`;
+    return paragraph(span `Going back, *source* is what the applications leave${left}, and *target* is where they came from, the old source.`);
+}
+function endpointTable({ endpoints, isWayBack }) {
     if (endpoints === undefined)
         return undefined;
     const { primary, reader, engineVersion } = endpoints;
     return facts({
-        title: 'Target',
+        title: isWayBack === true ? 'Old source' : 'Target',
         rows: [
             ['Primary endpoint', primary === undefined ? undefined : code(primary)],
             ['Reader endpoint', reader === undefined ? undefined : code(reader)],
@@ -79433,9 +79449,8 @@ function status_verdict(view) {
     if (migration !== undefined && cutover?.status === 'running') {
         return span `**Cutting over.** The source may refuse writes; stage ${code(cutover.progress.stage)}.`;
     }
-    if (migration !== undefined && cutover?.status === 'succeeded') {
-        return span `**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`;
-    }
+    if (migration !== undefined && view.cutover !== undefined)
+        return CUTOVER_VERDICTS[view.cutover];
     const sync = syncOf(view);
     if (sync !== undefined)
         return syncVerdict(sync);
@@ -79445,6 +79460,13 @@ function status_verdict(view) {
         return undefined;
     return span `**None.** The host knows no migration of this id.`;
 }
+/** What a cutover came to whose run did not tell; nobody has marked the migration complete. */
+const CUTOVER_VERDICTS = {
+    proved: span `**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`,
+    'handing-over': span `**Handing over.** That is decided, and the source refuses writes: run complete-migration again, which says what came of it.`,
+    completed: span `**Handed over, not marked complete.** The target has everything and the source refuses writes: run complete-migration again before anybody is moved.`,
+    doubted: span `**Handed over, and in doubt.** The fence fell, and the source takes writes: run complete-migration again, which compares, or rollback.`,
+};
 /** Only once the target has taken over. */
 function status_nextSteps(view) {
     const { migration, target, setup, fence, stragglers, tuning, wayBack } = view;
@@ -81390,6 +81412,8 @@ const hostReplySchemas = {
     status: schemas/* strictObject */.rej({
         migration: migrationRecordSchema.optional(),
         jobs: schemas/* array */.YOg(jobStateSchema),
+        /** How far a cutover is that was proved, whoever goes on with it; absent before its proof, and once it is given up. */
+        cutover: schemas/* enum */.k5n(['proved', 'handing-over', 'completed', 'doubted']).optional(),
         tuning: sourceTuningSchema.optional(),
     }),
     stop: schemas/* strictObject */.rej({ state: jobStateSchema.optional() }),

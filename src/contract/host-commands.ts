@@ -127,6 +127,8 @@ export const hostReplySchemas = {
   status: z.strictObject({
     migration: migrationRecordSchema.optional(),
     jobs: z.array(jobStateSchema),
+    /** How far a cutover is that was proved, whoever goes on with it; absent before its proof, and once it is given up. */
+    cutover: z.enum(['proved', 'handing-over', 'completed', 'doubted']).optional(),
     tuning: sourceTuningSchema.optional(),
   }),
   stop: z.strictObject({ state: jobStateSchema.optional() }),

@@ -27,7 +27,10 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
-  if (inputs.isWayBack) await requireWayBack({ inputs, world, host });
+  if (inputs.isWayBack) {
+    await requireWayBack({ inputs, world, host });
+    found.part({ isWayBack: true });
+  }
   const { migration } = await host.call({ command: 'status', ...identity });
   if (migration === undefined) {
     throw new MigrationError('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -83,7 +86,7 @@ async function showWayBack({ inputs, world, host, found }: CutoverSetting): Prom
 async function publishEndpoints({ inputs, world, found, migration }: CutoverSetting): Promise<void> {
   if (inputs.isWayBack) {
     const primary = formatAddress(migration.target);
-    found.part({ endpoints: { primary }, source: formatAddress(migration.source), isWayBack: true });
+    found.part({ endpoints: { primary }, source: formatAddress(migration.source) });
     found.outputs({ 'primary-endpoint': primary });
     return;
   }

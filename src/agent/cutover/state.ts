@@ -64,13 +64,21 @@ export function readDecision(directory: string): CutoverDecision | undefined {
 
 /** Whether a cutover, of whatever servers, has been proved and not been forgotten since. */
 export function isCutoverProved(directory: string): boolean {
-  const step = readStep(directory)?.current;
-  return step !== undefined && 'report' in step && step.step !== 'doubted';
+  const step = provedStep(directory);
+  return step !== undefined && step !== 'doubted';
 }
+
+/** Where a cutover is that was proved; undefined before its proof, and for none. */
+export function provedStep(directory: string): ProvedStep | undefined {
+  const step = readStep(directory)?.current;
+  return step !== undefined && 'report' in step ? step.step : undefined;
+}
+
+type ProvedStep = Extract<CutoverStep, { report: unknown }>['step'];
 
 /** Whether the target was released behind a fence that has fallen since, and not been compared again. */
 export function isCutoverDoubted(directory: string): boolean {
-  return readStep(directory)?.current.step === 'doubted';
+  return provedStep(directory) === 'doubted';
 }
 
 /** Whether the target was handed over by other means than a promotion, or is about to be: then only the fence protects. */

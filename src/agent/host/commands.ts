@@ -21,6 +21,8 @@ import {
   grantLease,
   isCutoverProved,
   PROMOTION_LEASES_MS,
+  provedStep,
+  readDecision,
 } from '../cutover/state.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
@@ -123,9 +125,13 @@ function status(store: MigrationStore): HostReplyOf<'status'> {
   const migration = store.readMigration();
   const jobs = JOB_KINDS.flatMap((kind) => store.readState(kind) ?? []);
   const tuning = describeTuning(store.directory);
+  // A hand-over that was decided and then withdrawn is no more than a fence that is being lifted.
+  const cutover =
+    readDecision(store.directory)?.decision === 'lift' ? undefined : provedStep(store.directory);
   return {
     ...(migration === undefined ? {} : { migration }),
     jobs,
+    ...(cutover === undefined ? {} : { cutover }),
     ...(tuning === undefined ? {} : { tuning }),
   };
 }
