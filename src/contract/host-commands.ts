@@ -90,8 +90,16 @@ export const hostCommandSchema = z.discriminatedUnion('command', [
     jobId: z.string(),
     offset: z.int().min(0),
   }),
-  /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
-  z.strictObject({ command: z.literal('hand-over'), ...ofMigration }),
+  /**
+   * Decides on the native route, after the proof, that the target takes over: the fence stays while the action, which asks
+   * for the promotion, says this again now and then, and for some minutes after its last word.
+   */
+  z.strictObject({
+    command: z.literal('hand-over'),
+    ...ofMigration,
+    /** ElastiCache has accepted the promotion. */
+    isAccepted: z.boolean().optional(),
+  }),
   /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
   z.strictObject({ command: z.literal('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
   /** Forgets a migration that was rolled back; refused while a job runs. */
@@ -119,6 +127,8 @@ export const hostReplySchemas = {
   status: z.strictObject({
     migration: migrationRecordSchema.optional(),
     jobs: z.array(jobStateSchema),
+    /** How far a cutover is that was proved, whoever goes on with it; absent before its proof, and once it is given up. */
+    cutover: z.enum(['proved', 'handing-over', 'completed', 'doubted']).optional(),
     tuning: sourceTuningSchema.optional(),
   }),
   stop: z.strictObject({ state: jobStateSchema.optional() }),

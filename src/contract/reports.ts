@@ -327,6 +327,8 @@ export const cutoverReportSchema = z.strictObject({
   settleDurationMs: z.number(),
   /** From the fence until the target could take over; on the route native until the proof was complete. */
   writePauseMs: z.number(),
+  /** Of a way back: its fence did not stand any more when this was told; the other side had taken over before. */
+  isFenceLost: z.boolean().optional(),
   /** Who was connected to the source before the fence; absent where it does not tell. */
   clients: clientListSchema.optional(),
   verification: verifyReportSchema,

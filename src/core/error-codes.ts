@@ -502,9 +502,9 @@ export const ERROR_CODES = {
     retryable: false,
   },
   'fence-lost': {
-    when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
+    when: 'The fence fell before the migration was marked complete, and what the source took since is not at the target.',
     remedy:
-      'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
+      'Where the applications went on at the source, run `rollback`, then start-migration with `flush-target: true`, and cut over again. Where they write to the target already, stop those that still write to the source, copy by hand what `verify` lists, and run complete-migration with `max-differences` as high as what must still differ.',
     retryable: false,
   },
   'way-back-impossible': {

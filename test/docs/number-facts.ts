@@ -19,7 +19,7 @@ export function numberFacts(): readonly NumberFact[] {
   const listedMax = constantOf('src/contract/reports.ts', 'DIFFERENCES_LISTED_MAX');
   const diskReserve = constantOf('src/agent/redis/spool.ts', 'DISK_RESERVE_BYTES');
   const lastingPauseMs = constantOf('src/agent/cutover/fence.ts', 'LASTING_PAUSE_MS');
-  const leaseMs = constantOf('src/agent/cutover/keeper.ts', 'PROMOTION_LEASE_MS');
+  const leaseOf = (step: string) => constantOf('src/agent/cutover/state.ts', `${step}_LEASE_MS`);
   const copiesInARow = constantOf('src/agent/sync/copy-budget.ts', 'COPIES_IN_A_ROW_MAX');
   const backlogSeconds =
     constantOf('src/agent/tune/plan.ts', 'BACKLOG_SECONDS') *
@@ -130,8 +130,19 @@ export function numberFacts(): readonly NumberFact[] {
     { text: 'itself 24 hours after the hand-over', value: lastingPauseMs },
     { text: 'ends, 24 hours after the hand-over', value: lastingPauseMs },
     { text: 'ends 24 hours after the hand-over', value: lastingPauseMs },
-    { text: 'lifts the fence two minutes later', value: leaseMs },
-    { text: 'lifts the fence two minutes after the proof', value: leaseMs },
+    { text: 'lifts the fence two minutes later', value: leaseOf('PROVED') },
+    { text: 'lifts the fence two minutes after the proof', value: leaseOf('PROVED') },
+    { text: 'asks the target: five minutes later', value: leaseOf('DECIDED') },
+    { text: 'or 15 minutes where the runner had said', value: leaseOf('ACCEPTED') },
+    { text: 'asks the target, after five minutes', value: leaseOf('DECIDED') },
+    { text: 'or 15 minutes where ElastiCache had accepted', value: leaseOf('ACCEPTED') },
+    { text: 'five minutes after the last word of the run', value: leaseOf('DECIDED') },
+    {
+      text: 'wait up to five seconds for that error',
+      value: constantOf('src/agent/cutover/fence-by-replicas.ts', 'PAUSE_MS'),
+    },
+    { text: 'falls before 5 is done', because: 'a step of the list above it' },
+    { text: 'One that falls after 5', because: 'a step of the list above it' },
     { text: 'two seconds after its budget', value: constantOf('src/agent/cutover/keeper.ts', 'GRACE_MS') },
     { text: 'When 4 does not fit', because: 'a step of the list above it' },
     { text: '5 is not cut short', because: 'a step of the list above it' },

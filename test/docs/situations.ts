@@ -169,7 +169,7 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
   ],
   'The source is restarted behind the fence': [
     'agent/cutover/fence.redis.test.ts: that a restart of the source took away is found before anything is decided',
-    'agent/cutover/replica.redis.test.ts: says that its fence was lost behind the hand-over, and goes on behind one that is set again by hand',
+    'agent/cutover/replica.redis.test.ts: whose source took writes since, behind a lost',
   ],
   'The hand-over is half done': [
     'agent/cutover/replica.redis.test.ts: goes on with the hand-over, behind the same fence, when it died in it',

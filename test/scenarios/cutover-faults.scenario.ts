@@ -18,6 +18,11 @@ describe('a cutover', () => {
       },
     });
     expect(killed.exitCode).toBeNull();
+    await untilEnded(stage, 'cutover');
+    await untilEnded(stage, 'keeper');
+    const looked = await stage.run('status');
+    expect(looked.outputs['migration-status']).toBe('handed-over');
+    expect(looked.summary).toContain('Handed over, not marked complete.');
     await expectCompleted(stage);
   }, 180_000);
 
@@ -118,6 +123,11 @@ function pidOf(stage: Stage, kind: JobKind): number {
   const pid = storeOf(stage).readProcess(kind)?.identity.pid;
   if (pid === undefined) throw new Error(`there is no ${kind}`);
   return pid;
+}
+
+async function untilEnded(stage: Stage, kind: JobKind): Promise<void> {
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  while (storeOf(stage).readState(kind)?.status !== 'succeeded') await systemClock.sleep(20, signal);
 }
 
 async function untilStage(stage: Stage, name: string): Promise<void> {

@@ -46,6 +46,8 @@ it('keeps a way back, and goes back through the same gates with every acknowledg
     differences: '0',
   });
   expect(returned.summary).toContain('CLIENT PAUSE WRITE');
+  expect(returned.summary).toContain('**The old source has taken over again.**');
+  expect(returned.summary).not.toContain('The target has taken over');
   writers.moveTo(source);
   await vi.waitFor(() => source.client().set('back', '1'));
   await writers.stop();

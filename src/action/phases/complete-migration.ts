@@ -4,18 +4,10 @@
 // Repeat:  says again what was done when it is done; else goes through all steps again.
 // Undo:    before the hand-over it lifts the fence itself; afterwards nothing is undone.
 import { formatAddress } from '../../contract/endpoint.ts';
-import type { MigrationRecord } from '../../contract/host-commands.ts';
 import type { CutoverReport } from '../../contract/reports.ts';
-import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
-import {
-  awaitCompletion,
-  requestCompletion,
-  waitForAvailable,
-  watchCompletion,
-} from '../aws/online-migration.ts';
-import { describeTarget, type Target } from '../aws/target.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
+import { describeTarget } from '../aws/target.ts';
 import { readApprovals } from '../github/approvals.ts';
-import type { Host } from '../host/host.ts';
 import { fetchReport } from '../host/report.ts';
 import { optional } from '../input-readers.ts';
 import type { InputsOf } from '../inputs.ts';
@@ -24,33 +16,28 @@ import { requireGate } from './gate.ts';
 import { runHostJob } from './host-job.ts';
 import { requireNotifications, switchBackNotifications } from './notifications.ts';
 import type { Found, PartsOf, RunPhase, World } from './phase.ts';
+import { type CutoverSetting, promote, unfence } from './promotion.ts';
 import { describeTuning } from './source-tuning.ts';
 import { endpointOutputs, endpointParts, targetSetup } from './target-endpoint.ts';
 import { verificationOutputs } from './verify.ts';
 import { beginWayBack, findWayBack, requireWayBack } from './way-back.ts';
-
-type Setting = {
-  readonly inputs: InputsOf<'complete-migration'>;
-  readonly world: World;
-  readonly found: Found<'complete-migration'>;
-  readonly host: Host;
-  readonly target: Target;
-  readonly migration: MigrationRecord;
-};
 
 /** Fences the source, drains, proves the two sides equal, hands over, and says where the target is. */
 export const completeMigration: RunPhase<'complete-migration'> = async (inputs, world, found) => {
   const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
   const host = await world.openHost(inputs);
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
-  if (inputs.isWayBack) await requireWayBack({ inputs, world, host });
+  if (inputs.isWayBack) {
+    await requireWayBack({ inputs, world, host });
+    found.part({ isWayBack: true });
+  }
   const { migration } = await host.call({ command: 'status', ...identity });
   if (migration === undefined) {
     throw new MigrationError('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
   }
   found.route(migration.route);
   found.outputs({ route: migration.route });
-  const setting: Setting = { inputs, world, found, host, target, migration };
+  const setting: CutoverSetting = { inputs, world, found, host, target, migration };
   found.part({ proof: await gatherProof(inputs, world, found) });
   if (migration.completedAtMs === undefined) {
     if (inputs.reverse) requireNotifications(target);
@@ -77,13 +64,13 @@ export const completeMigration: RunPhase<'complete-migration'> = async (inputs, 
 };
 
 /** Whether notifications were switched on for a way back that nobody keeps. */
-async function isUnneeded({ inputs, world, host, migration }: Setting): Promise<boolean> {
+async function isUnneeded({ inputs, world, host, migration }: CutoverSetting): Promise<boolean> {
   if (migration.notifications === undefined) return false;
   return (await findWayBack({ inputs, world, host })) === undefined;
 }
 
 /** Refused where the target is not where the applications are any more. @throws migration-completed */
-async function showWayBack({ inputs, world, host, found }: Setting): Promise<void> {
+async function showWayBack({ inputs, world, host, found }: CutoverSetting): Promise<void> {
   if (inputs.isWayBack) return;
   const wayBack = await findWayBack({ inputs, world, host });
   found.part(optional('wayBack', wayBack?.sync));
@@ -96,10 +83,10 @@ async function showWayBack({ inputs, world, host, found }: Setting): Promise<voi
 }
 
 /** Where the applications go now; behind a way back that is where they came from. */
-async function publishEndpoints({ inputs, world, found, migration }: Setting): Promise<void> {
+async function publishEndpoints({ inputs, world, found, migration }: CutoverSetting): Promise<void> {
   if (inputs.isWayBack) {
     const primary = formatAddress(migration.target);
-    found.part({ endpoints: { primary }, source: formatAddress(migration.source), isWayBack: true });
+    found.part({ endpoints: { primary }, source: formatAddress(migration.source) });
     found.outputs({ 'primary-endpoint': primary });
     return;
   }
@@ -132,7 +119,7 @@ async function gatherProof(
 }
 
 /** The target has taken over: whatever becomes of this, the phase has done its work. */
-async function watchStragglers({ inputs, world, found, host, migration }: Setting): Promise<void> {
+async function watchStragglers({ inputs, world, found, host, migration }: CutoverSetting): Promise<void> {
   if (inputs.stragglerWatchMs === 0) return;
   const { source } = migration;
   try {
@@ -146,7 +133,7 @@ async function watchStragglers({ inputs, world, found, host, migration }: Settin
   }
 }
 
-async function cutOver(setting: Setting): Promise<void> {
+async function cutOver(setting: CutoverSetting): Promise<void> {
   const { inputs, world, found, host, target, migration } = setting;
   const { source, target: endpoint, route } = migration;
   const { maxDifferences, ttlToleranceMs, keyDisplay, hashFieldTtl } = inputs;
@@ -180,13 +167,18 @@ async function cutOver(setting: Setting): Promise<void> {
   found.part({ report: outcome.report });
   if (outcome.error !== undefined) throw outcome.error;
   found.outputs(cutoverOutputs(outcome.report));
+  if (outcome.report.isFenceLost === true) {
+    found.warn(
+      `The fence at ${formatAddress(source)} does not stand any more: what is written there now stays there.`,
+    );
+  }
   if (route === 'native') await promote(setting, target.id);
 }
 
 /**
  * Waits for what the keeper on the host makes of a cutover that was killed; without one the fence is lifted from here.
  */
-async function keeperOutcome(setting: Setting): Promise<'handed-over' | 'not-handed-over'> {
+async function keeperOutcome(setting: CutoverSetting): Promise<'handed-over' | 'not-handed-over'> {
   const { inputs, world, found, host } = setting;
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
   const untilMs = world.clock.nowMs() + KEEPER_WAIT_MS;
@@ -209,75 +201,7 @@ async function keeperOutcome(setting: Setting): Promise<'handed-over' | 'not-han
 const KEEPER_WAIT_MS = 60_000;
 const KEEPER_POLL_MS = 1000;
 
-/** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
-async function promote(setting: Setting, id: string): Promise<void> {
-  const { inputs, world, found, host, migration } = setting;
-  const { waitTimeoutMs: timeoutMs } = inputs;
-  const { source, target } = migration;
-  const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
-  if (look.error !== undefined) throw look.error;
-  if (look.report.role === 'master') {
-    found.warn('An earlier attempt had promoted the target behind the same fence.');
-    await waitForAvailable(world.elasticache, { id, timeoutMs });
-    return;
-  }
-  let progress: Promotion = 'not-requested';
-  try {
-    const watch = await watchCompletion(world.elasticache, id);
-    world.signal.throwIfAborted();
-    await decideHandOver(setting);
-    progress = 'requested';
-    await requestCompletion(world.elasticache, { id, force: false });
-    progress = 'accepted';
-    const done = await awaitCompletion(world.elasticache, { id, watch, timeoutMs });
-    found.part({ nativeEvents: done.events });
-  } catch (error) {
-    if (isNotPromoted(error, progress)) await unfence(setting);
-    else
-      found.warn(
-        'The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.',
-      );
-    throw error;
-  }
-}
-
-/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
-async function decideHandOver({ inputs, world, host }: Setting): Promise<void> {
-  const identity = { migrationId: inputs.migrationId, repository: world.repository };
-  const { decided } = await host.call({ command: 'hand-over', ...identity });
-  if (decided) return;
-  throw new MigrationError(
-    'write-pause-exceeded',
-    'The proof was not followed by the promotion in time, and the fence at the source was lifted.',
-  );
-}
-
-type Promotion = 'not-requested' | 'requested' | 'accepted';
-
-/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
-function isNotPromoted(error: unknown, progress: Promotion): boolean {
-  if (progress === 'not-requested') return true;
-  if (!isMigrationError(error)) return false;
-  return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
-}
-
-/** Also at the end of a run that was cancelled: hence a signal of its own. */
-async function unfence({ inputs, world, found, host, migration }: Setting): Promise<void> {
-  const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
-  const identity = { migrationId: inputs.migrationId, repository: world.repository };
-  try {
-    const job = { kind: 'unfence', source: migration.source } as const;
-    await host.call({ command: 'start', ...identity, job }, { signal });
-    found.warn('The fence at the source is lifted, because nothing was handed over.');
-  } catch (error) {
-    found.warn(`The fence at the source was not lifted, run rollback: ${errorText(error)}`);
-  }
-}
-
-/** A cancelled run has 7.5 seconds for everything. */
-const UNFENCE_TIMEOUT_MS = 5000;
-
-async function showEarlierCutover({ inputs, world, found, host }: Setting): Promise<void> {
+async function showEarlierCutover({ inputs, world, found, host }: CutoverSetting): Promise<void> {
   const identity = { migrationId: inputs.migrationId, repository: world.repository };
   const { jobs } = await host.call({ command: 'status', ...identity });
   const cutover = jobs.find(({ kind, hasReport }) => kind === 'cutover' && hasReport);

@@ -46,6 +46,7 @@ export const status: RunPhase<'status'> = async (inputs, world, found) => {
   found.part({
     jobs: seen.jobs,
     ...optional('migration', seen.migration),
+    ...optional('cutover', seen.cutover),
     ...optional('tuning', seen.tuning),
   });
   const isSyncing = seen.jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
@@ -185,15 +186,17 @@ function wentBackText(atMs: number): string {
 }
 
 function isCuttingOver(seen: HostReplyOf<'status'>): boolean {
-  return ['cutting-over', 'proved'].includes(migrationStatus(seen));
+  return ['cutting-over', 'proved', 'handed-over'].includes(migrationStatus(seen));
 }
 
-function migrationStatus({ migration, jobs }: HostReplyOf<'status'>): string {
+/** A cutover that is gone may have been brought to its end, or undone, by its keeper: what is decided says so. */
+function migrationStatus({ migration, jobs, cutover }: HostReplyOf<'status'>): string {
   if (migration === undefined) return 'none';
   if (migration.completedAtMs !== undefined) return 'completed';
-  const cutover = jobs.find(({ kind }) => kind === 'cutover');
-  if (cutover?.status === 'running') return 'cutting-over';
-  if (cutover?.status === 'succeeded') return 'proved';
+  const isRunning = jobs.some(({ kind, status }) => kind === 'cutover' && status === 'running');
+  if (isRunning || cutover === 'handing-over') return 'cutting-over';
+  if (cutover === 'completed') return 'handed-over';
+  if (cutover === 'proved') return 'proved';
   const sync = jobs.find(({ kind }) => kind === 'sync');
   if (sync === undefined) return 'none';
   if (sync.status === 'running') return sync.progress.stage === 'live' ? 'live' : 'copying';

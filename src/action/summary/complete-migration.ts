@@ -34,7 +34,7 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
   return {
     verdict: verdict(view),
     sections: [
-      { weight: 'main', blocks: [endpointTable(view)] },
+      { weight: 'main', blocks: [directionNote(view), endpointTable(view)] },
       { weight: 'main', blocks: next },
       { weight: 'main', blocks: wayBackBlocks(view) },
       { weight: 'main', blocks: stragglerBlocks(view) },
@@ -47,9 +47,13 @@ export function completeMigrationBody(view: CompleteMigrationView): PhaseBody {
   };
 }
 
-function verdict({ result, report }: CompleteMigrationView): Span | undefined {
+function verdict({ result, report, isWayBack }: CompleteMigrationView): Span | undefined {
   if (result === 'failed') return failedVerdict(report);
-  if (report === undefined) return span`**The target has taken over.**`;
+  const who =
+    isWayBack === true
+      ? span`**The old source has taken over again.**`
+      : span`**The target has taken over.**`;
+  if (report === undefined) return who;
   const { verification } = report;
   const { base, keysCompared, differences } = verification;
   const equal =
@@ -62,7 +66,7 @@ function verdict({ result, report }: CompleteMigrationView): Span | undefined {
       : `${formatCount(keysCompared)} keys compared, ${formatCount(differences.total)} differences allowed`;
   const left = skippedCounts(verification.skipped);
   const without = left === undefined ? '' : `, ${left} left out`;
-  return span`**The target has taken over.** ${proof}${without}; writes paused for ${formatDuration(report.writePauseMs)}.`;
+  return span`${who} ${proof}${without}; writes paused for ${formatDuration(report.writePauseMs)}.`;
 }
 
 /** Of a proof that goes on from a full verification: both numbers. */
@@ -78,11 +82,20 @@ function failedVerdict(report: CutoverReport | undefined): Span | undefined {
   return report.verification.passed ? span`**Not handed over**, although the proof passed. ${found}` : found;
 }
 
-function endpointTable({ endpoints }: CompleteMigrationView): Block | undefined {
+/** A way back is a migration of its own, in which the two servers have changed places. */
+function directionNote({ isWayBack, source }: CompleteMigrationView): Block | undefined {
+  if (isWayBack !== true) return undefined;
+  const left = source === undefined ? span`` : span`, ${code(source)}`;
+  return paragraph(
+    span`Going back, *source* is what the applications leave${left}, and *target* is where they came from, the old source.`,
+  );
+}
+
+function endpointTable({ endpoints, isWayBack }: CompleteMigrationView): Block | undefined {
   if (endpoints === undefined) return undefined;
   const { primary, reader, engineVersion } = endpoints;
   return facts({
-    title: 'Target',
+    title: isWayBack === true ? 'Old source' : 'Target',
     rows: [
       ['Primary endpoint', primary === undefined ? undefined : code(primary)],
       ['Reader endpoint', reader === undefined ? undefined : code(reader)],

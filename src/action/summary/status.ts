@@ -59,9 +59,7 @@ function verdict(view: StatusView): Span | undefined {
   if (migration !== undefined && cutover?.status === 'running') {
     return span`**Cutting over.** The source may refuse writes; stage ${code(cutover.progress.stage)}.`;
   }
-  if (migration !== undefined && cutover?.status === 'succeeded') {
-    return span`**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`;
-  }
+  if (migration !== undefined && view.cutover !== undefined) return CUTOVER_VERDICTS[view.cutover];
   const sync = syncOf(view);
   if (sync !== undefined) return syncVerdict(sync);
   if (migration !== undefined)
@@ -69,6 +67,14 @@ function verdict(view: StatusView): Span | undefined {
   if (jobs === undefined && target === undefined) return undefined;
   return span`**None.** The host knows no migration of this id.`;
 }
+
+/** What a cutover came to whose run did not tell; nobody has marked the migration complete. */
+const CUTOVER_VERDICTS: Readonly<Record<NonNullable<StatusView['cutover']>, Span>> = {
+  proved: span`**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`,
+  'handing-over': span`**Handing over.** That is decided, and the source refuses writes: run complete-migration again, which says what came of it.`,
+  completed: span`**Handed over, not marked complete.** The target has everything and the source refuses writes: run complete-migration again before anybody is moved.`,
+  doubted: span`**Handed over, and in doubt.** The fence fell, and the source takes writes: run complete-migration again, which compares, or rollback.`,
+};
 
 /** Only once the target has taken over. */
 function nextSteps(view: StatusView): Block[] {

@@ -1,5 +1,5 @@
 import type { Route } from '../../contract/finding.ts';
-import type { MigrationRecord, SourceTuning } from '../../contract/host-commands.ts';
+import type { HostReplyOf, MigrationRecord, SourceTuning } from '../../contract/host-commands.ts';
 import type { JobState } from '../../contract/job-state.ts';
 import type {
   BackupReport,
@@ -99,6 +99,8 @@ export type StatusView = PhaseHead & {
   readonly migration?: MigrationRecord | undefined;
   readonly jobs?: readonly JobState[] | undefined;
   readonly tuning?: SourceTuning | undefined;
+  /** How far a cutover is that was proved. */
+  readonly cutover?: HostReplyOf<'status'>['cutover'];
   /** The sync of its way back, where one is kept. */
   readonly wayBack?: JobState | undefined;
   /** When the applications went back to the source. */

@@ -1,8 +1,8 @@
 import { errorText, isMigrationError } from '../../core/errors.ts';
 import type { Client } from '../redis/client.ts';
-import { slotTag } from '../redis/cluster/slots.ts';
 import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import { readSetting } from '../redis/server-setting.ts';
+import { fenceKey } from './fence-key.ts';
 
 /** No source has as many replicas, so it refuses every write. */
 const FENCE_REPLICAS = '1000000';
@@ -53,7 +53,7 @@ export async function setReplicasFence(
   const lag = settings.find(({ name }) => name === MAX_LAG);
   if (lag?.value === '0') await client.call('CONFIG', 'SET', MAX_LAG, FENCE_MAX_LAG);
   await client.call('CONFIG', 'SET', REPLICAS, FENCE_REPLICAS);
-  if (paused) await client.call('CLIENT', 'UNPAUSE');
+  if (paused) await unpause(client);
   // Before 6.2 a transaction that was queued before the fence would still be executed behind it.
   if (!paused) await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   await assertScriptsAreFenced(client, slot);
@@ -91,9 +91,8 @@ export function areScriptsUsed(info: ServerInfo): boolean {
  */
 export async function assertScriptsAreFenced(client: Client, slot: number | undefined): Promise<void> {
   if (!areScriptsUsed(await readServerInfo(client))) return;
-  const key = `__valkey-migrate-fence__${slot === undefined ? client.access.address : `{${slotTag(slot)}}`}`;
   try {
-    await client.call('EVAL', "return redis.call('DEL', KEYS[1])", 1, key);
+    await client.call('EVAL', "return redis.call('DEL', KEYS[1])", 1, fenceKey(client, slot));
   } catch (error) {
     if (/NOREPLICAS/.test(errorText(error))) return;
     if (isMigrationError(error) && error.code === 'source-permission-denied') return;
@@ -102,8 +101,8 @@ export async function assertScriptsAreFenced(client: Client, slot: number | unde
   throw new Error('scripts of a server of this version write in spite of min-replicas-to-write');
 }
 
-/** A user who may not unpause was not able to pause, so there is nothing to end. */
-export async function unpause(client: Client): Promise<void> {
+/** A pause of a user who may pause and not end it ends by itself soon, into the fence or behind it. */
+async function unpause(client: Client): Promise<void> {
   try {
     await client.call('CLIENT', 'UNPAUSE');
   } catch (error) {

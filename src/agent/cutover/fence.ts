@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
-import { isVersionAtLeast, readServerInfo, type ServerInfo } from '../redis/server-info.ts';
+import { readServerInfo, type ServerInfo } from '../redis/server-info.ts';
 import {
   type AclFence,
   describeAclFence,
@@ -15,6 +15,15 @@ import {
   setAclFence,
 } from './fence-by-acl.ts';
 import {
+  assertMayPause,
+  extendPause,
+  isPauseStanding,
+  PAUSE_FENCE,
+  pauseWrites,
+  readSourceTimeMs,
+  unpauseWrites,
+} from './fence-by-pause.ts';
+import {
   areScriptsUsed,
   assertScriptsAreFenced,
   isReplicasFenceSet,
@@ -22,7 +31,6 @@ import {
   readReplicasFence,
   restoreReplicasFence,
   setReplicasFence,
-  unpause,
 } from './fence-by-replicas.ts';
 import { type FenceRecord, readFenceRecord, removeFenceRecord, writeFenceRecord } from './fence-record.ts';
 
@@ -33,7 +41,7 @@ const LASTING_PAUSE_MS = 24 * 3_600_000;
 export type FenceStore = {
   readonly directory: string;
   readonly clock: Clock;
-  /** How long a fence that can only be a pause lasts, until {@link makeFenceLast}; without it, it is no fence. */
+  /** How long a fence that can only be a pause lasts, until {@link extendFence}; without it, it is no fence. */
   readonly pauseMs?: number;
   /** A user to make that alone may write behind the fence: then it is one by ACL, or none. */
   readonly writer?: FenceWriter;
@@ -109,9 +117,9 @@ async function readFound(
     case 'acl':
       return { method, ...common, ...recordOf(await readAclFence(client, store.writer)) };
     case 'pause':
-      if (!isVersionAtLeast(info.version, 6, 2)) throw new Error('it cannot pause writes alone before 6.2.');
       if (store.pauseMs === undefined) throw new Error('it would not last until the promotion.');
-      return { method, ...common, untilMs: nowMs + store.pauseMs };
+      await assertMayPause(client, info);
+      return { method, ...common, untilMs: (await readSourceTimeMs(client, store.clock)) + store.pauseMs };
   }
 }
 
@@ -126,7 +134,7 @@ async function apply(client: Client, record: FenceRecord, store: FenceStore): Pr
         fenced: copyOf((await setAclFence(client, record)).users),
       });
     case 'pause':
-      await client.call('CLIENT', 'PAUSE', Math.max(1, record.untilMs - clock.nowMs()), 'WRITE');
+      await pauseWrites(client, record.untilMs - (await readSourceTimeMs(client, clock)));
   }
 }
 
@@ -145,7 +153,7 @@ function describe(record: FenceRecord): string {
     case 'acl':
       return describeAclFence(record);
     case 'pause':
-      return 'CLIENT PAUSE WRITE';
+      return PAUSE_FENCE;
   }
 }
 
@@ -172,13 +180,20 @@ export async function assertFenceHeld(client: Client, store: FenceStore): Promis
   }
 }
 
-/** Keeps a fence that would end by itself; another one is left as it is. Throws the codes of {@link openClient}. */
-export async function makeFenceLast(source: Access, { directory, clock }: FenceStore): Promise<void> {
+/**
+ * Makes a fence that would end by itself last longer; another one is left as it is.
+ *
+ * @throws fence-lost when it has ended, the codes of {@link openClient}
+ */
+export async function extendFence(
+  source: Access,
+  { directory, clock }: FenceStore,
+  durationMs: number = LASTING_PAUSE_MS,
+): Promise<void> {
   const record = readFenceRecord(directory);
   if (record?.method !== 'pause') return;
   await using client = await openClient(source);
-  const untilMs = clock.nowMs() + LASTING_PAUSE_MS;
-  await client.call('CLIENT', 'PAUSE', LASTING_PAUSE_MS, 'WRITE');
+  const { untilMs } = await extendPause(client, record, { clock, durationMs });
   writeFenceRecord(directory, { ...record, untilMs });
 }
 
@@ -200,7 +215,7 @@ export async function liftFence(client: Client, directory: string): Promise<bool
       await restoreAclFence(client, record);
       break;
     case 'pause':
-      await unpause(client);
+      await unpauseWrites(client);
   }
   removeFenceRecord(directory);
   return true;
@@ -246,7 +261,10 @@ export async function dropWriter(client: Client, directory: string): Promise<boo
 }
 
 /** Whether the recorded fence still stands; a source that was restarted has lost it. */
-export async function isFenceStanding(client: Client, { directory, clock }: FenceStore): Promise<boolean> {
+export async function isFenceStanding(
+  client: Client,
+  { directory, clock, slot }: FenceStore,
+): Promise<boolean> {
   const record = readFenceRecord(directory);
   switch (record?.method) {
     case undefined:
@@ -256,8 +274,7 @@ export async function isFenceStanding(client: Client, { directory, clock }: Fenc
     case 'acl':
       return record.fenced !== undefined && (await isAclFenceSet(client, { users: record.fenced }));
     case 'pause': {
-      const { fields } = await readServerInfo(client);
-      return fields.get('run_id') === record.runId && clock.nowMs() < record.untilMs;
+      return isPauseStanding(client, record, { clock, slot, info: await readServerInfo(client) });
     }
   }
 }

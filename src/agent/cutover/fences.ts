@@ -10,10 +10,10 @@ import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
 import { readTopology } from '../redis/cluster/topology.ts';
 import {
   assertFenceHeld,
+  extendFence,
   type FenceStore,
   isFenceStanding,
   liftFence,
-  makeFenceLast,
   refuseUnrecordedFence,
   setFence,
 } from './fence.ts';
@@ -125,11 +125,17 @@ async function assertAgreed(source: Access, { all, topology }: Primaries): Promi
   );
 }
 
-/** Keeps every fence that would end by itself. Throws the codes of {@link openClient}. */
-export async function makeFencesLast(source: Access, store: FenceStore): Promise<void> {
+/**
+ * Makes every fence that would end by itself last longer, without `durationMs` as long as a hand-over needs.
+ *
+ * @throws fence-lost when one has ended, the codes of {@link openClient}
+ */
+export async function extendFences(source: Access, store: FenceStore, durationMs?: number): Promise<void> {
   const folders = recordedFolders(store.directory);
-  if (folders.length === 0) return makeFenceLast(source, store);
-  for (const directory of folders) await makeFenceLast(accessOf(source, directory), { ...store, directory });
+  if (folders.length === 0) return extendFence(source, store, durationMs);
+  for (const directory of folders) {
+    await extendFence(accessOf(source, directory), { ...store, directory }, durationMs);
+  }
 }
 
 /** Says so when a fence of ours stands anywhere of which nothing is recorded. @throws fence-denied */

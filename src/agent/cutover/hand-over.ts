@@ -7,7 +7,7 @@ import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { describeRestored, restoreSource } from '../tune/restore.ts';
 import type { Cutover } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
-import { makeFencesLast } from './fences.ts';
+import { extendFences } from './fences.ts';
 import { settleTarget } from './settle.ts';
 import { writeCutoverStep } from './state.ts';
 import { giveBack, isGivenBack } from './way-back.ts';
@@ -18,6 +18,8 @@ import { giveBack, isGivenBack } from './way-back.ts';
  *
  * The times come after the proof, which compares them with their pad: until here a cutover that fails leaves a target
  * that a sync can go on with, and on which no key expires by itself while the sync lags.
+ *
+ * @throws fence-lost before anything is ended, and the codes of connections to both sides
  */
 export async function handOver(
   { request, context, source, target }: Cutover,
@@ -25,7 +27,7 @@ export async function handOver(
   expiring?: ExpiringKeys,
 ): Promise<CutoverReport> {
   context.report({ ...NO_PROGRESS, stage: 'handing-over' });
-  await makeFencesLast(source, context);
+  await extendFences(source, context);
   await context.siblings.stop('sync');
   const beganAtMs = context.clock.nowMs();
   if (!isGivenBack(context.directory))

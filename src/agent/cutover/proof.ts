@@ -13,7 +13,7 @@ import { type Cutover, enter } from './cutover.ts';
 import { type DrainContext, drain } from './drain.ts';
 import { drainShards } from './drain-shards.ts';
 import { ExpiringKeys } from './expiring-keys.ts';
-import { assertFencesHeld } from './fences.ts';
+import { assertFencesHeld, extendFences } from './fences.ts';
 import { assertNothingSkipped } from './preconditions.ts';
 import { assertOldFenceHeld } from './way-back.ts';
 import type { WritePauseMeasures } from './write-pause.ts';
@@ -78,9 +78,13 @@ export async function drainAndProve(
     throw error;
   }
   await assertFencesHeld(source, context);
+  await extendFences(source, context, HAND_OVER_PAUSE_MS);
   await assertOldFenceHeld(context);
   return report;
 }
+
+/** How long a fence that is a pause lasts from the proof on: whoever goes on with a hand-over makes it last. */
+const HAND_OVER_PAUSE_MS = 60_000;
 
 type Drained = Pick<CutoverReport, 'sourceReplid' | 'sourceOffset' | 'targetOffset' | 'sourceShards'>;
 
@@ -124,6 +128,11 @@ async function prove(cutover: Cutover, signal: AbortSignal): Promise<VerifyRepor
   if ('kind' in found) return found;
   context.log(`The proof compares all keys: ${found.reason}.`);
   return { ...(await compareAll(options)), fullReason: found.reason };
+}
+
+/** Compares everything behind a fence that was set again, of a target that was released before. */
+export function compareReleased(cutover: Cutover, signal: AbortSignal): Promise<VerifyReport> {
+  return compareAll(compareOptions(cutover, { signal, stage: 'proving' }));
 }
 
 /**

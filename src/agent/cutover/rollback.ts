@@ -66,7 +66,7 @@ export const runRollback: Job<'rollback'> = async (request, context) => {
     isWayBack ? giveUp(request, context) : releaseTarget(request, context),
   );
   if (failures.length > 0) throw rollbackFailed(failures[0], steps);
-  forgetCutover(context.directory);
+  forgetCutover(context.directory, { isDoubtSettled: true });
   return { kind: 'rollback', steps };
 };
 

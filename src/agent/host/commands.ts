@@ -15,7 +15,15 @@ import type { Clock } from '../../core/clock.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { areFencesRecorded } from '../cutover/fences.ts';
-import { decideProved, isCutoverProved } from '../cutover/state.ts';
+import {
+  decideCompletion,
+  decideProved,
+  grantLease,
+  isCutoverProved,
+  PROMOTION_LEASES_MS,
+  provedStep,
+  readDecision,
+} from '../cutover/state.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
@@ -77,10 +85,10 @@ async function answer(command: MigrationCommand, store: MigrationStore, runtime:
     case 'report':
       return reportPage(command, store);
     case 'hand-over':
-      return { decided: decideProved(store.directory) };
+      return { decided: decideHandOver(command, store, runtime) };
     case 'complete': {
       const record = requireMigration(store);
-      if (record.completedAtMs === undefined) refuseUnproved(store);
+      if (record.completedAtMs === undefined) refuseUnproved(store, record);
       const migration = { ...record, completedAtMs: record.completedAtMs ?? runtime.clock.nowMs() };
       store.writeMigration(migration);
       if (command.reverse === undefined) return { migration };
@@ -117,9 +125,13 @@ function status(store: MigrationStore): HostReplyOf<'status'> {
   const migration = store.readMigration();
   const jobs = JOB_KINDS.flatMap((kind) => store.readState(kind) ?? []);
   const tuning = describeTuning(store.directory);
+  // A hand-over that was decided and then withdrawn is no more than a fence that is being lifted.
+  const cutover =
+    readDecision(store.directory)?.decision === 'lift' ? undefined : provedStep(store.directory);
   return {
     ...(migration === undefined ? {} : { migration }),
     jobs,
+    ...(cutover === undefined ? {} : { cutover }),
     ...(tuning === undefined ? {} : { tuning }),
   };
 }
@@ -183,9 +195,20 @@ function removeState(store: MigrationStore, migrationId: string, runtime: HostRu
   return removed;
 }
 
-/** Between the proof and this mark somebody may have rolled the migration back. */
-function refuseUnproved(store: MigrationStore): void {
-  if (isCutoverProved(store.directory) && store.readState('rollback')?.status !== 'running') return;
+/** The lease first: the keeper must not see a decision that nobody seems to stand behind. */
+function decideHandOver(
+  { isAccepted = false }: Extract<HostCommand, { command: 'hand-over' }>,
+  { directory }: MigrationStore,
+  { clock }: HostRuntime,
+): boolean {
+  grantLease(directory, clock.nowMs() + PROMOTION_LEASES_MS[isAccepted ? 'accepted' : 'decided']);
+  return decideProved(directory);
+}
+
+/** Between the proof and this mark somebody may have rolled the migration back, or the keeper withdrawn the hand-over. */
+function refuseUnproved(store: MigrationStore, { route }: MigrationRecord): void {
+  const isUndone = !isCutoverProved(store.directory) || store.readState('rollback')?.status === 'running';
+  if (!isUndone && (route !== 'native' || decideCompletion(store.directory))) return;
   throw new MigrationError('migration-conflict', 'The cutover was undone before it was marked complete.', {
     remedy: 'Look at `status`, and run one phase at a time.',
   });

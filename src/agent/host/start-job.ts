@@ -3,7 +3,7 @@ import type { Endpoint } from '../../contract/endpoint.ts';
 import type { HostCommand, HostReplyOf } from '../../contract/host-commands.ts';
 import type { JobKind, JobRequest } from '../../contract/jobs.ts';
 import { MigrationError } from '../../core/errors.ts';
-import { forgetCutover, isCutoverProved } from '../cutover/state.ts';
+import { forgetCutover, isCutoverDoubted, isCutoverProved } from '../cutover/state.ts';
 import { hostId } from '../job/host-id.ts';
 import { launchJob, START_WAIT_MS } from '../job/launch.ts';
 import { stopJob } from '../job/siblings.ts';
@@ -98,10 +98,10 @@ async function endJob(store: MigrationStore, kind: JobKind, { clock, signal }: H
  * it, and the next cutover would go on behind the old proof.
  */
 function refuseBehindProof(store: MigrationStore): void {
-  if (!isCutoverProved(store.directory)) return;
+  if (!isCutoverProved(store.directory) && !isCutoverDoubted(store.directory)) return;
   throw new MigrationError(
     'migration-conflict',
-    'The cutover of this migration is proved and handing over; a sync would copy over what it handed over.',
+    'The cutover of this migration is proved or handed over; a sync would copy over what it handed over.',
     { remedy: 'Run complete-migration again, which goes on from there, or rollback.' },
   );
 }

@@ -2,9 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import {
   assertFenceHeld,
+  extendFence,
   isFenceStanding,
   liftFence,
-  makeFenceLast,
   setFence,
 } from '../../../src/agent/cutover/fence.ts';
 import { type Client, openClient } from '../../../src/agent/redis/client.ts';
@@ -105,7 +105,7 @@ describe('a fence', () => {
     expect(await isFenceStanding(client, { directory: running.directory, clock })).toBe(true);
   });
 
-  it.each(['-config|set', '-config', '-client|pause', '-client|unpause'])(
+  it.each(['-config|set', '-config', '-client|pause'])(
     'is set by ACL without the permission %s, and every user is as before when it is lifted',
     async (rule) => {
       const server = await findServer({ kind: 'redis', version: '7.0' });
@@ -158,12 +158,67 @@ describe('a fence', () => {
     expect(await written).toBe('OK');
     while (await isFenceStanding(client, store)) await clock.sleep(20, AbortSignal.timeout(10_000));
 
-    await makeFenceLast(accessOf('source', running), store);
+    // It had ended: what was written meanwhile nobody has looked at.
+    await expect(extendFence(accessOf('source', running), store)).rejects.toMatchObject({
+      code: 'fence-lost',
+    });
+    expect(await liftFence(client, running.directory)).toBe(true);
+    await setFence(client, store);
+    await extendFence(accessOf('source', running), store);
     const held = running.client().set('a', '2');
     await untilBlocked(client);
     expect(await isFenceStanding(client, store)).toBe(true);
     expect(await liftFence(client, running.directory)).toBe(true);
     expect(await held).toBe('OK');
+  });
+
+  it('that is a pause is seen to be gone when somebody has ended it, or its time is over by the clock of the source', async () => {
+    await using running = await startServer({
+      server: await findServer({ kind: 'redis', version: '7.0' }),
+      config: { 'rename-command': ['CONFIG ""', 'ACL ""'] },
+    });
+    await using client = await open(running);
+    const store = { directory: running.directory, clock, pauseMs: 60_000 };
+    await setFence(client, store);
+    await assertFenceHeld(client, store);
+    // The clock of the host says nothing of a pause.
+    const late = { ...clock, nowMs: () => clock.nowMs() + 3_600_000 };
+    expect(await isFenceStanding(client, { ...store, clock: late })).toBe(true);
+    await running.client().call('CLIENT', 'UNPAUSE');
+    expect(await isFenceStanding(client, store)).toBe(false);
+    await expect(assertFenceHeld(client, store)).rejects.toMatchObject({
+      code: 'fence-denied',
+      message: expect.stringContaining('somebody has lifted the fence'),
+    });
+  });
+
+  it('is no pause at a source where it may not end one, which is not left paused', async () => {
+    await using running = await startServer({ server: await findServer({ kind: 'redis', version: '7.0' }) });
+    await using admin = await open(running);
+    const rules = ['on', '>pw', '~*', '&*', '+@all', '-acl', '-config', '-client|unpause'];
+    await admin.call('ACL', 'SETUSER', 'mover', ...rules);
+    await using client = await open(running, { name: 'mover', password: 'pw' });
+    const store = { directory: running.directory, clock, pauseMs: 60_000 };
+    await expect(setFence(client, store)).rejects.toMatchObject({
+      code: 'fence-denied',
+      message: expect.stringMatching(/by min-replicas-to-write: .*NOPERM.* by CLIENT PAUSE: .*NOPERM/),
+    });
+    expect(await admin.call('SET', 'a', '1')).toEqual(Buffer.from('OK'));
+    expect(await admin.callText('INFO', 'commandstats')).not.toMatch(/cmdstat_client\|pause:calls=[1-9]/);
+  });
+
+  it('needs no permission to end a pause where it is a setting: the pause ends into it', async () => {
+    await using running = await startServer({ server: await findServer({ kind: 'redis', version: '7.0' }) });
+    await using admin = await open(running);
+    const before = await readSettings(running);
+    await admin.call('ACL', 'SETUSER', 'mover', 'on', '>pw', '~*', '&*', '+@all', '-client|unpause');
+    await using client = await open(running, { name: 'mover', password: 'pw' });
+    const store = { directory: running.directory, clock, pauseMs: 60_000 };
+    expect(await setFence(client, store)).toBe('min-replicas-to-write 1000000');
+    await expect(admin.call('SET', 'a', '1')).rejects.toThrow('NOREPLICAS');
+    expect(await liftFence(client, running.directory)).toBe(true);
+    expect(await readSettings(running)).toEqual(before);
+    expect(await admin.call('SET', 'a', '1')).toEqual(Buffer.from('OK'));
   });
 
   it('is denied where nothing of it is allowed, and changes nothing', async () => {

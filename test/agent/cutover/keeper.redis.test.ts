@@ -2,7 +2,13 @@ import { expect, it } from 'vitest';
 import { setFence } from '../../../src/agent/cutover/fence.ts';
 import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runKeeper } from '../../../src/agent/cutover/keeper.ts';
-import { decideHandOver, decideProved, writeCutoverStep } from '../../../src/agent/cutover/state.ts';
+import {
+  decideCompletion,
+  decideHandOver,
+  decideProved,
+  grantLease,
+  writeCutoverStep,
+} from '../../../src/agent/cutover/state.ts';
 import { encodeClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
@@ -20,6 +26,7 @@ import {
 import { accessOf, jobContext, readSettings } from './job-context.ts';
 
 const IN_AN_HOUR_MS = 3_600_000;
+const LIMIT_MS = 30_000;
 
 type Scene = CutoverPair &
   AsyncDisposable & {
@@ -58,6 +65,16 @@ function proved(scene: Scene, atMs = Date.now()): CutoverReport {
     writePauseMs: 2,
     verification: passedVerification(scene),
   };
+}
+
+/** What the host knows when the action has decided and is about to ask for the promotion. */
+async function decidedByAction(scene: Scene, leaseUntilMs: number): Promise<string> {
+  const { directory } = scene.context;
+  const report = { ...proved(scene), route: 'native' as const };
+  writeCutoverStep(directory, cutoverRequest(scene, 'native'), { step: 'proved', report });
+  grantLease(directory, leaseUntilMs);
+  expect(decideProved(directory)).toBe(true);
+  return directory;
 }
 
 const keep = (scene: Scene, route: 'native' | 'replica') =>
@@ -100,8 +117,8 @@ it('the keeper waits for a promotion, then lifts the fence, and the decision com
   await using scene = await openScene('succeeded');
   const request = cutoverRequest(scene, 'native');
   const { directory } = scene.context;
-  const longAgo = { ...proved(scene, Date.now() - IN_AN_HOUR_MS), route: 'native' as const };
-  writeCutoverStep(directory, request, { step: 'proved', report: longAgo });
+  writeCutoverStep(directory, request, { step: 'proved', report: proved(scene) });
+  grantLease(directory, Date.now() + 500);
   expect(await keep(scene, 'native')).toEqual({ kind: 'keeper', outcome: 'lifted' });
   expect(decideProved(directory)).toBe(false);
   expect(await readSettings(scene.source)).toEqual(scene.settings);
@@ -109,13 +126,51 @@ it('the keeper waits for a promotion, then lifts the fence, and the decision com
 
 it('the keeper leaves the fence to the promotion that was decided in time', async () => {
   await using scene = await openScene('succeeded');
-  const { directory } = scene.context;
-  const report = { ...proved(scene), route: 'native' as const };
-  writeCutoverStep(directory, cutoverRequest(scene, 'native'), { step: 'proved', report });
+  const directory = await decidedByAction(scene, Date.now() + IN_AN_HOUR_MS);
   const kept = keep(scene, 'native');
-  expect(decideProved(directory)).toBe(true);
+  expect(decideCompletion(directory)).toBe(true);
   expect(await kept).toEqual({ kind: 'keeper', outcome: 'ended' });
   await expect(scene.source.client().set('late', '1')).rejects.toThrow('NOREPLICAS');
+});
+
+it('the keeper withdraws a hand-over whose action is gone while the target still follows', async () => {
+  await using scene = await openScene('succeeded');
+  const directory = await decidedByAction(scene, Date.now() + 500);
+  await scene.target.client().replicaof(scene.source.host, scene.source.port);
+  expect(await keep(scene, 'native')).toEqual({ kind: 'keeper', outcome: 'lifted' });
+  expect(await readSettings(scene.source)).toEqual(scene.settings);
+  // The action was only slow: it does not get to mark what is not so.
+  expect(decideProved(directory)).toBe(false);
+});
+
+it('the keeper and an action that is slow do not both have their way', async () => {
+  await using scene = await openScene('succeeded');
+  const directory = await decidedByAction(scene, 0);
+  await scene.target.client().replicaof(scene.source.host, scene.source.port);
+  expect(decideCompletion(directory)).toBe(true);
+  expect(await keep(scene, 'native')).toEqual({ kind: 'keeper', outcome: 'ended' });
+  await expect(scene.source.client().set('late', '1')).rejects.toThrow('NOREPLICAS');
+});
+
+it('the keeper leaves the fence to a target that was promoted, although its action is gone', async () => {
+  await using scene = await openScene('succeeded');
+  await decidedByAction(scene, 0);
+  expect(await keep(scene, 'native')).toEqual({ kind: 'keeper', outcome: 'ended' });
+  await expect(scene.source.client().set('late', '1')).rejects.toThrow('NOREPLICAS');
+});
+
+it('the keeper keeps the fence as long as it cannot ask the target whether it is promoted', async () => {
+  await using scene = await openScene('succeeded');
+  await decidedByAction(scene, 0);
+  await scene.target.stop();
+  const kept = keep(scene, 'native');
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  while (!scene.context.lines.some((line) => line.includes('is not known'))) {
+    await systemClock.sleep(20, signal);
+  }
+  await expect(scene.source.client().set('late', '1')).rejects.toThrow('NOREPLICAS');
+  await scene.target.restart();
+  expect(await kept).toEqual({ kind: 'keeper', outcome: 'ended' });
 });
 
 it('the keeper watches as long as the cutover runs within its time', async () => {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { setFence } from '../../../src/agent/cutover/fence.ts';
+import { isFenceStanding, setFence } from '../../../src/agent/cutover/fence.ts';
 import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
+import { doubtCutover, isCutoverDoubted, isCutoverProved } from '../../../src/agent/cutover/state.ts';
 import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
@@ -26,7 +27,9 @@ import { accessOf, endpointOf, jobContext, readSettings } from './job-context.ts
 type LivePair = CutoverPair & AsyncDisposable & { readonly siblings: HeldSiblings };
 
 /** Source and target with a real sync between them that is live; it ends when a sibling asks it to stop. */
-async function startLivePair(sourceConfig: Readonly<Record<string, string>> = {}): Promise<LivePair> {
+async function startLivePair(
+  sourceConfig: Readonly<Record<string, string | readonly string[]>> = {},
+): Promise<LivePair> {
   const stack = new AsyncDisposableStack();
   const config = { 'repl-diskless-sync-delay': '0', ...sourceConfig };
   const source = stack.use(await startServer({ server: await sourceServer(), config }));
@@ -64,6 +67,12 @@ const claimOf = async ({ target }: CutoverPair) => {
   await using client = await openClient(accessOf('target', target));
   return await readClaim(client);
 };
+
+/** A write is refused, or held until the fence is lifted. */
+async function expectFenced({ source, siblings }: LivePair): Promise<void> {
+  await using client = await openClient(accessOf('source', source));
+  expect(await isFenceStanding(client, jobContext({ directory: source.directory, siblings }))).toBe(true);
+}
 
 function rollbackRequest({ source, target }: CutoverPair, flushTarget: boolean) {
   const endpoints = { source: endpointOf(source), target: endpointOf(target) };
@@ -245,17 +254,76 @@ describe('a cutover on the replica route', () => {
     expect(await claimOf(pair)).toBeUndefined();
   });
 
-  it('says that its fence was lost behind the hand-over, and goes on behind one that is set again by hand', async () => {
+  const PAUSED_ONLY = { 'rename-command': ['CONFIG ""', 'ACL ""'] };
+  const LOSSES: readonly {
+    readonly fence: string;
+    readonly sourceConfig: Readonly<Record<string, string | readonly string[]>>;
+    readonly lose: (pair: LivePair) => Promise<unknown>;
+  }[] = [
+    {
+      fence: 'min-replicas-to-write 1000000',
+      sourceConfig: {},
+      lose: ({ source }) => source.client().config('SET', 'min-replicas-to-write', '0'),
+    },
+    {
+      fence: 'CLIENT PAUSE WRITE',
+      sourceConfig: PAUSED_ONLY,
+      lose: ({ source }) => source.client().call('CLIENT', 'UNPAUSE'),
+    },
+  ];
+
+  it.each(LOSSES)(
+    'that lost its fence behind the hand-over, $fence, compares again behind another',
+    async (loss) => {
+      await using pair = await startLivePair(loss.sourceConfig);
+      const first = await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+      expect(first.fence).toBe(loss.fence);
+      await loss.lose(pair);
+      const again = await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+      expect(again).toMatchObject({ fence: loss.fence, verification: { scope: 'full', passed: true } });
+      expect(again.fencedAtMs).toBeGreaterThan(first.fencedAtMs);
+      await expectFenced(pair);
+      // It stands: nothing is compared any more.
+      expect(await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair))).toEqual(again);
+    },
+  );
+
+  it.each(LOSSES)(
+    'whose source took writes since, behind a lost $fence, can be given up, or mended',
+    async (loss) => {
+      await using pair = await startLivePair(loss.sourceConfig);
+      const { directory } = pair.source;
+      await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+      await loss.lose(pair);
+      await pair.source.client().set('taken', 'since');
+      const again = () => runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+      await expect(again()).rejects.toMatchObject({ code: 'fence-lost' });
+      expect(await pair.source.client().set('a', '1')).toBe('OK');
+      expect([isCutoverProved(directory), isCutoverDoubted(directory)]).toEqual([false, true]);
+      // Still, as long as it is not mended.
+      await expect(again()).rejects.toMatchObject({ code: 'fence-lost' });
+      await pair.target.client().set('taken', 'since');
+      expect(await again()).toMatchObject({ verification: { passed: true } });
+      await expectFenced(pair);
+
+      await loss.lose(pair);
+      await pair.source.client().set('taken', 'again');
+      await expect(again()).rejects.toMatchObject({ code: 'fence-lost' });
+      await runRollback(rollbackRequest(pair, false), contextOf(pair));
+      expect([isCutoverProved(directory), isCutoverDoubted(directory)]).toEqual([false, false]);
+      expect(await pair.source.client().set('a', '1')).toBe('OK');
+    },
+  );
+
+  it('that is killed while it compares again is still in doubt, and a fence that it left proves nothing', async () => {
     await using pair = await startLivePair();
-    await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
+    const request = cutoverRequest(pair, 'replica');
+    const report = await runCutover(request, contextOf(pair));
     await pair.source.client().config('SET', 'min-replicas-to-write', '0');
-    const again = () => runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
-    await expect(again()).rejects.toMatchObject({ code: 'fence-lost' });
-    await expect(runRollback(rollbackRequest(pair, true), contextOf(pair))).rejects.toMatchObject({
-      code: 'migration-completed',
-    });
+    await pair.source.client().set('taken', 'since');
+    doubtCutover(pair.source.directory, request, report);
     await pair.source.client().config('SET', 'min-replicas-to-write', '1000000');
-    expect(await again()).toMatchObject({ verification: { passed: true } });
+    await expect(runCutover(request, contextOf(pair))).rejects.toMatchObject({ code: 'fence-lost' });
   });
 
   it('restores the settings of the source that a sync which died had left', async () => {
