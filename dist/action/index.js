@@ -77928,7 +77928,9 @@ function list(options) {
     const phrases = items.slice(0, maxItems).map(show);
     if (items.length > maxItems)
         phrases.push(`… and ${(0,units/* formatCount */.B4)(items.length - maxItems)} more`);
-    const lines = phrases.map((phrase, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(phrase)}`);
+    const lines = phrases.map(
+    // A mark without words would make a heading of the line before it.
+    (phrase, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(phrase) || '(empty)'}`);
     return { [BLOCK]: lines.join('\n') };
 }
 /**
