@@ -24,7 +24,7 @@ import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
 import type { WriteFailure } from '../target-writer.ts';
 import { touchKeys } from '../touching.ts';
-import { LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
+import { type InTurn, isInTurn, LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
 import { decodeArguments, readArguments } from './arguments.ts';
 import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
 import { CLAIM_SLOT } from './cluster-target.ts';
@@ -228,6 +228,7 @@ export class ClusterApplier {
     }
     const translated = command.translate?.(reader, this.#translation);
     if (translated === LEFT_OUT) return undefined;
+    if (isInTurn(translated)) return this.#applyInTurn(translated);
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
     if (skips.hasModuleKeys && isCaredFor(command.name)) return this.#applyWithCare(command.name, translated);
     const keyAt = command.soleKey ?? (command.isOfKeys && reader.argumentCount === 2 ? 1 : 0);
@@ -264,6 +265,17 @@ export class ClusterApplier {
       slot: slotOf(source),
       through: lanes.offset,
     });
+  }
+
+  /** Each goes to the slot of its key, those of one slot in one batch. */
+  #applyInTurn({ name, commands }: InTurn): Promise<void> | undefined {
+    this.#refuseOtherDatabase(name);
+    const shares = commands.map(decodeArguments).flatMap((command) => {
+      const key = command[1] ?? NOTHING;
+      return isReservedKey(key) ? [] : [{ slot: slotOf(key), command }];
+    });
+    for (const { slot } of shares) this.#refuseForeignSlot(slot);
+    return this.#lanes.giveShares(shares);
   }
 
   /** Something that comes before the current command, and may come again with it after an interruption. */
@@ -333,6 +345,7 @@ export class ClusterApplier {
     if (!command.isKnown) throw refuseUnknown(command.name);
     const translated = command.translate?.(this.#reader, this.#translation);
     if (translated === LEFT_OUT) return;
+    if (isInTurn(translated)) return this.#applyInTurn(translated);
     const args = translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
     await this.#lanes.commitAll();
     await this.#options.runEverywhere(args);
