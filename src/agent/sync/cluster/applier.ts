@@ -207,6 +207,8 @@ export class ClusterApplier {
         return this.#flush(command.name);
       case 'everywhere':
         return this.#runEverywhere(command);
+      case 'slots':
+        throw sourceSlotsMoved(`a primary has sent ${command.name} ${reader.text(1).slice(0, 40)}`);
       case 'refused':
         throw refuseOnCluster(command.name, whyRefused(command.name));
       case 'data':
