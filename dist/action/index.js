@@ -69934,7 +69934,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7898);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2096);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
@@ -69995,7 +69995,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 7898:
+/***/ 2096:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70016,8 +70016,6 @@ var assert = __nccwpck_require__(3160);
 var errors = __nccwpck_require__(7657);
 // EXTERNAL MODULE: external "node:os"
 var external_node_os_ = __nccwpck_require__(8161);
-// EXTERNAL MODULE: ./lib/src/contract/endpoint.js
-var endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: ./lib/src/contract/finding.js
 var finding = __nccwpck_require__(7924);
 // EXTERNAL MODULE: ./lib/src/contract/host-commands.js + 1 modules
@@ -70026,6 +70024,8 @@ var host_commands = __nccwpck_require__(5062);
 var jobs = __nccwpck_require__(1657);
 // EXTERNAL MODULE: ./lib/src/contract/skipped.js
 var contract_skipped = __nccwpck_require__(5217);
+// EXTERNAL MODULE: ./lib/src/contract/endpoint.js
+var endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: ./lib/src/core/units.js
 var units = __nccwpck_require__(8187);
 ;// CONCATENATED MODULE: ./lib/src/action/input-readers.js
@@ -70113,6 +70113,105 @@ function contradictory(message) {
     return new errors/* MigrationError */.Py('input-contradictory', message);
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/host-inputs.js
+
+/** Reads where the agent runs. @throws input-missing, input-malformed, input-contradictory */
+function readHostInputs(read) {
+    const kind = readChoice(read, 'host', ['ssm', 'local']);
+    const installNode = readFlag(read, 'install-node');
+    if (kind === 'local') {
+        if (read('instance-id') !== '') {
+            throw contradictory('`instance-id` is given, but `host` is "local": the agent runs on this runner.');
+        }
+        if (installNode)
+            throw contradictory('`install-node` is for `host` "ssm"; a runner has Node.js.');
+        if (read('ssm-document') !== '') {
+            throw contradictory('`ssm-document` is given, but `host` is "local": no command goes through Systems Manager.');
+        }
+        return { kind };
+    }
+    const instanceId = readPattern(read, 'instance-id', {
+        pattern: /^(i-(\w{8}|\w{17})|mi-\w{17})$/,
+        expected: 'an instance id such as i-0123456789abcdef0',
+    });
+    return { kind, instanceId, installNode, ...optional('document', readDocument(read)) };
+}
+/** A name, or the ARN of a document that another account shares. Source: SSM API reference, SendCommand. */
+function readDocument(read) {
+    if (read('ssm-document') === '')
+        return undefined;
+    return readPattern(read, 'ssm-document', {
+        pattern: /^[a-zA-Z0-9_.:/-]{3,128}$/,
+        expected: 'the name or ARN of a document of Systems Manager',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/server-inputs.js
+
+
+
+/**
+ * Reads the two servers; `region`: where AWS keeps the passwords that are named.
+ *
+ * @throws input-missing, input-malformed, input-contradictory
+ */
+function readServers(read, { region }) {
+    const tls = readFlag(read, 'source-tls');
+    const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
+    const caFile = readPath(read, 'source-ca-file');
+    const clientCertificate = readClientCertificate(read);
+    for (const [name, value] of Object.entries({
+        'source-ca-file': caFile,
+        'source-client-cert-file': clientCertificate,
+    })) {
+        if (value !== undefined && !tls)
+            throw contradictory(`\`${name}\` is given, but \`source-tls\` is false.`);
+    }
+    return {
+        source: {
+            ...address,
+            tls,
+            ...readCredentials(read, 'source', region),
+            ...optional('caFile', caFile),
+            ...optional('clientCertificate', clientCertificate),
+        },
+        targetAccess: {
+            ...readCredentials(read, 'target', region),
+            ...optional('caFile', readPath(read, 'target-ca-file')),
+        },
+    };
+}
+/** ElastiCache asks for none, so only the source has one. */
+function readClientCertificate(read) {
+    const certificateFile = readPath(read, 'source-client-cert-file');
+    const keyFile = readPath(read, 'source-client-key-file');
+    if (certificateFile === undefined && keyFile === undefined)
+        return undefined;
+    if (certificateFile === undefined || keyFile === undefined) {
+        throw contradictory('Of `source-client-cert-file` and `source-client-key-file` only one is given: they go together.');
+    }
+    return { certificateFile, keyFile };
+}
+function readCredentials(read, side, region) {
+    const username = read(`${side}-username`);
+    const password = readSecret(read, `${side}-password-from`, region);
+    return {
+        ...optional('username', username === '' ? undefined : username),
+        ...optional('password', password),
+    };
+}
+function readSecret(read, name, region) {
+    const text = read(name);
+    if (text === '')
+        return undefined;
+    const reference = (0,endpoint/* parseSecretReference */.Lt)(text, region);
+    if (reference === undefined) {
+        // The value is not repeated: somebody may have put the password itself there.
+        throw new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`, { remedy: 'Store the password under a name and give that name; never give the password itself.' });
+    }
+    return reference;
+}
+
 ;// CONCATENATED MODULE: ./lib/src/action/sync-inputs.js
 
 
@@ -70145,6 +70244,7 @@ function unusedSyncInputs(sync, route) {
 }
 
 ;// CONCATENATED MODULE: ./lib/src/action/inputs.js
+
 
 
 
@@ -70290,97 +70390,12 @@ function readCommon(read, defaults) {
         migrationId: isWayBack ? (0,host_commands/* reverseIdOf */.Nk)(migrationId) : migrationId,
         isWayBack,
         region,
-        host: readHost(read),
+        host: readHostInputs(read),
         stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
         reportDirectory: reportDirectory(read, defaults),
         waitTimeoutMs: readCount(read, 'wait-timeout-minutes', { least: 1, most: 10_000 }) * 60_000,
         onCancel: readChoice(read, 'on-cancel', ['keep', 'stop']),
     };
-}
-function readHost(read) {
-    const kind = readChoice(read, 'host', ['ssm', 'local']);
-    const installNode = readFlag(read, 'install-node');
-    if (kind === 'local') {
-        if (read('instance-id') !== '') {
-            throw contradictory('`instance-id` is given, but `host` is "local": the agent runs on this runner.');
-        }
-        if (installNode)
-            throw contradictory('`install-node` is for `host` "ssm"; a runner has Node.js.');
-        if (read('ssm-document') !== '') {
-            throw contradictory('`ssm-document` is given, but `host` is "local": no command goes through Systems Manager.');
-        }
-        return { kind };
-    }
-    const instanceId = readPattern(read, 'instance-id', {
-        pattern: /^(i-(\w{8}|\w{17})|mi-\w{17})$/,
-        expected: 'an instance id such as i-0123456789abcdef0',
-    });
-    return { kind, instanceId, installNode, ...optional('document', readDocument(read)) };
-}
-/** A name, or the ARN of a document that another account shares. Source: SSM API reference, SendCommand. */
-function readDocument(read) {
-    if (read('ssm-document') === '')
-        return undefined;
-    return readPattern(read, 'ssm-document', {
-        pattern: /^[a-zA-Z0-9_.:/-]{3,128}$/,
-        expected: 'the name or ARN of a document of Systems Manager',
-    });
-}
-function readServers(read, { region }) {
-    const tls = readFlag(read, 'source-tls');
-    const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
-    const caFile = readPath(read, 'source-ca-file');
-    const clientCertificate = readClientCertificate(read);
-    for (const [name, value] of Object.entries({
-        'source-ca-file': caFile,
-        'source-client-cert-file': clientCertificate,
-    })) {
-        if (value !== undefined && !tls)
-            throw contradictory(`\`${name}\` is given, but \`source-tls\` is false.`);
-    }
-    return {
-        source: {
-            ...address,
-            tls,
-            ...readCredentials(read, 'source', region),
-            ...optional('caFile', caFile),
-            ...optional('clientCertificate', clientCertificate),
-        },
-        targetAccess: {
-            ...readCredentials(read, 'target', region),
-            ...optional('caFile', readPath(read, 'target-ca-file')),
-        },
-    };
-}
-/** ElastiCache asks for none, so only the source has one. */
-function readClientCertificate(read) {
-    const certificateFile = readPath(read, 'source-client-cert-file');
-    const keyFile = readPath(read, 'source-client-key-file');
-    if (certificateFile === undefined && keyFile === undefined)
-        return undefined;
-    if (certificateFile === undefined || keyFile === undefined) {
-        throw contradictory('Of `source-client-cert-file` and `source-client-key-file` only one is given: they go together.');
-    }
-    return { certificateFile, keyFile };
-}
-function readCredentials(read, side, region) {
-    const username = read(`${side}-username`);
-    const password = readSecret(read, `${side}-password-from`, region);
-    return {
-        ...optional('username', username === '' ? undefined : username),
-        ...optional('password', password),
-    };
-}
-function readSecret(read, name, region) {
-    const text = read(name);
-    if (text === '')
-        return undefined;
-    const reference = (0,endpoint/* parseSecretReference */.Lt)(text, region);
-    if (reference === undefined) {
-        // The value is not repeated: somebody may have put the password itself there.
-        throw new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`, { remedy: 'Store the password under a name and give that name; never give the password itself.' });
-    }
-    return reference;
 }
 function readCopy(read, common) {
     const route = readChoice(read, 'route', ['auto', ...finding/* routeSchema */.l.options]);
