@@ -3,6 +3,7 @@ import { proveCutovers } from '../test/cutovers/cutovers.ts';
 import { proveDelta } from '../test/delta/delta.ts';
 import { runFaultSeries } from '../test/faults/fault-series.ts';
 import { fuzz } from '../test/fuzz/fuzz.ts';
+import { proveHostileTexts } from '../test/hostile/hostile.ts';
 import { measureManyDifferences } from '../test/many-differences/many-differences.ts';
 import { runMatrix } from '../test/matrix/matrix.ts';
 import { measureMemory } from '../test/memory/memory.ts';
@@ -19,6 +20,7 @@ const USAGE = `Usage: npm run prove -- WHAT
   way-back [--keys 1000000] [--writes 100000] [--seed N] back after a cutover, under writes of every type
   memory [--only NAME]                      what the agent has resident with the largest values
   delta  [--keys 2000000] [--touched 10000]     what a delta verification of the touched ones takes
+  hostile [--screenshots DIRECTORY]         hostile texts in every summary, shown in a Chromium of this machine
   differences [--differences 1000000]       a verification that finds so many, and its report
   verify [--servers PATH,...] [--only NAME] [--verifications 50] what verification finds, and what it must not`;
 
@@ -30,6 +32,7 @@ const { positionals, values } = parseArgs({
     servers: { type: 'string', default: '' },
     faults: { type: 'string', default: '200' },
     differences: { type: 'string', default: '1000000' },
+    screenshots: { type: 'string', default: '' },
     only: { type: 'string', default: '' },
     cutovers: { type: 'string', default: '100' },
     keys: { type: 'string' },
@@ -73,6 +76,9 @@ try {
     case 'differences':
       await measureManyDifferences({ differences: Number(values.differences) }, print);
       break;
+    case 'hostile':
+      await proveHostileTexts({ screenshots: values.screenshots }, print);
+      break;
     case 'verify': {
       const programs = values.servers.split(',').filter(Boolean);
       const verifications = Number(values.verifications);
@@ -87,5 +93,6 @@ try {
   process.exit(0);
 } catch (error) {
   print(error instanceof Error ? `${error.stack}` : String(error));
+  if (error instanceof Error && error.cause !== undefined) print(`because of ${error.cause}`);
   process.exit(1);
 }

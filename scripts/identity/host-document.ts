@@ -13,6 +13,8 @@ const TOKEN_PATTERN = '^[A-Za-z0-9._-]*$';
 export type Bounds = {
   /** How far the calls to the agent reach: see src/agent/host/access.ts. */
   readonly access: RoleName;
+  /** Which server may be shown which password, in base64: see src/agent/host/password-servers.ts. */
+  readonly passwordServersBase64: unknown;
   readonly stateDirectory: { readonly allowedValues: readonly unknown[] };
   readonly agentSha256: { readonly allowedPattern: unknown };
 };
@@ -23,7 +25,8 @@ export type Bounds = {
  * `{{ name }}` is replaced in the text of the script before the shell sees it, so every parameter has a pattern without
  * quotes, blanks and control characters. Source: Systems Manager user guide, document schema 2.2 and parameters.
  */
-export function hostDocument({ access, stateDirectory, agentSha256 }: Bounds): unknown {
+export function hostDocument(bounds: Bounds): unknown {
+  const { stateDirectory, agentSha256 } = bounds;
   return {
     schemaVersion: '2.2',
     description:
@@ -49,7 +52,7 @@ export function hostDocument({ access, stateDirectory, agentSha256 }: Bounds): u
         action: 'aws:runShellScript',
         name: 'run',
         precondition: { StringEquals: ['platformType', 'Linux'] },
-        inputs: { timeoutSeconds: '{{ executionTimeout }}', runCommand: documentScript(access).split('\n') },
+        inputs: { timeoutSeconds: '{{ executionTimeout }}', runCommand: documentScript(bounds) },
       },
     ],
   };
@@ -65,17 +68,23 @@ function valueParameter(name: string): unknown {
   };
 }
 
-function documentScript(access: RoleName): string {
+/** The lines of the script; those of a template may be functions of it. */
+function documentScript({ access, passwordServersBase64 }: Bounds): unknown[] {
   const assignments = SCRIPT_VALUES.map((name) => `${name}='{{ ${documentParameterName(name)} }}'`);
-  const branches = Object.entries(OPERATIONS).map(([name, body]) => `${name})\n${body.trim()}\n;;`);
+  const branches = Object.entries(OPERATIONS).flatMap(([name, body]) => [
+    `${name})`,
+    ...body.trim().split('\n'),
+    ';;',
+  ]);
   return [
     '#!/bin/sh',
     'set -eu',
     'umask 077',
     ...assignments,
     `access='${access}'`,
+    { 'Fn::Join': ['', ["password_servers_base64='", passwordServersBase64, "'"]] },
     "case '{{ operation }}' in",
     ...branches,
     'esac',
-  ].join('\n');
+  ];
 }

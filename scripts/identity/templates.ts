@@ -58,6 +58,8 @@ export function identityTemplate(): string {
   });
 }
 
+const PASSWORD_SERVER = '(rediss://)?[A-Za-z0-9.:\\[\\]_-]+=(ssm|secretsmanager|file):[A-Za-z0-9/_+=.@:#!-]+';
+
 const IDENTITY_PARAMETERS = {
   ReplicationGroupId: {
     Type: 'String',
@@ -122,6 +124,13 @@ const IDENTITY_PARAMETERS = {
     Description:
       'SHA-256 of dist/agent/index.js of the release: the document ships and runs no other agent; empty for any.',
     AllowedPattern: '([0-9a-f]{64})?',
+    Default: '',
+  },
+  PasswordServers: {
+    Type: 'String',
+    Description:
+      'Which server may be shown which password, as host:port=NAME or rediss://host:port=NAME with commas between, such as 10.0.0.7:6379=ssm:/redis/source; empty for those that start-migration has named.',
+    AllowedPattern: `(${PASSWORD_SERVER}(,${PASSWORD_SERVER})*)?`,
     Default: '',
   },
   RollbackNeedsApproval: {
@@ -192,6 +201,7 @@ function documentOf(access: RoleName): unknown {
       UpdateMethod: 'NewVersion',
       Content: hostDocument({
         access,
+        passwordServersBase64: { 'Fn::Base64': { Ref: 'PasswordServers' } },
         stateDirectory: { allowedValues: [{ 'Fn::Base64': { Ref: 'StateDirectory' } }] },
         agentSha256: {
           allowedPattern: {

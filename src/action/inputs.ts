@@ -1,6 +1,5 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Endpoint, parseSecretReference, type SecretReference } from '../contract/endpoint.ts';
 import { type Route, routeSchema } from '../contract/finding.ts';
 import { migrationIdSchema, REVERSE_SUFFIX, reverseIdOf } from '../contract/host-commands.ts';
 import {
@@ -13,10 +12,10 @@ import {
 } from '../contract/jobs.ts';
 import { type HashFieldTtl, hashFieldTtlSchema } from '../contract/skipped.ts';
 import { MigrationError } from '../core/errors.ts';
+import { type HostInputs, readHostInputs } from './host-inputs.ts';
 import {
   contradictory,
   malformed,
-  optional,
   type ReadInput,
   readAddress,
   readChoice,
@@ -26,6 +25,7 @@ import {
   readPattern,
   required,
 } from './input-readers.ts';
+import { readServers, type ServerInputs } from './server-inputs.ts';
 import { readSyncInputs, refuseSyncInputs, type SyncInputs } from './sync-inputs.ts';
 
 /** The phases in the order in which a migration runs them. */
@@ -42,11 +42,6 @@ export const PHASES = [
 /** A phase: one step of a workflow. */
 export type Phase = (typeof PHASES)[number];
 
-/** Where the agent runs. */
-export type HostInputs =
-  | { kind: 'ssm'; instanceId: string; installNode: boolean; document?: string }
-  | { kind: 'local' };
-
 /** What every phase needs. */
 export type CommonInputs = {
   readonly replicationGroupId: string;
@@ -60,12 +55,6 @@ export type CommonInputs = {
   readonly reportDirectory: string;
   readonly waitTimeoutMs: number;
   readonly onCancel: 'keep' | 'stop';
-};
-
-/** The two servers, as far as inputs know them: the address of the target comes from ElastiCache. */
-export type ServerInputs = {
-  readonly source: Endpoint;
-  readonly targetAccess: Pick<Endpoint, 'username' | 'password' | 'caFile'>;
 };
 
 /** The way that is asked for. */
@@ -266,107 +255,12 @@ function readCommon(read: ReadInput, defaults: RunnerDefaults): CommonInputs {
     migrationId: isWayBack ? reverseIdOf(migrationId) : migrationId,
     isWayBack,
     region,
-    host: readHost(read),
+    host: readHostInputs(read),
     stateDirectory: readPath(read, 'state-directory') ?? '/var/lib/valkey-migrate',
     reportDirectory: reportDirectory(read, defaults),
     waitTimeoutMs: readCount(read, 'wait-timeout-minutes', { least: 1, most: 10_000 }) * 60_000,
     onCancel: readChoice(read, 'on-cancel', ['keep', 'stop'] as const),
   };
-}
-
-function readHost(read: ReadInput): HostInputs {
-  const kind = readChoice(read, 'host', ['ssm', 'local'] as const);
-  const installNode = readFlag(read, 'install-node');
-  if (kind === 'local') {
-    if (read('instance-id') !== '') {
-      throw contradictory('`instance-id` is given, but `host` is "local": the agent runs on this runner.');
-    }
-    if (installNode) throw contradictory('`install-node` is for `host` "ssm"; a runner has Node.js.');
-    if (read('ssm-document') !== '') {
-      throw contradictory(
-        '`ssm-document` is given, but `host` is "local": no command goes through Systems Manager.',
-      );
-    }
-    return { kind };
-  }
-  const instanceId = readPattern(read, 'instance-id', {
-    pattern: /^(i-(\w{8}|\w{17})|mi-\w{17})$/,
-    expected: 'an instance id such as i-0123456789abcdef0',
-  });
-  return { kind, instanceId, installNode, ...optional('document', readDocument(read)) };
-}
-
-/** A name, or the ARN of a document that another account shares. Source: SSM API reference, SendCommand. */
-function readDocument(read: ReadInput): string | undefined {
-  if (read('ssm-document') === '') return undefined;
-  return readPattern(read, 'ssm-document', {
-    pattern: /^[a-zA-Z0-9_.:/-]{3,128}$/,
-    expected: 'the name or ARN of a document of Systems Manager',
-  });
-}
-
-function readServers(read: ReadInput, { region }: CommonInputs): ServerInputs {
-  const tls = readFlag(read, 'source-tls');
-  const address = readAddress(read, 'source-endpoint') ?? { host: '127.0.0.1', port: 6379 };
-  const caFile = readPath(read, 'source-ca-file');
-  const clientCertificate = readClientCertificate(read);
-  for (const [name, value] of Object.entries({
-    'source-ca-file': caFile,
-    'source-client-cert-file': clientCertificate,
-  })) {
-    if (value !== undefined && !tls)
-      throw contradictory(`\`${name}\` is given, but \`source-tls\` is false.`);
-  }
-  return {
-    source: {
-      ...address,
-      tls,
-      ...readCredentials(read, 'source', region),
-      ...optional('caFile', caFile),
-      ...optional('clientCertificate', clientCertificate),
-    },
-    targetAccess: {
-      ...readCredentials(read, 'target', region),
-      ...optional('caFile', readPath(read, 'target-ca-file')),
-    },
-  };
-}
-
-/** ElastiCache asks for none, so only the source has one. */
-function readClientCertificate(read: ReadInput): Endpoint['clientCertificate'] {
-  const certificateFile = readPath(read, 'source-client-cert-file');
-  const keyFile = readPath(read, 'source-client-key-file');
-  if (certificateFile === undefined && keyFile === undefined) return undefined;
-  if (certificateFile === undefined || keyFile === undefined) {
-    throw contradictory(
-      'Of `source-client-cert-file` and `source-client-key-file` only one is given: they go together.',
-    );
-  }
-  return { certificateFile, keyFile };
-}
-
-function readCredentials(read: ReadInput, side: 'source' | 'target', region: string) {
-  const username = read(`${side}-username`);
-  const password = readSecret(read, `${side}-password-from`, region);
-  return {
-    ...optional('username', username === '' ? undefined : username),
-    ...optional('password', password),
-  };
-}
-
-function readSecret(read: ReadInput, name: string, region: string): SecretReference | undefined {
-  const text = read(name);
-  if (text === '') return undefined;
-  const reference = parseSecretReference(text, region);
-  if (reference === undefined) {
-    // The value is not repeated: somebody may have put the password itself there.
-    throw new MigrationError(
-      'input-malformed',
-      `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`,
-      { remedy: 'Store the password under a name and give that name; never give the password itself.' },
-    );
-  }
-  return reference;
 }
 
 function readCopy(read: ReadInput, common: CommonInputs): CopyInputs {

@@ -27,6 +27,8 @@ export type Invocation =
       stateDirectory: string;
       supervisor: Supervisor | undefined;
       access: AccessLevel | undefined;
+      /** What the document says of passwords; see host/password-servers.ts. */
+      passwordServers: string | undefined;
     }
   | { verb: 'job'; kind: JobKind; migrationDirectory: string }
   | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest; isJson: boolean }
@@ -92,6 +94,7 @@ const OPTIONS = {
   'state-directory-base64': { type: 'string' },
   supervisor: { type: 'string' },
   access: { type: 'string' },
+  'password-servers-base64': { type: 'string' },
   job: { type: 'string' },
   'flush-target': { type: 'boolean', default: false },
   'spool-max-bytes': { type: 'string' },
@@ -120,10 +123,7 @@ type Options = ReturnType<typeof parse>['values'];
 export function parseInvocation(argv: readonly string[], region: string): Invocation {
   const { values, positionals } = parse(argv);
   const [verb = 'help', ...rest] = positionals;
-  const stateDirectory =
-    values['state-directory-base64'] === undefined
-      ? values['state-directory']
-      : Buffer.from(values['state-directory-base64'], 'base64').toString('utf8');
+  const stateDirectory = decoded(values['state-directory-base64']) ?? values['state-directory'];
   switch (verb) {
     case 'help':
       return { verb };
@@ -133,6 +133,7 @@ export function parseInvocation(argv: readonly string[], region: string): Invoca
         stateDirectory,
         supervisor: values.supervisor === 'process' ? 'process' : undefined,
         access: accessLevel(values),
+        passwordServers: decoded(values['password-servers-base64']),
       };
     case 'job':
       return {
@@ -287,6 +288,10 @@ function givenCertificate(side: Side, values: Options): Endpoint['clientCertific
     certificateFile: certificateFile ?? missing(`--${side}-client-cert-file`),
     keyFile: keyFile ?? missing(`--${side}-client-key-file`),
   };
+}
+
+function decoded(base64: string | undefined): string | undefined {
+  return base64 === undefined ? undefined : Buffer.from(base64, 'base64').toString('utf8');
 }
 
 function accessLevel({ access: text }: Options): AccessLevel | undefined {

@@ -10,6 +10,7 @@ import { type Invocation, parseInvocation, USAGE } from './command-line.ts';
 import { lookAt, ping, runInForeground, type Shell } from './foreground.ts';
 import { requireAccess } from './host/access.ts';
 import { answerHostCommand } from './host/commands.ts';
+import { parsePasswordServers } from './host/password-servers.ts';
 import { boundHeap } from './job/heap.ts';
 import { dispatchJob } from './job/registry.ts';
 import { runPreparedJob } from './job/run.ts';
@@ -76,6 +77,7 @@ async function answerHost({
   stateDirectory,
   supervisor,
   access,
+  passwordServers,
 }: Extract<Invocation, { verb: 'host' }>): Promise<number> {
   const respond = (response: object) => {
     process.stdout.write(`${JSON.stringify({ ...response, contractVersion: CONTRACT_VERSION })}\n`);
@@ -92,6 +94,10 @@ async function answerHost({
       clock: systemClock,
       signal: stopping.signal,
       resolveSecret: shell.resolveSecret,
+      asker: {
+        access,
+        passwordServers: passwordServers === undefined ? undefined : parsePasswordServers(passwordServers),
+      },
     });
     return respond({ ok: true, reply });
   } catch (error) {

@@ -199,6 +199,12 @@ export const ERROR_CODES = {
       'Check the name, and that the instance role (or the user on the host) may read it; a variable of the runner must be in the `env` of the step. One that was sealed for what has changed since is sealed anew when the phase is run again.',
     retryable: false,
   },
+  'password-server-unknown': {
+    when: 'A password that lies on the host by name was to be shown to a server that nobody has named for it who may.',
+    remedy:
+      'Where that is the right server, add it to `PasswordServers` of templates/identity.yaml, or run start-migration, whose document makes it known for this migration.',
+    retryable: false,
+  },
 
   // Jobs and migrations.
   'job-dead': {

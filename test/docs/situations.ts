@@ -107,6 +107,9 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
     'scenarios/secrets.scenario.ts: are needed: without the client certificate, or with another authority, nothing is reached',
     'scenarios/bad-states.scenario.ts: source-auth-failed',
   ],
+  'A password is not for this server': [
+    'scenarios/password-servers.scenario.ts: a role for reading has no password shown to a server of its own',
+  ],
   'Something was left out': [
     'scenarios/gate.scenario.ts: refuses to hand over without the keys of a module, unless it is told to',
   ],

@@ -1,17 +1,14 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { HOST_TAG, PERMISSIONS, ROLE_PHASES, type RoleName } from '../../scripts/identity/permissions.ts';
-import { readHostPolicy, readIdentity } from '../identity/our-templates.ts';
+import { PERMISSIONS, ROLE_PHASES, type RoleName } from '../../scripts/identity/permissions.ts';
+import { readHostPolicy } from '../identity/our-templates.ts';
 import { allows } from '../identity/policy.ts';
 import { findServer } from '../servers/start.ts';
 import type { RecordedCall } from '../simulator/server.ts';
 import { HOST_ROLE, openStage, type Stage, type StageOptions } from './stage.ts';
+import { makeRoles, ROLES, type Roles } from './template-roles.ts';
 
-const ROLES: readonly RoleName[] = ['read', 'change', 'cutover'];
 const PASSWORD = 'p@ss/w%rd+';
-const AGENT = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'index.js');
 
 /** In an order in which every phase has something to do. */
 const PHASES_IN_ORDER = [
@@ -38,7 +35,11 @@ describe.concurrent.each([
       ...(isGuarded ? { group: { parameterGroup: PARAMETER_GROUP } } : {}),
     });
     await stage.source.client().set('key', 'value');
-    const roles = await makeRoles(stage);
+    putPasswords(stage);
+    const roles = await makeRoles(stage, {
+      ParameterGroup: PARAMETER_GROUP,
+      PasswordServers: PASSWORD_NAMES.map((name) => `127.0.0.1:${stage.source.port}=${name}`).join(','),
+    });
     const seen = new Map<string, Set<string>>();
     const steps = [
       ...PHASES_IN_ORDER.map((phase) => ({ phase, direction: 'forward' })),
@@ -124,34 +125,15 @@ const GUARDED_SOURCE: Pick<StageOptions, 'sourceConfig' | 'hostAllows'> = {
 };
 
 /** Where the password lies: in both places, so that every permission of the host is used. */
+const PASSWORD_NAMES = ['secretsmanager:redis-source#password', 'ssm:/redis/source'] as const;
+
 function secretInputs(phase: string): Record<string, string> {
-  return {
-    'source-password-from':
-      phase === 'preflight' ? 'secretsmanager:redis-source#password' : 'ssm:/redis/source',
-  };
+  return { 'source-password-from': PASSWORD_NAMES[phase === 'preflight' ? 0 : 1] };
 }
 
-type Roles = { documentName(role: RoleName): string; env(role: RoleName): Record<string, string> };
-
-/** Makes the roles and the document of the template, bound to the agent of the build. */
-async function makeRoles(stage: Stage): Promise<Roles> {
-  const { simulator, instance } = stage;
+function putPasswords({ simulator }: Stage): void {
   simulator.putParameter('/redis/source', PASSWORD, 'SecureString');
   simulator.putSecret('redis-source', JSON.stringify({ password: PASSWORD }));
-  const identity = readIdentity({
-    ParameterGroup: PARAMETER_GROUP,
-    StateDirectory: stage.stateDirectory,
-    AgentSha256: createHash('sha256')
-      .update(await readFile(AGENT))
-      .digest('hex'),
-  });
-  for (const role of ROLES)
-    simulator.putDocument(identity.document(role).name, identity.document(role).content);
-  const tags = { [instance.instanceId]: { [HOST_TAG]: 'sessions' } };
-  const envs = new Map(
-    ROLES.map((role) => [role, simulator.addRole(role, (call) => allows(identity.policy(role), call, tags))]),
-  );
-  return { documentName: (role) => identity.document(role).name, env: (role) => envs.get(role) ?? {} };
 }
 
 type Step = { phase: string; roles: Roles; inputs: Record<string, string> };

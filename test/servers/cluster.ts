@@ -96,6 +96,13 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
   };
 }
 
+/** The node that stands for a cluster where one is asked for. */
+export function firstOf({ primaries }: RunningCluster): RunningServer {
+  const [first] = primaries;
+  if (first === undefined) throw new Error('the cluster has no primary');
+  return first;
+}
+
 function startNode({ server, config, tls }: ClusterOptions): Promise<RunningServer> {
   return startServer({
     server,

@@ -172,8 +172,9 @@ fi
  * Hands one request to the agent on stdin; its answer is the output.
  *
  * What runs is chosen here and not by the caller: the Node.js that was found on the PATH, and an agent with the
- * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host,
- * and `access`, which only such a document sets, says how far they reach.
+ * checksum that it was shipped by. Through a document of one's own these calls are all that a role can do on the host.
+ * `access` and `password_servers_base64`, which only such a document sets, say how far they reach, and which server may
+ * be shown which password.
  */
 const CALL_AGENT = `${READ_STATE_DIRECTORY}
 node="$(cat -- "$state_directory/agent/node" 2>/dev/null)" || node=''
@@ -188,7 +189,7 @@ if [ ! -f "$agent" ] || [ "$(sha256sum < "$agent" | cut -d ' ' -f 1)" != "$agent
 fi
 cd -- "$state_directory"
 printf %s "$request_base64" | base64 -d |
-  "$node" "$agent" host --state-directory-base64 "$state_directory_base64" \${access:+--access "$access"}
+  "$node" "$agent" host --state-directory-base64 "$state_directory_base64" \${access:+--access "$access"} \${password_servers_base64:+--password-servers-base64 "$password_servers_base64"}
 `;
 
 /** Everything that is ever run on a host through Systems Manager, by name. */

@@ -4,8 +4,8 @@ import type { CutoverReport } from '../../contract/reports.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { Target } from '../aws/target.ts';
 import { optional } from '../input-readers.ts';
-import type { ServerInputs } from '../inputs.ts';
 import type { Outputs } from '../outputs.ts';
+import type { ServerInputs } from '../server-inputs.ts';
 import type { TargetSetup } from '../summary/views.ts';
 
 /**

@@ -83,7 +83,8 @@ export function list<Item>(options: {
   const phrases = items.slice(0, maxItems).map(show);
   if (items.length > maxItems) phrases.push(`… and ${formatCount(items.length - maxItems)} more`);
   const lines = phrases.map(
-    (phrase, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(phrase)}`,
+    // A mark without words would make a heading of the line before it.
+    (phrase, index) => `${style === 'numbers' ? `${index + 1}.` : '-'} ${inline(phrase) || '(empty)'}`,
   );
   return { [BLOCK]: lines.join('\n') };
 }

@@ -35,6 +35,7 @@ import { restoreSource } from '../tune/restore.ts';
 import { withLock } from './lock.ts';
 import { listMigrations, migrationDirectory } from './migrations.ts';
 import { openMigration } from './open-migration.ts';
+import { type Asker, requirePasswordServers } from './password-servers.ts';
 import { startJob } from './start-job.ts';
 import { beginWayBack, refuseWhileWayBackOpen, wayBackStore } from './way-back.ts';
 
@@ -46,6 +47,8 @@ export type HostRuntime = {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly resolveSecret: (reference: SecretReference, use: SecretUse) => Promise<Secret>;
+  /** What the document says through which the host is asked. */
+  readonly asker?: Asker;
 };
 
 /**
@@ -61,6 +64,7 @@ export async function answerHostCommand(
   const store = openMigrationStore(migrationDirectory(runtime, command.migrationId));
   return withLock(join(runtime.stateDirectory, 'lock'), runtime, async () => {
     refuseOtherRepository(store.readMigration(), command);
+    requirePasswordServers(command, store, runtime.asker ?? {});
     return answer(command, store, runtime);
   });
 }

@@ -24,6 +24,23 @@ export function secretUnreadable(reference: SecretReference, reason: string): Mi
   return new MigrationError('secret-unreadable', `Cannot read the secret ${nameOf(reference)}: ${reason}`);
 }
 
+/** A secret as inputs name it: `ssm:/redis/source`, `secretsmanager:redis#password`. */
+export function secretName(reference: SecretReference): string {
+  switch (reference.from) {
+    case 'file':
+      return `file:${reference.path}`;
+    case 'env':
+    case 'sealed':
+      return `env:${reference.name}`;
+    case 'ssm':
+      return `ssm:${reference.name}`;
+    case 'secretsmanager':
+      return `secretsmanager:${reference.name}${reference.field === undefined ? '' : `#${reference.field}`}`;
+    default:
+      return assertNever(reference);
+  }
+}
+
 /**
  * Parses JSON that may hold a secret; undefined where it is not JSON.
  *
@@ -38,17 +55,5 @@ export function parseJsonQuietly(text: string): unknown {
 }
 
 function nameOf(reference: SecretReference): string {
-  switch (reference.from) {
-    case 'file':
-      return `file:${reference.path}`;
-    case 'env':
-    case 'sealed':
-      return `env:${reference.name}`;
-    case 'ssm':
-      return `ssm:${reference.name} (${reference.region})`;
-    case 'secretsmanager':
-      return `secretsmanager:${reference.name}${reference.field === undefined ? '' : `#${reference.field}`} (${reference.region})`;
-    default:
-      return assertNever(reference);
-  }
+  return 'region' in reference ? `${secretName(reference)} (${reference.region})` : secretName(reference);
 }

@@ -21,7 +21,7 @@ import { knowCommands, type StreamCommand } from './stream-commands.ts';
 import type { TargetCommands } from './target-commands.ts';
 import { SLOT_COMMAND_BYTES_MAX, type TargetWriter } from './target-writer.ts';
 import { touchKeys } from './touching.ts';
-import { LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
+import { type InTurn, isInTurn, LEFT_OUT, refuseUnknown, type TranslationContext } from './translate.ts';
 
 /** Where a stream comes from, and who is told how much of it is committed. */
 export type StreamLink = {
@@ -285,6 +285,7 @@ export class StreamApplier {
     }
     const translated = command.translate?.(reader, this.#translation);
     if (translated === LEFT_OUT) return undefined;
+    if (isInTurn(translated)) return this.#writeInTurn(translated);
     if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
     const care = this.#options.skips.hasModuleKeys
       ? careForAbsentKeys(command.name, reader, this.#db)
@@ -309,6 +310,14 @@ export class StreamApplier {
     }
     const id = care.name === undefined ? command.id : writer.names.id(care.name);
     await this.#write({ ...command, id }, translated);
+  }
+
+  /** No batch is closed between them, see {@link #waitForLarge}: they are committed together, as the one was. */
+  async #writeInTurn({ name, commands }: InTurn): Promise<void> {
+    const { writer } = this.#options;
+    this.#openBatch();
+    this.#batchCommands += commands.length;
+    for (const parts of commands) await writer.writeParts(writer.names.id(name), parts);
   }
 
   #write(command: StreamCommand, translated: readonly Part[] | undefined): Promise<void> | undefined {

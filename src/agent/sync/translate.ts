@@ -1,12 +1,12 @@
 import { HASH_FIELD_TTL } from '../../contract/skipped.ts';
 import { MigrationError } from '../../core/errors.ts';
 import type { CommandReader } from '../redis/command-reader.ts';
-import { padExpiry } from '../redis/expiry-pad.ts';
 import { type Part, partBytes } from '../redis/held-bytes.ts';
 import { type Command, encodeArguments, encodeCommands } from '../redis/raw-connection.ts';
 import { FOOTER_BYTES, FOOTER_VERSION, withFooter } from '../redis/rdb/footer.ts';
 import { TYPE_MODULE } from '../redis/rdb/layouts.ts';
 import { moduleName } from '../redis/rdb/module-name.ts';
+import { EXPIRY_UNITS, type ExpiryUnit, readExpiry } from './expiry-argument.ts';
 import {
   hashFieldTtlsUnsupported,
   isExpiringHash,
@@ -14,6 +14,7 @@ import {
   toTargetParts,
   toTargetPayload,
 } from './payload.ts';
+import { setOneByOne } from './set-one-by-one.ts';
 import type { Skip } from './skips.ts';
 import {
   hasValueCondition,
@@ -38,14 +39,22 @@ export type TranslationContext = TargetForm & {
 /** The translation of a command that the target does not get. */
 export const LEFT_OUT = 'left-out';
 
+/** The translation of a command that several take the place of: one key and one name each, and nothing between them. */
+export type InTurn = { readonly name: string; readonly commands: readonly (readonly Part[])[] };
+
+/** Whether several commands take the place of one. */
+export function isInTurn(translated: InTurn | readonly Part[] | undefined): translated is InTurn {
+  return translated !== undefined && 'commands' in translated;
+}
+
 /**
- * Returns the encoded command that takes its place, in pieces that hold until the next of the stream is read;
- * undefined when it goes as it is, {@link LEFT_OUT} when it does not go at all.
+ * Returns the encoded command that takes its place, in pieces that hold until the next of the stream is read, or several
+ * of them; undefined when it goes as it is, {@link LEFT_OUT} when it does not go at all.
  */
 export type Translate = (
   command: CommandReader,
   context: TranslationContext,
-) => readonly Part[] | typeof LEFT_OUT | undefined;
+) => readonly Part[] | InTurn | typeof LEFT_OUT | undefined;
 
 /** The arguments of a command, its name at index 0. */
 type Arguments = readonly Buffer[];
@@ -53,7 +62,10 @@ type Arguments = readonly Buffer[];
 type StandIns = Map<Buffer, readonly Part[]>;
 const NOTHING_HELD: StandIns = new Map();
 type RuleContext = TranslationContext & { readonly standIns: StandIns };
-type Rule = (args: Arguments, context: RuleContext) => Command | typeof LEFT_OUT | undefined;
+type Rule = (
+  args: Arguments,
+  context: RuleContext,
+) => Command | { readonly inTurn: readonly Command[] } | typeof LEFT_OUT | undefined;
 
 /**
  * The translation of a command, by its name in capitals; undefined for those that always go as they are.
@@ -79,6 +91,10 @@ export function findTranslation(name: string): Translate | undefined {
     );
     const translated = applied?.(args, { ...context, standIns });
     if (translated === LEFT_OUT) return LEFT_OUT;
+    if (translated !== undefined && 'inTurn' in translated) {
+      const commands = translated.inTurn.map((each) => encode(each, standIns));
+      return { name: String(translated.inTurn[0]?.[0]), commands };
+    }
     if (translated !== undefined) return encode(translated, standIns);
     if (padded === undefined || !context.commands.has(name)) return undefined;
     return withPaddedOption(command, args, { ...context, layout: padded });
@@ -152,6 +168,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['RESTORE-ASKING', restore],
   ['FUNCTION', restoreFunctions],
   ['HSETEX', setFields],
+  ['MSETEX', setOneByOne],
   ['XADD', withoutTrimLimit],
   ['XTRIM', withoutTrimLimit],
   ['SET', setUnconditionally],
@@ -185,9 +202,6 @@ const EXPIRY_OPTIONS: ReadonlyMap<string, OptionLayout> = new Map<string, Option
   ['HGETEX', { argumentsMin: 7, optionsAt: () => 2, fieldWidth: 1 }],
 ]);
 
-const EXPIRY_UNITS = ['EX', 'PX', 'EXAT', 'PXAT'] as const;
-type ExpiryUnit = (typeof EXPIRY_UNITS)[number];
-
 /** `EX`, `PX`, `EXAT` or `PXAT` with their number among the options become `PXAT` with the padded time. */
 function withPaddedOption(
   command: CommandReader,
@@ -207,22 +221,6 @@ function withPaddedOption(
       : command.replaced(index, index + 2, encodeArguments(['PXAT', atMs]));
   }
   return undefined;
-}
-
-/**
- * The padded time of an expiry; undefined for one of more than 2^53 ms, which is too far away to need a pad, and for
- * what is no number.
- */
-function readExpiry(
-  argument: Buffer | undefined,
-  unit: ExpiryUnit,
-  { nowMs }: Pick<TranslationContext, 'nowMs'>,
-): number | undefined {
-  const digits = argument?.toString('latin1') ?? '';
-  if (!/^-?\d{1,19}$/.test(digits)) return undefined;
-  const sinceMs = unit === 'EX' || unit === 'PX' ? nowMs() : 0;
-  const atMs = sinceMs + Number(digits) * (unit === 'EX' || unit === 'EXAT' ? 1000 : 1);
-  return Number.isSafeInteger(atMs) ? padExpiry(atMs) : undefined;
 }
 
 function setUntil(

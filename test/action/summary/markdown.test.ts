@@ -77,6 +77,14 @@ describe('foreign text in a summary', () => {
     }
   });
 
+  it('without any words makes no heading of the line above it', () => {
+    for (const text of ['', ' ', '\u001b[2J\u001b[H']) {
+      const items = list({ items: [text], show: (each) => each, maxItems: 1, style: 'bullets' });
+      expect(structureOf(joinBlocks([alert('CAUTION', [items])])).join('\n')).not.toMatch(/heading/u);
+      expect(visibleText(joinBlocks([items]))).toBe('(empty)');
+    }
+  });
+
   it('is cut to a bound that no expansion exceeds by much', () => {
     for (const text of HOSTILE_TEXTS) {
       expect(Buffer.byteLength(joinBlocks([paragraph(text)]))).toBeLessThan(8000);

@@ -5,6 +5,7 @@ import { renderSummary } from '../../../src/action/summary/summary.ts';
 import type { PhaseView } from '../../../src/action/summary/views.ts';
 import { DIFFERENCES_LISTED_MAX } from '../../../src/contract/reports.ts';
 import { HOSTILE_TEXTS } from './hostile-texts.ts';
+import { withTexts } from './hostile-views.ts';
 import { structureOf } from './markup-structure.ts';
 import { preflightReport, SAMPLE_HEAD, SAMPLE_VIEWS, syncState, verifyReport } from './sample-views.ts';
 
@@ -103,26 +104,3 @@ describe('the size of a summary', () => {
     }
   });
 });
-
-/** The words of the contract; every other text of a view came from outside. */
-const OWN_FIELDS = ['phase', 'result', 'route', 'kind', 'scope', 'bottleneck', 'stage', 'what'];
-
-/** The view with one text in all places that hold a text from outside. */
-function withTexts(view: PhaseView, text: string): PhaseView {
-  return JSON.parse(JSON.stringify(view), (name, value) => {
-    const isOwn =
-      OWN_FIELDS.includes(name) || (name === 'status' && FINDING_AND_JOB_STATUSES.includes(value));
-    return typeof value === 'string' && !isOwn ? text : value;
-  });
-}
-
-const FINDING_AND_JOB_STATUSES = [
-  'pass',
-  'warn',
-  'fail',
-  'running',
-  'succeeded',
-  'failed',
-  'stopped',
-  'dead',
-];

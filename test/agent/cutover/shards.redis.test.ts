@@ -4,7 +4,7 @@ import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runKeeper } from '../../../src/agent/cutover/keeper.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { runUnfence } from '../../../src/agent/cutover/unfence.ts';
-import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
+import { firstOf, type RunningCluster, startCluster } from '../../servers/cluster.ts';
 import { type RunningServer, targetServer } from '../../servers/start.ts';
 import { reservedKeys } from '../sync/cluster/cluster-dump.ts';
 import {
@@ -162,12 +162,6 @@ it('is refused when a primary has failed over behind the fence', async () => {
     expect((await readSettings(primary))['min-replicas-to-write']).toBe('0');
   }
 });
-
-function firstOf({ primaries }: RunningCluster): RunningServer {
-  const [first] = primaries;
-  if (first === undefined) throw new Error('the cluster has no primary');
-  return first;
-}
 
 /** Every setting of every primary, for "exactly as found". */
 async function settingsOf({ primaries }: RunningCluster) {

@@ -9,8 +9,8 @@ import { runVerifyAndRepair } from '../../../src/agent/repair/job.ts';
 import type { RepairMode } from '../../../src/contract/jobs.ts';
 import type { VerifyReport } from '../../../src/contract/reports.ts';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
-import { type RunningCluster, startCluster } from '../../servers/cluster.ts';
-import { findServer, type RunningServer, sourceServer, targetServer } from '../../servers/start.ts';
+import { firstOf, type RunningCluster, startCluster } from '../../servers/cluster.ts';
+import { findServer, sourceServer, targetServer } from '../../servers/start.ts';
 import { endpointOf, jobContext, NO_SIBLINGS } from '../cutover/job-context.ts';
 import {
   caughtUp,
@@ -191,12 +191,6 @@ describe('a repair beside a sync of a source in cluster mode', () => {
     await expectCounted(atTarget, counters);
   });
 });
-
-function firstOf({ primaries }: RunningCluster): RunningServer {
-  const [first] = primaries;
-  if (first === undefined) throw new Error('a cluster without primaries');
-  return first;
-}
 
 describe('a repair is refused', () => {
   const running = newJobState('cutover', { jobId: 'j', startedAtMs: 0 });

@@ -6,7 +6,7 @@ import { CommandReader } from '../../../src/agent/redis/command-reader.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { HeldBytes, type Part } from '../../../src/agent/redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../../src/agent/redis/raw-connection.ts';
-import { findTranslation, LEFT_OUT, plainArgumentsMax } from '../../../src/agent/sync/translate.ts';
+import { findTranslation, isInTurn, LEFT_OUT, plainArgumentsMax } from '../../../src/agent/sync/translate.ts';
 import type { HashFieldTtl } from '../../../src/contract/skipped.ts';
 import { moduleId } from '../redis/rdb/rdb-items.ts';
 
@@ -81,12 +81,50 @@ function translateWith(
   const translated = findTranslation(name)?.(reader, context);
   if (translated !== undefined) expect(reader.argumentCount).toBeGreaterThan(plainArgumentsMax(name));
   if (translated === LEFT_OUT) return LEFT_OUT;
-  return Buffer.concat((translated ?? reader.parts()).map(bytesOf));
+  const parts = isInTurn(translated) ? translated.commands.flat() : (translated ?? reader.parts());
+  return Buffer.concat(parts.map(bytesOf));
 }
 
 function bytesOf(part: Part): Buffer {
   return Buffer.isBuffer(part) ? part : part.held.read(part.start, part.end);
 }
+
+describe('MSETEX, for a target that does not know it', () => {
+  it.each<[Command, Command[]]>([
+    [
+      ['MSETEX', '2', 'a', 'PX', 'PX', 'b', 'PXAT', LATER, 'NX'],
+      [
+        ['SET', 'a', 'PX', 'PXAT', PADDED_LATER_MS],
+        ['SET', 'PX', 'b', 'PXAT', PADDED_LATER_MS],
+      ],
+    ],
+    [
+      ['msetex', '2', 'a long key is held too', 'a long value that is held', 'b', '2', 'xx', 'ex', '5'],
+      [
+        ['SET', 'a long key is held too', 'a long value that is held', 'PXAT', PADDED_NOW_MS + 5_000],
+        ['SET', 'b', '2', 'PXAT', PADDED_NOW_MS + 5_000],
+      ],
+    ],
+    [
+      ['MSETEX', '2', 'a', '1', 'a', '2', 'KEEPTTL'],
+      [
+        ['SET', 'a', '1', 'KEEPTTL'],
+        ['SET', 'a', '2', 'KEEPTTL'],
+      ],
+    ],
+    [['MSETEX', '1', 'a', 'KEEPTTL', 'NX'], [['SET', 'a', 'KEEPTTL']]],
+  ])('%j becomes one SET for each key', (command, expected) => {
+    expect(translate(command)).toEqual(encodeCommands(expected));
+  });
+
+  it.each([
+    [['MSETEX', '3', 'a', '1', 'b', '2']],
+    [['MSETEX', '1', 'a', '1', 'GET']],
+    [['MSETEX', 'x', 'a', '1']],
+  ])('%j stops the sync, for it says something else', (command) => {
+    expect(() => translate(command)).toThrow(expect.objectContaining({ code: 'target-refused-command' }));
+  });
+});
 
 describe('a command of the stream', () => {
   it.each<[Command, Command]>([

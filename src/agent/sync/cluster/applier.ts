@@ -1,18 +1,14 @@
 import type { Checkpoint } from '../../../contract/reports.ts';
 import type { HashFieldTtl } from '../../../contract/skipped.ts';
 import type { Clock } from '../../../core/clock.ts';
-import { isMigrationError, MigrationError } from '../../../core/errors.ts';
+import { isMigrationError } from '../../../core/errors.ts';
 import { encodeClaim } from '../../redis/checkpoint.ts';
 import type { Client } from '../../redis/client.ts';
-import { keySlot } from '../../redis/cluster/slots.ts';
 import { sourceSlotsMoved } from '../../redis/cluster/source-cluster.ts';
 import type { Topology } from '../../redis/cluster/topology.ts';
 import type { CommandReader } from '../../redis/command-reader.ts';
-import type { Part } from '../../redis/held-bytes.ts';
 import { type Command, encodeCommands } from '../../redis/raw-connection.ts';
-import { isReservedKey } from '../../redis/reserved-key.ts';
 import type { TouchedKeys } from '../../touched/touched-keys.ts';
-import { careForAbsentKeys, isCaredFor, RENAME_IF_THERE } from '../absent-keys.ts';
 import { CANARY_CHANNEL } from '../canaries.ts';
 import type { Holder } from '../claim.ts';
 import { type KnownCommands, openCommandReader } from '../known-commands.ts';
@@ -24,12 +20,12 @@ import type { StreamLink } from '../stream-applier.ts';
 import type { TargetCommands } from '../target-commands.ts';
 import type { WriteFailure } from '../target-writer.ts';
 import { touchKeys } from '../touching.ts';
-import { LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
+import { isInTurn, LEFT_OUT, refuseUnknown, type TranslationContext } from '../translate.ts';
 import { decodeArguments, readArguments } from './arguments.ts';
-import { BATCH_COMMAND_ARGUMENTS_MAX } from './batch-script.ts';
 import { CLAIM_SLOT } from './cluster-target.ts';
-import { type Arguments, type CommandKeys, findKeys } from './command-keys.ts';
-import { type Join, planAcrossSlots, refuseForeignOptions, refuseOnCluster } from './cross-slot.ts';
+import type { Arguments, CommandKeys } from './command-keys.ts';
+import { type Join, refuseOnCluster } from './cross-slot.ts';
+import { DataCommands } from './data-commands.ts';
 import type { Generation } from './generation.ts';
 import { type ClusterCommand, clusterCommands, whyRefused } from './known-commands.ts';
 import type { Lane } from './lane.ts';
@@ -85,6 +81,7 @@ export class ClusterApplier {
   readonly #known: KnownCommands<ClusterCommand>;
   readonly #translation: TranslationContext;
   readonly #lanes: Lanes;
+  readonly #data: DataCommands;
   readonly #claimLane: Lane;
   /** What the claim says. */
   #claimed: number;
@@ -104,6 +101,12 @@ export class ClusterApplier {
       ...options,
       prepare: (join) => this.#prepare(join),
       onDivergence: (error) => options.onFailure({ error, isDivergence: true }),
+    });
+    this.#data = new DataCommands({
+      ...options,
+      reader: this.#reader,
+      lanes: this.#lanes,
+      translation: this.#translation,
     });
     this.#claimLane = this.#lanes.of(CLAIM_SLOT);
     this.#claimed = options.generation.start.offset;
@@ -198,7 +201,7 @@ export class ClusterApplier {
         if (/^getack$/i.test(reader.text(1))) this.#answerGetack();
         return undefined;
       case 'publish':
-        if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#applyData(command);
+        if (!reader.isArgument(1, CANARY_CHANNEL)) return this.#data.give(command);
         this.#options.meter.canaries.seen(reader.text(2), this.#lanes.offset);
         return undefined;
       case 'select':
@@ -207,90 +210,13 @@ export class ClusterApplier {
         return this.#flush(command.name);
       case 'everywhere':
         return this.#runEverywhere(command);
+      case 'slots':
+        throw sourceSlotsMoved(`a primary has sent ${command.name} ${reader.text(1).slice(0, 40)}`);
       case 'refused':
         throw refuseOnCluster(command.name, whyRefused(command.name));
       case 'data':
-        return this.#applyData(command);
+        return this.#data.give(command);
     }
-  }
-
-  #applyData(command: ClusterCommand): Promise<void> | undefined {
-    const reader = this.#reader;
-    const { skips } = this.#options;
-    if (command.moduleKeyIndex !== undefined) {
-      skips.addCommand({
-        command: reader,
-        name: command.name,
-        keyIndex: command.moduleKeyIndex,
-        db: this.#lanes.given.db,
-      });
-      return undefined;
-    }
-    const translated = command.translate?.(reader, this.#translation);
-    if (translated === LEFT_OUT) return undefined;
-    if (translated === undefined && !command.isKnown) throw refuseUnknown(command.name);
-    if (skips.hasModuleKeys && isCaredFor(command.name)) return this.#applyWithCare(command.name, translated);
-    const keyAt = command.soleKey ?? (command.isOfKeys && reader.argumentCount === 2 ? 1 : 0);
-    const isSimple = keyAt === 1 || (keyAt > 1 && !reader.isHeld);
-    const isCallable = keyAt < reader.argumentCount && reader.argumentCount <= BATCH_COMMAND_ARGUMENTS_MAX;
-    if (!isSimple || !isCallable) return this.#applyKeys(command.name, translated);
-    const key = reader.argument(keyAt);
-    this.#refuseOtherDatabase(command.name);
-    if (isReservedKey(key)) return undefined;
-    const parts = translated ?? reader.parts();
-    const slot = slotOf(key);
-    this.#refuseForeignSlot(slot);
-    return this.#lanes.give({ slot, parts, through: this.#lanes.offset });
-  }
-
-  /**
-   * A command that may name a key of a module, which is not here: see absent-keys.ts.
-   *
-   * A script stops at the error of a RENAME that finds no key, and COPY has none: it does the same in two steps.
-   */
-  async #applyWithCare(name: string, translated: readonly Part[] | undefined): Promise<void> {
-    const lanes = this.#lanes;
-    const care = careForAbsentKeys(name, this.#reader, lanes.given.db);
-    const [, source = NOTHING, destination = NOTHING] =
-      translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
-    for (const command of care?.before ?? []) {
-      const key = command[1];
-      if (Buffer.isBuffer(key)) await this.#giveBefore(key, command);
-    }
-    const isOfOneSlot = slotOf(source) === slotOf(destination);
-    if (care?.name !== RENAME_IF_THERE || !isOfOneSlot) return this.#applyKeys(name, translated);
-    await this.#giveBefore(source, ['COPY', source, destination]);
-    await lanes.giveArguments([Buffer.from('UNLINK'), source], {
-      slot: slotOf(source),
-      through: lanes.offset,
-    });
-  }
-
-  /** Something that comes before the current command, and may come again with it after an interruption. */
-  async #giveBefore(key: Buffer, command: Command): Promise<void> {
-    const parts = [encodeCommands([command])];
-    await this.#lanes.give({ slot: slotOf(key), parts, through: this.#lanes.given.offset });
-  }
-
-  /** A command that has no key, or several, or more arguments than can be called at once. */
-  #applyKeys(name: string, translated: readonly Part[] | undefined): Promise<void> | undefined {
-    const lanes = this.#lanes;
-    const args = translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
-    const indexes = findKeys(name, args, this.#options.keys);
-    const keys = indexes.map((index) => args[index] ?? NOTHING);
-    const [first] = keys;
-    if (first !== undefined) this.#refuseOtherDatabase(name);
-    if (first !== undefined && isReservedKey(first)) return undefined;
-    refuseForeignOptions(name, args);
-    const slots = new Set(keys.map(slotOf));
-    for (const each of slots) this.#refuseForeignSlot(each);
-    const [slot = CLAIM_SLOT] = slots;
-    if (slots.size <= 1) return lanes.giveArguments(args, { slot, through: lanes.offset });
-    const plan = planAcrossSlots(name, args, {
-      keys: indexes,
-      mayLackKeys: this.#options.skips.hasModuleKeys,
-    });
-    return plan.kind === 'split' ? lanes.giveShares(plan.shares) : lanes.join(plan);
   }
 
   async #prepare(join: Join): Promise<readonly Command[]> {
@@ -333,6 +259,7 @@ export class ClusterApplier {
     if (!command.isKnown) throw refuseUnknown(command.name);
     const translated = command.translate?.(this.#reader, this.#translation);
     if (translated === LEFT_OUT) return;
+    if (isInTurn(translated)) return this.#data.giveInTurn(translated);
     const args = translated === undefined ? readArguments(this.#reader) : decodeArguments(translated);
     await this.#lanes.commitAll();
     await this.#options.runEverywhere(args);
@@ -373,31 +300,4 @@ export class ClusterApplier {
       ...skips.forClaim(),
     });
   }
-
-  /** A key of another shard has come with its slot: what the other one still sends of it would be applied in any order. */
-  #refuseForeignSlot(slot: number): void {
-    const { shard } = this.#options;
-    if (shard === undefined || shard.owns(slot)) return;
-    throw sourceSlotsMoved(`the primary of ${shard.slots.slice(0, 100)} has written to the slot ${slot}`);
-  }
-
-  #refuseOtherDatabase(name: string): void {
-    const { db } = this.#lanes.given;
-    if (db !== 0) throw databasesTooFew(`${name.slice(0, 40)} in database ${db}`);
-  }
-}
-
-const NOTHING = Buffer.alloc(0);
-
-function slotOf(key: Buffer): number {
-  return keySlot(key, 0, key.length);
-}
-
-/** What is said of data in a database that a cluster does not have. */
-export function databasesTooFew(what: string): MigrationError {
-  return new MigrationError(
-    'target-databases-too-few',
-    `The target is in cluster mode and has database 0 only; the source has ${what}.`,
-    { remedy: 'Choose a target with cluster mode disabled, or move the data to database 0 of the source.' },
-  );
 }

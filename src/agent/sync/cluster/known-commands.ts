@@ -15,6 +15,7 @@ export type CommandRole =
   | 'publish'
   | 'flush'
   | 'everywhere'
+  | 'slots'
   | 'refused'
   | 'data';
 
@@ -39,6 +40,8 @@ const ROLES: ReadonlyMap<string, CommandRole> = new Map([
   ['FLUSHDB', 'flush'],
   ['FUNCTION', 'everywhere'],
   ['SCRIPT', 'everywhere'],
+  // CLUSTER SYNCSLOTS of Valkey 9, by which a primary tells its replicas of slots that it takes over, and the like.
+  ['CLUSTER', 'slots'],
 ]);
 
 const OTHER_DATABASE = 'it is about another database';

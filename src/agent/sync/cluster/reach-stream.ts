@@ -13,7 +13,6 @@ import { countShardKeys } from '../shards/count-keys.ts';
 import type { Skips } from '../skips.ts';
 import type { FeedStart } from '../source-feed.ts';
 import type { TargetWriter } from '../target-writer.ts';
-import { databasesTooFew } from './applier.ts';
 import {
   type ClusterTarget,
   claimClusterForCopy,
@@ -21,6 +20,7 @@ import {
   markClusterForReconcile,
   readClusterContent,
 } from './cluster-target.ts';
+import { databasesTooFew } from './data-commands.ts';
 import { ExtraKeysByNode } from './extra-keys.ts';
 import { type Beginning, beginGeneration, type Generation } from './generation.ts';
 import { Positions } from './positions.ts';

@@ -17,7 +17,7 @@ import { Skips } from '../skips.ts';
 import type { FeedStart } from '../source-feed.ts';
 import { applyUntilStopped, closeAll, markDiverged, supervise } from '../supervision.ts';
 import { TargetWriter, type WriteFailure } from '../target-writer.ts';
-import { ClusterApplier, databasesTooFew } from './applier.ts';
+import { ClusterApplier } from './applier.ts';
 import { explainBatchRefusal } from './batch-script.ts';
 import {
   type ClusterTarget,
@@ -27,6 +27,7 @@ import {
   readClusterContent,
 } from './cluster-target.ts';
 import { readCommandKeys } from './command-keys.ts';
+import { databasesTooFew } from './data-commands.ts';
 import { loadBatchScript, runEverywhere } from './everywhere.ts';
 import { type Generation, readClusterPositions } from './generation.ts';
 import { Lane } from './lane.ts';

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { expect, it, vi } from 'vitest';
 import { keySlot, slotTag } from '../../../../src/agent/redis/cluster/slots.ts';
-import { type RunningCluster, startCluster } from '../../../servers/cluster.ts';
+import { firstOf, type RunningCluster, startCluster } from '../../../servers/cluster.ts';
 import { type RunningServer, startServer, targetServer } from '../../../servers/start.ts';
 import { type SyncRun, startSync } from '../sync-run.ts';
 import {
@@ -220,12 +220,6 @@ it('refuses to copy a shard that has lost its data over what the target has of i
 
 async function startTarget(): Promise<RunningCluster> {
   return startCluster({ server: await targetServer(), primaries: 2 });
-}
-
-function firstOf({ primaries }: RunningCluster): RunningServer {
-  const [first] = primaries;
-  if (first === undefined) throw new Error('the cluster has no primary');
-  return first;
 }
 
 /** The primaries after a failover, in the order of their slots. */
