@@ -6,6 +6,10 @@ import type { SyncLimits } from '../sync/meter.ts';
 import { Request } from '../verify/request.ts';
 import { CommandBuffer } from './command-buffer.ts';
 
+const LARGEST_EXPECTED_BYTES = 1024 * 1024;
+/** What was large once counts for some dozens of requests. */
+const FORGETTING = 0.95;
+
 /** What a reader makes of the replies of the source: commands for the target, or none. */
 export type ToWrites = (replies: ReplyCursor, writes: CommandBuffer) => void;
 
@@ -32,6 +36,7 @@ export class Line {
   readonly #limits: SyncLimits;
   #sourceDb = 0;
   #targetDb = 0;
+  #largestRecently = LARGEST_EXPECTED_BYTES;
   readonly #spareReplies: ReplyBytes[] = [];
   readonly #spareWrites: CommandBuffer[] = [];
 
@@ -39,6 +44,11 @@ export class Line {
     this.#source = source;
     this.#target = target;
     this.#limits = limits;
+  }
+
+  /** How many bytes the replies to one request have had lately, at the most; much before anything is known. */
+  get largestRecently(): number {
+    return this.#largestRecently;
   }
 
   /** Waits until the limits allow another read. Rejects with the signal's reason. */
@@ -63,6 +73,7 @@ export class Line {
     if (missing instanceof ErrorReply)
       throw toServerError(this.#source.access, `selecting database ${db}`, missing);
     this.#limits.source?.take(replies.end);
+    this.#largestRecently = Math.max(replies.end, this.#largestRecently * FORGETTING);
     const writes = this.#spareWrites.pop() ?? new CommandBuffer();
     writes.clear();
     const isSelected = this.#targetDb === db;
