@@ -36,6 +36,7 @@ export class Line {
   readonly #limits: SyncLimits;
   #sourceDb = 0;
   #targetDb = 0;
+  #turn: Promise<unknown> = Promise.resolve();
   #largestRecently = LARGEST_EXPECTED_BYTES;
   readonly #spareReplies: ReplyBytes[] = [];
   readonly #spareWrites: CommandBuffer[] = [];
@@ -67,7 +68,9 @@ export class Line {
     const replies = this.#spareReplies.pop() ?? new ReplyBytes();
     const selecting = this.#selectAtSource(db, request.count);
     replies.expect(request.count);
-    const [chosen] = await Promise.all([selecting, this.#source.exchange(request.bytes, replies)]);
+    const [chosen] = await this.#inTurn(
+      Promise.all([selecting, this.#source.exchange(request.bytes, replies)]),
+    );
     const missing = chosen?.[0];
     // What was read then is of another database.
     if (missing instanceof ErrorReply)
@@ -93,6 +96,19 @@ export class Line {
     this.#giveBack(replies, writes);
     const refusal = select?.[0];
     return refusal instanceof ErrorReply ? new Map([[SELECT_REFUSED, `-${refusal.message}`]]) : refusals;
+  }
+
+  /**
+   * Resolves in the order of the calls: a cluster answers a request when the last of its primaries has, and one that is
+   * sent later may be answered sooner.
+   */
+  #inTurn<Answer>(reading: Promise<Answer>): Promise<Answer> {
+    reading.catch(() => {
+      // Whoever waits for the turn is told.
+    });
+    const turn = this.#turn.then(() => reading);
+    this.#turn = turn;
+    return turn;
   }
 
   #selectAtSource(db: number, count: number): Promise<readonly Reply[]> | undefined {
