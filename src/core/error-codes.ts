@@ -283,7 +283,7 @@ export const ERROR_CODES = {
   'source-cluster-unsupported': {
     when: 'The source is in cluster mode, which the route does not serve, or has too many primaries.',
     remedy:
-      'Use `route: replica`, which follows a cluster of up to 32 primaries, and a target with few shards.',
+      'Use `route: replica` or `route: scan`, which follow a cluster of up to 32 primaries, and on the route replica a target with few shards.',
     retryable: false,
   },
   'source-modules-unsupported': {

@@ -69,6 +69,10 @@ export function numberFacts(): readonly NumberFact[] {
       text: 'at most 32 pairs of a primary',
       value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SHARD_PAIRS_MAX'),
     },
+    {
+      text: 'At most 32 primaries are served',
+      value: constantOf('src/agent/redis/cluster/source-cluster.ts', 'SOURCE_SHARDS_MAX'),
+    },
     { text: '32 to one, 8 to 4, 5 to 6', because: 'products that do not exceed the limit before it' },
     {
       text: 'a look every 2 seconds',

@@ -94,7 +94,8 @@ async function drainSource(
   { home, all, topology }: Primaries,
   context: Omit<DrainContext, 'source'>,
 ): Promise<Drained> {
-  if (topology === undefined) {
+  // A scan has one place for all primaries: a moment.
+  if (topology === undefined || request.route === 'scan') {
     const { source, targetOffset } = await drain(request.route, { ...context, source: home });
     return { sourceReplid: source.replid, sourceOffset: source.offset, targetOffset };
   }

@@ -5,9 +5,10 @@ import { type Client, openClient } from '../redis/client.ts';
 import { openPrimaries } from '../redis/cluster/primaries.ts';
 import { openRawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply } from '../redis/reply-parser.ts';
+import { checkpointKey, RESERVED_KEY } from '../redis/reserved-key.ts';
 import { readSetting } from '../redis/server-setting.ts';
 import { type Canary, sendCanary } from '../scan/canary.ts';
-import { NOTIFY_SETTING } from '../scan/notifications.ts';
+import { describeMissing, NOTIFY_SETTING, readNotifications } from '../scan/notifications.ts';
 import { readTunables, type SettingValues } from '../tune/settings.ts';
 import { measureSourceLoad, type SourceLoad } from '../tune/source-load.ts';
 import { type PrimariesFacts, readPrimariesFacts } from './primaries-facts.ts';
@@ -73,7 +74,13 @@ export type Gathering = Pick<JobRequestOf<'preflight'>, 'route' | 'canaryWrite' 
  */
 export async function gatherSourceFacts(access: Access, gathering: Gathering): Promise<SourceFacts> {
   await using primaries = await openPrimaries(access);
-  const all = await Promise.all(primaries.all.map((client) => gatherServer(client, gathering)));
+  const all = await Promise.all(
+    primaries.all.map((client, index) => {
+      const slot = primaries.topology?.nodes[index]?.ranges[0]?.[0];
+      const canaryKey = slot === undefined ? RESERVED_KEY : checkpointKey(slot);
+      return gatherServer(client, { ...gathering, canaryKey });
+    }),
+  );
   const [first] = all;
   if (first === undefined) throw new Error('a source without a primary');
   if (primaries.topology === undefined) return first;
@@ -90,9 +97,25 @@ export async function gatherSourceFacts(access: Access, gathering: Gathering): P
     ...common,
     ...permissions,
     modules: areModulesKnown ? [...new Set(modules)] : undefined,
+    scan: worstScan(all.map(({ scan }) => scan)),
     sample: addSamples(all.map(({ sample }) => sample)),
     shards: all,
   };
+}
+
+/** Of the primary that tells least; a command must be allowed at all of them. */
+function worstScan(all: readonly ScanFacts[]): ScanFacts {
+  const lacks = ({ setting, canary }: ScanFacts) =>
+    (setting !== undefined && describeMissing(readNotifications(setting)) !== undefined) ||
+    canary?.state === 'refused' ||
+    (canary !== undefined && describeMissing(canary) !== undefined);
+  const worst = all.find(lacks) ?? all[0];
+  if (worst === undefined) throw new Error('a source without a primary');
+  const reads = worst.reads.map(({ command }, index) => {
+    const permissions = all.flatMap(({ reads: own }) => own[index]?.permission ?? []);
+    return { command, permission: worstOf(permissions) };
+  });
+  return { ...worst, reads };
 }
 
 function worstOf(permissions: readonly Permission[]): Permission {
@@ -111,14 +134,16 @@ function addSamples(samples: readonly SourceFacts['sample'][]): SourceFacts['sam
   };
 }
 
-/** One server, or one primary of a cluster, which a sync by scanning would not serve. */
-async function gatherServer(client: Client, gathering: Gathering): Promise<SourceFacts> {
-  const { route, canaryWrite, reverse, clock, signal } = gathering;
+/** One server, or one primary of a cluster; a canary writes the key. */
+async function gatherServer(
+  client: Client,
+  gathering: Gathering & { readonly canaryKey: Buffer },
+): Promise<SourceFacts> {
+  const { route, canaryWrite, canaryKey, reverse, clock, signal } = gathering;
   const { access } = client;
   const common = await readCommonFacts(client);
   const replication = await probeReplication(access, signal);
-  const isStandalone = common.info.fields.get('cluster_enabled') !== '1';
-  const isCanaryWanted = canaryWrite && isStandalone && isScanInPlay({ replication }, { route });
+  const isCanaryWanted = canaryWrite && isScanInPlay({ replication }, { route });
   return {
     ...common,
     cluster: undefined,
@@ -137,7 +162,7 @@ async function gatherServer(client: Client, gathering: Gathering): Promise<Sourc
     canaries: await askPermission(client, 'PUBLISH', '__valkey-migrate__', ''),
     scan: {
       setting: await readSettingIfAllowed(client, NOTIFY_SETTING),
-      canary: isCanaryWanted ? await sendCanary(access, signal) : undefined,
+      canary: isCanaryWanted ? await sendCanary(access, { key: canaryKey, signal }) : undefined,
       reads: await askReads(client),
     },
   };

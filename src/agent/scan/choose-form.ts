@@ -11,6 +11,8 @@ import type { ScanMeter } from './scan-meter.ts';
 export type Choosing = {
   readonly source: Access;
   readonly sourceClient: Client;
+  /** The key of ours that a canary writes. */
+  readonly key: Buffer;
   readonly signal: AbortSignal;
   readonly meter: Pick<ScanMeter, 'note'>;
 };
@@ -21,12 +23,12 @@ export type Choosing = {
  *
  * @throws notifications-missing, and the codes of connections to the source
  */
-export async function chooseForm({ source, sourceClient, signal, meter }: Choosing): Promise<EventForm> {
+export async function chooseForm({ source, sourceClient, key, signal, meter }: Choosing): Promise<EventForm> {
   const setting = await readNotifySetting(sourceClient);
   const known = setting === undefined ? undefined : readNotifications(setting);
   const missing = known === undefined ? undefined : describeMissing(known);
   if (missing !== undefined) throw notificationsMissing(source, missing);
-  const canary = await sendCanary(source, signal);
+  const canary = await sendCanary(source, { key, signal });
   if (canary.state === 'heard') {
     const unheard = describeMissing(canary);
     if (unheard !== undefined) throw notificationsMissing(source, unheard);

@@ -52,8 +52,13 @@ export type Batch = {
   readonly expiry: 'each' | 'none';
 };
 
-/** Batches under way: enough to keep both servers busy. */
-const BATCHES_MAX = 8;
+/**
+ * Batches under way, as many as have so many bytes together, within bounds. Three processes that wait for one another
+ * on few cores get more done when each has work for longer: 32 batches of small values instead of 8 take 12 % less time.
+ */
+const UNDER_WAY_BYTES = 4 * 1024 * 1024;
+const BATCHES_MIN = 8;
+const BATCHES_MAX = 32;
 /** Strings up to here are read at once, so that a batch is bounded whatever it holds. */
 const SMALL_STRING_BYTES = 16 * 1024;
 /** Values up to this size, as the source estimates it, are read by DUMP; larger ones in pieces. */
@@ -102,7 +107,7 @@ export class Copier {
    * @throws what a batch before it failed with: source-…, target-…, source-data-unsupported
    */
   async copy(batch: Batch, onDone?: () => void): Promise<void> {
-    await this.#until(() => this.#underWay < BATCHES_MAX);
+    await this.#until(() => this.#underWay < this.#mostUnderWay);
     await this.#options.line.ready(this.#options.signal);
     this.#underWay += 1;
     this.#run(batch)
@@ -124,6 +129,11 @@ export class Copier {
   /** Resolves when everything is written. Throws as {@link copy}. */
   async finish(): Promise<void> {
     await this.#until(() => this.#underWay === 0);
+  }
+
+  get #mostUnderWay(): number {
+    const most = UNDER_WAY_BYTES / this.#options.line.largestRecently;
+    return Math.min(BATCHES_MAX, Math.max(BATCHES_MIN, most));
   }
 
   async #until(condition: () => boolean): Promise<void> {

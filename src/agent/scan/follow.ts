@@ -33,7 +33,9 @@ export async function goLive(session: ScanSession): Promise<void> {
 export async function follow(session: ScanSession): Promise<void> {
   const { attention, copier, dirty, context, signal, touched } = session;
   const now = () => ({ replid: SCAN_HISTORY, offset: context.clock.nowMs() });
-  using _ = touched.attach(now(), now);
+  // The primaries of a cluster are not in step: a proof compares everything.
+  if (session.layout !== '') touched.lose('the source is in cluster mode');
+  using _ = session.layout === '' ? touched.attach(now(), now) : undefined;
   while (attention.gap === undefined) {
     signal.throwIfAborted();
     copier.assertSound();

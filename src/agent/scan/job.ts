@@ -1,4 +1,5 @@
 import type { JobRequestOf } from '../../contract/jobs.ts';
+import { isMigrationError, type MigrationError } from '../../core/errors.ts';
 import { RateLimit } from '../../core/rate-limit.ts';
 import { holdOldFence, originOf } from '../cutover/way-back.ts';
 import type { Job, JobContext } from '../job/context.ts';
@@ -50,6 +51,7 @@ export const runScanSync: Job<'sync'> = async (request, context) => {
       copies: new CopyBudget(clock, PASSES),
       touched,
       streams,
+      sourceNodes: [],
       sourceRunId: undefined,
       ...(originOf(directory) === undefined ? {} : { holdTarget: () => holdOldFence(context, log) }),
     });
@@ -87,7 +89,7 @@ async function syncUntilStopped(world: ScanWorld): Promise<void> {
       }
       // In the beginning there is nothing to lose: whoever starts it sees at once what is wrong.
       const hasBegun = wasFollowing || meter.stage === 'copying';
-      if (!hasBegun || !isPassing(error)) throw error;
+      if (!hasBegun || !isMigrationError(error) || !doesPass(error)) throw error;
       wasFollowing = true;
       copies.reason = error.message;
       meter.reconnects += 1;
@@ -96,6 +98,11 @@ async function syncUntilStopped(world: ScanWorld): Promise<void> {
       await patience.wait(error, context.signal);
     }
   }
+}
+
+/** Slots that move between the primaries of a source are waited for; then everything is gone over again. */
+function doesPass(error: MigrationError): boolean {
+  return error.code === 'source-slots-moved' || isPassing(error);
 }
 
 async function reportProgress(meter: ScanMeter, context: JobContext, signal: AbortSignal): Promise<void> {

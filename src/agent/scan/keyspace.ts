@@ -1,3 +1,4 @@
+import type { RoutedConnection } from '../redis/cluster/routed-connection.ts';
 import type { RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { isReservedKey } from '../redis/reserved-key.ts';
@@ -37,6 +38,18 @@ export async function readDatabases(connection: RawConnection): Promise<readonly
   }
   await connection.send([['SELECT', 0]]);
   return found;
+}
+
+/** The same of all primaries of a cluster together. Throws as {@link readDatabases}. */
+export async function readAllDatabases({ primaries }: RoutedConnection): Promise<readonly DatabaseSize[]> {
+  const found = new Map<number, DatabaseSize>();
+  for (const primary of primaries) {
+    for (const { db, keys, expires } of await readDatabases(primary)) {
+      const before = found.get(db);
+      found.set(db, { db, keys: keys + (before?.keys ?? 0), expires: expires + (before?.expires ?? 0) });
+    }
+  }
+  return [...found.values()];
 }
 
 /**

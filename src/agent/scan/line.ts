@@ -6,6 +6,10 @@ import type { SyncLimits } from '../sync/meter.ts';
 import { Request } from '../verify/request.ts';
 import { CommandBuffer } from './command-buffer.ts';
 
+const LARGEST_EXPECTED_BYTES = 1024 * 1024;
+/** What was large once counts for some dozens of requests. */
+const FORGETTING = 0.95;
+
 /** What a reader makes of the replies of the source: commands for the target, or none. */
 export type ToWrites = (replies: ReplyCursor, writes: CommandBuffer) => void;
 
@@ -32,6 +36,8 @@ export class Line {
   readonly #limits: SyncLimits;
   #sourceDb = 0;
   #targetDb = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+  #largestRecently = LARGEST_EXPECTED_BYTES;
   readonly #spareReplies: ReplyBytes[] = [];
   readonly #spareWrites: CommandBuffer[] = [];
 
@@ -39,6 +45,11 @@ export class Line {
     this.#source = source;
     this.#target = target;
     this.#limits = limits;
+  }
+
+  /** How many bytes the replies to one request have had lately, at the most; much before anything is known. */
+  get largestRecently(): number {
+    return this.#largestRecently;
   }
 
   /** Waits until the limits allow another read. Rejects with the signal's reason. */
@@ -57,12 +68,15 @@ export class Line {
     const replies = this.#spareReplies.pop() ?? new ReplyBytes();
     const selecting = this.#selectAtSource(db, request.count);
     replies.expect(request.count);
-    const [chosen] = await Promise.all([selecting, this.#source.exchange(request.bytes, replies)]);
+    const [chosen] = await this.#inTurn(
+      Promise.all([selecting, this.#source.exchange(request.bytes, replies)]),
+    );
     const missing = chosen?.[0];
     // What was read then is of another database.
     if (missing instanceof ErrorReply)
       throw toServerError(this.#source.access, `selecting database ${db}`, missing);
     this.#limits.source?.take(replies.end);
+    this.#largestRecently = Math.max(replies.end, this.#largestRecently * FORGETTING);
     const writes = this.#spareWrites.pop() ?? new CommandBuffer();
     writes.clear();
     const isSelected = this.#targetDb === db;
@@ -82,6 +96,19 @@ export class Line {
     this.#giveBack(replies, writes);
     const refusal = select?.[0];
     return refusal instanceof ErrorReply ? new Map([[SELECT_REFUSED, `-${refusal.message}`]]) : refusals;
+  }
+
+  /**
+   * Resolves in the order of the calls: a cluster answers a request when the last of its primaries has, and one that is
+   * sent later may be answered sooner.
+   */
+  #inTurn<Answer>(reading: Promise<Answer>): Promise<Answer> {
+    reading.catch(() => {
+      // Whoever waits for the turn is told.
+    });
+    const turn = this.#turn.then(() => reading);
+    this.#turn = turn;
+    return turn;
   }
 
   #selectAtSource(db: number, count: number): Promise<readonly Reply[]> | undefined {

@@ -1,6 +1,6 @@
 import { closeEvery } from '../redis/cluster/open-every.ts';
 import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
-import { openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
+import type { RawConnection } from '../redis/raw-connection.ts';
 import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
 import { RESERVED_KEY } from '../redis/reserved-key.ts';
 import { writerName } from '../redis/writers.ts';
@@ -32,7 +32,7 @@ export async function openCopier(
   const { signal, facts, skips, attention } = parts;
   const opened: AsyncDisposable[] = [];
   try {
-    const source = await openRawConnection(world.source, { signal });
+    const source = await openRoutedConnection(world.source, { signal });
     opened.push(source);
     const target = await openRoutedConnection(world.target, { signal });
     opened.push(target);

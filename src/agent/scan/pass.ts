@@ -1,9 +1,9 @@
 import { isMigrationError } from '../../core/errors.ts';
 import { openRoutedConnection } from '../redis/cluster/routed-connection.ts';
-import { type Command, openRawConnection, type RawConnection } from '../redis/raw-connection.ts';
+import type { Command, RawConnection } from '../redis/raw-connection.ts';
 import { BATCH_KEYS, copyDirty } from './dirty-copy.ts';
 import { copyFunctions } from './functions.ts';
-import { readDatabases, scanPages } from './keyspace.ts';
+import { readAllDatabases, scanPages } from './keyspace.ts';
 import type { ScanSession } from './session.ts';
 
 /** What a pass does besides copying. */
@@ -29,8 +29,8 @@ export async function passOver(session: ScanSession, { mayHaveExtras }: PassOpti
   attention.closeGap();
   skips.clear();
   const { source, signal } = session;
-  await using scanner = await openRawConnection(source, { signal });
-  const databases = await readDatabases(scanner);
+  await using scanner = await openRoutedConnection(source, { signal });
+  const databases = await readAllDatabases(scanner);
   meter.startPass(databases.reduce((sum, { keys }) => sum + (Number.isFinite(keys) ? keys : 0), 0));
   const { footerVersion } = session.facts.dialect;
   await copyFunctions(sourceClient, { primaries: primaries.all, footerVersion });
@@ -49,7 +49,7 @@ async function copyDatabase(
   { db, expiry }: { readonly db: number; readonly expiry: 'each' | 'none' },
 ): Promise<void> {
   const { source, signal, copier, dirty, meter } = session;
-  await using scanner = await openRawConnection(source, { db, signal });
+  await using scanner = await openRoutedConnection(source, { db, signal });
   for await (const page of scanPages(scanner, db)) {
     for (let from = 0; from < page.length; from += BATCH_KEYS) {
       if (session.attention.gap !== undefined) return;
@@ -65,11 +65,7 @@ async function copyDatabase(
 async function findExtras(session: ScanSession): Promise<void> {
   const { target, signal } = session;
   await using connection = await openRoutedConnection(target, { signal });
-  const databases = new Set<number>();
-  for (const primary of connection.primaries) {
-    for (const { db } of await readDatabases(primary)) databases.add(db);
-  }
-  for (const db of databases) {
+  for (const { db } of await readAllDatabases(connection)) {
     await using scanner = await openRoutedConnection(target, { db, signal });
     await using asker = await openSourceDatabase(session, db);
     for await (const page of scanPages(scanner, db)) {
@@ -111,7 +107,7 @@ async function openSourceDatabase(
   db: number,
 ): Promise<RawConnection | undefined> {
   try {
-    return await openRawConnection(source, { db, signal });
+    return await openRoutedConnection(source, { db, signal });
   } catch (error) {
     if (!isMigrationError(error) || error.code !== 'source-protocol-error') throw error;
     return undefined;

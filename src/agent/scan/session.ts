@@ -2,16 +2,14 @@ import type { KeyDisplay } from '../../contract/jobs.ts';
 import type { HashFieldTtl } from '../../contract/skipped.ts';
 import type { JobContext } from '../job/context.ts';
 import type { Access } from '../redis/access.ts';
-import { type Client, openClient } from '../redis/client.ts';
+import type { Client } from '../redis/client.ts';
 import { openPrimaries, type Primaries } from '../redis/cluster/primaries.ts';
-import type { ServerInfo } from '../redis/server-info.ts';
 import type { Holder } from '../sync/claim.ts';
 import type { CopyBudget } from '../sync/copy-budget.ts';
-import { inspectSource, inspectTarget, type TargetFacts } from '../sync/servers.ts';
+import { inspectTarget, type TargetFacts } from '../sync/servers.ts';
 import { Skips } from '../sync/skips.ts';
 import type { TouchedKeys } from '../touched/touched-keys.ts';
 import { Attention } from './attention.ts';
-import { chooseForm } from './choose-form.ts';
 import type { Copier } from './copier.ts';
 import { DirtyKeys, type TakenKeys } from './dirty-keys.ts';
 import { type EventStream, openEventStream, patternOf, readEvent } from './event-stream.ts';
@@ -19,6 +17,7 @@ import { follow, goLive, leaveClaim } from './follow.ts';
 import { openCopier } from './open-copier.ts';
 import { passOver } from './pass.ts';
 import type { ScanMeter } from './scan-meter.ts';
+import { inspectNodes, openSourceClient, type SourceNode } from './source-nodes.ts';
 import type { StreamGroups } from './stream-groups.ts';
 import { superviseSession } from './supervise.ts';
 import { takeTarget } from './take-target.ts';
@@ -38,7 +37,9 @@ export type ScanWorld = {
   readonly streams: StreamGroups;
   /** Of a way back: makes sure that nobody else writes to the target, which is a copy of the source already. */
   readonly holdTarget?: () => Promise<void>;
-  /** The process that the source was when it was last seen. */
+  /** Of a source in cluster mode its primaries as they were last seen: whom to ask when the source is silent. */
+  readonly sourceNodes: Access[];
+  /** The process, or processes, that the source was when it was last seen. */
   sourceRunId: string | undefined;
 };
 
@@ -47,9 +48,11 @@ export type ScanSession = ScanWorld & {
   readonly sourceClient: Client;
   readonly primaries: Primaries;
   readonly facts: TargetFacts;
-  /** Undefined where INFO is refused. */
-  readonly info: ServerInfo | undefined;
-  readonly events: EventStream;
+  readonly nodes: readonly SourceNode[];
+  /** Which primary of the source owns which slots, as text to compare; empty for a standalone source. */
+  readonly layout: string;
+  /** What each of the nodes tells. */
+  readonly events: readonly EventStream[];
   readonly attention: Attention;
   readonly dirty: DirtyKeys;
   readonly copier: Copier;
@@ -68,7 +71,7 @@ export type ScanSession = ScanWorld & {
  * then goes over everything, since it does not know what has happened in between.
  *
  * @throws target-not-empty, migration-conflict, source-shrunk, notifications-missing, source-cluster-unsupported,
- *   source-data-unsupported, claim-lost, sync-lost after too many passes, and the codes of connections to both sides
+ *   source-slots-moved, source-data-unsupported, claim-lost, sync-lost after too many passes, and the codes of connections to both sides
  */
 export async function runScanSession(world: ScanWorld): Promise<never> {
   world.meter.stage = 'connecting';
@@ -77,8 +80,9 @@ export async function runScanSession(world: ScanWorld): Promise<never> {
   try {
     await world.holdTarget?.();
     await using primaries = await openPrimaries(world.target);
-    await using sourceClient = await openClient(world.source);
-    return await syncOver(world, { primaries, sourceClient, ended, signal });
+    await using sourceClient = await openSourceClient(world);
+    const source = sourceClient.access;
+    return await syncOver(world, { source, primaries, sourceClient, ended, signal });
   } catch (error) {
     // What a closed connection fails with is not what closed it.
     throw signal.aborted ? signal.reason : error;
@@ -88,6 +92,7 @@ export async function runScanSession(world: ScanWorld): Promise<never> {
 }
 
 type Opened = {
+  readonly source: Access;
   readonly primaries: Primaries;
   readonly sourceClient: Client;
   readonly ended: AbortController;
@@ -95,13 +100,14 @@ type Opened = {
 };
 
 async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
-  const { source, target, context, meter, hashFieldTtl, keyDisplay } = world;
-  const { primaries, sourceClient, ended, signal } = opened;
+  const { target, context, meter, keyDisplay } = world;
+  const { source, primaries, ended, signal } = opened;
   const inspected = await inspectTarget(primaries.home);
   // Of either family: what is written is made in the form of the target.
   const facts = { ...inspected, hasHashFieldTtls: inspected.commands.has('HPEXPIREAT') };
-  const { info } = await inspectSource(source, { ...facts, hashFieldTtl, address: target.address });
-  const form = await chooseForm({ source, sourceClient, signal, meter });
+  const { nodes, layout } = await inspectNodes({ ...world, ...opened, facts, targetAddress: target.address });
+  if (layout !== '')
+    world.sourceNodes.splice(0, Number.POSITIVE_INFINITY, ...nodes.map(({ access }) => access));
   const attention = new Attention();
   const { directory } = context;
   const onOverflow = () => attention.markGap('too many keys were changed at once');
@@ -112,20 +118,37 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
     attention.wake();
   };
   // Before anything is read: what changes from now on is told.
-  await using events = await openEventStream(source, {
-    patterns: [patternOf(form)],
-    onMessage: (message) => readEvent(message, form, onKey),
-    signal,
-  });
-  events.lost.addEventListener('abort', () => ended.abort(events.lost.reason));
-  const mayHaveExtras = await takeTarget(world, { primaries, facts, info });
+  await using subscriptions = new AsyncDisposableStack();
+  const events: EventStream[] = [];
+  for (const { access, form } of nodes) {
+    const stream = await openEventStream(access, {
+      patterns: [patternOf(form)],
+      onMessage: (message) => readEvent(message, form, onKey),
+      signal,
+    });
+    events.push(subscriptions.use(stream));
+    stream.lost.addEventListener('abort', () => ended.abort(stream.lost.reason));
+  }
+  const mayHaveExtras = await takeTarget(world, { primaries, facts, nodes });
   const skips = new Skips({ directory, keyDisplay, counts: [] });
   meter.skips = skips;
   meter.dirty = dirty;
-  await using copying = await openCopier(world, { facts, skips, attention, signal });
+  await using copying = await openCopier({ ...world, source }, { facts, skips, attention, signal });
   const { copier } = copying;
   const underWay = new Set<TakenKeys>();
-  const session = { ...world, ...opened, facts, info, events, attention, dirty, copier, underWay, skips };
+  const session = {
+    ...world,
+    ...opened,
+    facts,
+    nodes,
+    layout,
+    events,
+    attention,
+    dirty,
+    copier,
+    underWay,
+    skips,
+  };
   const supervision = await superviseSession(session, ended);
   try {
     return await passAndFollow(session, mayHaveExtras);

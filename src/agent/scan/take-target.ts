@@ -1,6 +1,6 @@
 import type { Primaries } from '../redis/cluster/primaries.ts';
 import { flushServer } from '../redis/flush.ts';
-import { countKeys, type ServerInfo } from '../redis/server-info.ts';
+import { countKeys } from '../redis/server-info.ts';
 import { endEarlierWriters } from '../redis/writers.ts';
 import {
   claimForCopy,
@@ -11,12 +11,13 @@ import {
 } from '../sync/claim.ts';
 import type { TargetFacts } from '../sync/servers.ts';
 import type { ScanWorld } from './session.ts';
+import type { SourceNode } from './source-nodes.ts';
 
 /** What is known of the two servers before the target is taken. */
 export type Found = {
   readonly primaries: Primaries;
   readonly facts: TargetFacts;
-  readonly info: ServerInfo | undefined;
+  readonly nodes: readonly SourceNode[];
 };
 
 /**
@@ -26,7 +27,7 @@ export type Found = {
  *
  * @throws migration-conflict, target-not-empty, source-shrunk, and the codes of connections to the target
  */
-export async function takeTarget(world: ScanWorld, { primaries, facts, info }: Found): Promise<boolean> {
+export async function takeTarget(world: ScanWorld, { primaries, facts, nodes }: Found): Promise<boolean> {
   const { holder, flushTarget, context, target, meter } = world;
   const { home, all } = primaries;
   const options = { holder, flushTarget, address: target.address };
@@ -39,7 +40,9 @@ export async function takeTarget(world: ScanWorld, { primaries, facts, info }: F
   const content = await readTargetContent(home);
   const plan = planStart(content, options);
   const hasFunctions = facts.commands.has('FUNCTION');
-  const runId = info?.fields.get('run_id');
+  const infos = nodes.flatMap(({ info }) => info ?? []);
+  const runIds = infos.flatMap(({ fields }) => fields.get('run_id') ?? []);
+  const runId = runIds.length === nodes.length ? runIds.join(' ') : undefined;
   const isSameSource = runId !== undefined && runId === world.sourceRunId;
   world.sourceRunId = runId;
   if (content.claim === undefined) {
@@ -49,8 +52,9 @@ export async function takeTarget(world: ScanWorld, { primaries, facts, info }: F
     return false;
   }
   // One that came back empty from a restart would take the last copy with it; what a client flushes is meant.
-  if (info !== undefined && !isSameSource) {
-    refuseShrunkSource({ sourceKeys: countKeys(info.fields), targetKeys: content.keys });
+  if (infos.length === nodes.length && !isSameSource) {
+    const sourceKeys = infos.reduce((sum, { fields }) => sum + countKeys(fields), 0);
+    refuseShrunkSource({ sourceKeys, targetKeys: content.keys });
   }
   if (!isWayBack) await claimForReconcile(home, { holder, hasFunctions });
   meter.rescans += 1;

@@ -34,7 +34,10 @@ type Following = AsyncDisposable & {
 };
 
 /** A source of three shards that a sync follows to two, under load. */
-async function follow(options: Parameters<typeof startSource>[0] = {}): Promise<Following> {
+async function follow({
+  route,
+  ...options
+}: Parameters<typeof startSource>[0] & { route?: 'scan' } = {}): Promise<Following> {
   const stack = new AsyncDisposableStack();
   const source = stack.use(await startSource(options));
   const target = stack.use(await startCluster({ server: await targetServer(), primaries: 2 }));
@@ -42,7 +45,11 @@ async function follow(options: Parameters<typeof startSource>[0] = {}): Promise<
   stack.defer(async () => {
     await writers.stop();
   });
-  const own = { migrationId: 'sessions', repository: 'example/shop' };
+  const own = {
+    migrationId: 'sessions',
+    repository: 'example/shop',
+    ...(route === undefined ? {} : { route }),
+  };
   const sync = stack.use(await startSync({ source: firstOf(source), target, ...own }));
   await sync.until(({ stage }) => stage === 'live');
   await writers.rounds(100);
@@ -73,6 +80,27 @@ it('hands over from three shards to two with every acknowledged write', async ()
   await expectCounted(target.client(), counters);
   for (const primary of source.primaries) await expectFenced(primary);
   expect(await runCutover(cutoverRequest(following, 'replica'), contextOf(following))).toEqual(report);
+});
+
+it('hands over by scanning from three shards to two, and mends what no event has told of', async () => {
+  const config = { 'notify-keyspace-events': 'EA' };
+  await using following = await follow({ route: 'scan', config });
+  const { source, target, writers } = following;
+  const client = source.client();
+  await client.xgroup('CREATE', '{tag:1}:events', 'g', '0');
+  await client.xreadgroup('GROUP', 'g', 'one', 'COUNT', 3, 'STREAMS', '{tag:1}:events', '>');
+  const pending = await client.xpending('{tag:1}:events', 'g', '-', '+', 3);
+  const ids = pending.map((entry) => String(Array.isArray(entry) ? entry[0] : entry));
+  // Another consumer takes the entries over, which no count shows.
+  await client.xclaim('{tag:1}:events', 'g', 'two', 0, ...ids);
+  const report = await runCutover(cutoverRequest(following, 'scan'), contextOf(following));
+  const counters = await writers.stop();
+  expect(report).toMatchObject({ route: 'scan', verification: { scope: 'full', differences: { total: 0 } } });
+  expect(report.fence).toContain('at 3 primaries');
+  expect(await reservedKeys(target)).toEqual([]);
+  await expectEqual(source.primaries, target.primaries);
+  await expectCounted(target.client(), counters);
+  for (const primary of source.primaries) await expectFenced(primary);
 });
 
 it('corrects the times of every primary of a source that tells only what is left of them', async () => {

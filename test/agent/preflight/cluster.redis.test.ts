@@ -168,11 +168,24 @@ describe('preflight of a source in cluster mode', () => {
     }
   });
 
-  it.each(['native', 'scan'] as const)('rules the route %s out', async (route) => {
+  it('rules the route native out', async () => {
     await using sides = await startSides();
-    const report = await examine(sides, { route });
+    const report = await examine(sides, { route: 'native' });
     expect(failuresOf(report)).toContain('source-cluster-unsupported');
     expect(report.route).toBeUndefined();
+  });
+
+  it('serves the route scan where every primary tells of its changes, and leaves none of its canaries', async () => {
+    await using sides = await startSides();
+    const { primaries } = sides.source;
+    for (const primary of primaries) await primary.client().config('SET', 'notify-keyspace-events', 'KEA');
+    const report = await examine(sides, { route: 'scan', canaryWrite: true });
+    expect(failuresOf(report)).toEqual([]);
+    expect(report.route).toBe('scan');
+    expect(findingOf(report, 'notifications')?.detail).toContain('of every type');
+    for (const primary of primaries) expect(await primary.client().dbsize()).toBe(0);
+    await primaries[2]?.client().config('SET', 'notify-keyspace-events', 'KE$');
+    expect(failuresOf(await examine(sides, { route: 'scan' }))).toContain('notifications-missing');
   });
 
   it('fails while slots are being moved', async () => {

@@ -40,7 +40,7 @@ function judgeSourceClusterMode({ cluster }: SourceFacts): Ruling {
   return pass('source-cluster', { title, detail: describePrimaries(cluster) });
 }
 
-/** A sync follows each primary by itself, which neither ElastiCache nor a scan does. */
+/** A sync follows each primary by itself, which ElastiCache does not. */
 function judgeSourceClusterRoutes({ cluster }: SourceFacts): Ruling | undefined {
   if (cluster === undefined) return undefined;
   const title = 'Routes of a source in cluster mode';
@@ -51,9 +51,9 @@ function judgeSourceClusterRoutes({ cluster }: SourceFacts): Ruling | undefined 
   }
   return block('source-cluster-unsupported', {
     title,
-    detail: 'Only the route replica follows a cluster.',
-    remedy: 'Use `route: replica`.',
-    routes: ['native', 'scan'],
+    detail: 'Only the routes replica and scan follow a cluster.',
+    remedy: 'Use `route: replica`, or `route: scan` where the source refuses PSYNC.',
+    routes: ['native'],
   });
 }
 
@@ -64,7 +64,7 @@ function judgeSourceSlots({ cluster }: SourceFacts): Ruling | undefined {
   return block('source-slots-moved', {
     title,
     detail: 'Slots are being moved between its primaries: a sync does not begin meanwhile.',
-    routes: ['replica'],
+    routes: ['replica', 'scan'],
   });
 }
 

@@ -66,7 +66,7 @@ function judgeClusterMode({ source, target }: Pair): Ruling | undefined {
   if (target.cluster === undefined) return undefined;
   return block('way-back-impossible', {
     title,
-    detail: 'The target has cluster mode enabled, and such a server cannot be scanned as a source.',
+    detail: 'The target has cluster mode enabled, and a way back begins at a standalone server only.',
     remedy: 'Migrate without `reverse`, or to a target with cluster mode disabled.',
   });
 }
