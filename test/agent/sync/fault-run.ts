@@ -41,6 +41,14 @@ export async function startChild(
   return child;
 }
 
+/** Ends a connection that the sync writes on, as the server lists it. */
+export async function killWriter(server: RunningServer, named = / name=valkey-migrate:/): Promise<void> {
+  const list = String(await server.client().call('CLIENT', 'LIST'));
+  const id = /^id=(\d+) /.exec(list.split('\n').find((line) => named.test(line)) ?? '')?.[1];
+  if (id === undefined) throw new Error('the sync has no connection to the server');
+  await server.client().call('CLIENT', 'KILL', 'ID', id);
+}
+
 /** Ends a process by -9, and resolves when it is gone. */
 export async function kill(child: ChildProcess): Promise<void> {
   const ended = new Promise((resolve) => child.once('exit', resolve));

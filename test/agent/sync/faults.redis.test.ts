@@ -7,7 +7,7 @@ import {
   startServer,
   targetServer,
 } from '../../servers/start.ts';
-import { countersOf, expectEqual, logged, startChild, startWriters } from './fault-run.ts';
+import { countersOf, expectEqual, kill, killWriter, logged, startChild, startWriters } from './fault-run.ts';
 import { startSync } from './sync-run.ts';
 
 const KILLS = 6;
@@ -19,11 +19,11 @@ it('loses and doubles nothing when connections of either side are killed under l
   const writers = startWriters(source);
   await using sync = await startSync({ source, target });
   await sync.until(({ stage }) => stage === 'live');
-  for (let kill = 1; kill <= KILLS; kill++) {
+  for (let killed = 1; killed <= KILLS; killed++) {
     await writers.rounds(ROUNDS_BETWEEN);
-    if (kill % 2 === 0) await source.client().call('CLIENT', 'KILL', 'TYPE', 'replica');
+    if (killed % 2 === 0) await source.client().call('CLIENT', 'KILL', 'TYPE', 'replica');
     else await killWriter(target);
-    await logged(sync, 'resumed at offset', kill);
+    await logged(sync, 'resumed at offset', killed);
   }
   await writers.rounds(ROUNDS_BETWEEN);
   const acknowledged = await writers.stop();
@@ -40,9 +40,7 @@ it('loses and doubles nothing when the agent is killed by -9 under load and star
   for (let life = 1; life <= KILLS; life++) {
     const child = await startChild(source, target);
     await writers.rounds(ROUNDS_BETWEEN);
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+    await kill(child);
   }
   await using sync = await startSync({ source, target });
   await writers.rounds(ROUNDS_BETWEEN);
@@ -161,12 +159,4 @@ async function startSource(): Promise<RunningServer> {
     'enable-debug-command': 'yes',
   };
   return startServer({ server: await sourceServer(), config });
-}
-
-/** Ends the connection that the sync writes on, seen from the target. */
-async function killWriter(target: RunningServer): Promise<void> {
-  const list = String(await target.client().call('CLIENT', 'LIST'));
-  const id = /^id=(\d+) .* name=valkey-migrate:/m.exec(list)?.[1];
-  if (id === undefined) throw new Error('the sync has no connection to the target');
-  await target.client().call('CLIENT', 'KILL', 'ID', id);
 }

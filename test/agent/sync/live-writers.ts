@@ -1,10 +1,9 @@
 import type { Redis } from 'ioredis';
 import type { RunningServer } from '../../servers/start.ts';
+import { type Rounds, startRounds } from './rounds.ts';
 
 /** Clients that write to a server until they are stopped. */
-export type LiveWriters = {
-  /** Resolves when the writers have done so many further rounds. */
-  rounds(count: number): Promise<void>;
+export type LiveWriters = Pick<Rounds, 'rounds'> & {
   /** Stops them and resolves with how many writes of `counter` and `list` the server has acknowledged. */
   stop(): Promise<{ increments: number; pushes: number; transactions: number }>;
 };
@@ -19,12 +18,8 @@ export type WriterOptions = { readonly version: string };
 export function startLiveWriters(server: RunningServer, { version }: WriterOptions): LiveWriters {
   const clients = [server.client(0), server.client(0), server.client(4)];
   const counts = { increments: 0, pushes: 0, transactions: 0 };
-  let isStopping = false;
-  let round = 0;
-  const waiting = new Set<() => void>();
-  const write = async (client: Redis, number: number) => {
-    while (!isStopping) {
-      round += 1;
+  const writing = startRounds(
+    clients.map((client, number) => async (round) => {
       await client.incr('counter');
       counts.increments += 1;
       await client.lpush('list', `${number}:${round}`);
@@ -34,27 +29,12 @@ export function startLiveWriters(server: RunningServer, { version }: WriterOptio
       counts.pushes += 1;
       counts.transactions += 1;
       await writeVariously({ client, number, round, version });
-      for (const check of waiting) check();
-    }
-  };
-  const writing = Promise.all(clients.map(write));
-  // Looked at by `stop`; a failure before that is not unhandled.
-  writing.catch(() => {});
+    }),
+  );
   return {
-    rounds: (count) =>
-      new Promise((resolve, reject) => {
-        const goal = round + count;
-        writing.catch(reject);
-        const check = () => {
-          if (round < goal) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-      }),
+    rounds: writing.rounds,
     stop: async () => {
-      isStopping = true;
-      await writing;
+      await writing.stop();
       for (const client of clients) client.disconnect();
       return counts;
     },

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { RunningServer } from '../../../servers/start.ts';
 import type { WriterOptions } from '../live-writers.ts';
+import { type Rounds, startRounds } from '../rounds.ts';
 
 /** What the server has acknowledged of what must not be applied twice. */
 export type Acknowledged = {
@@ -12,9 +13,7 @@ export type Acknowledged = {
 };
 
 /** Clients that write to database 0 of a server until they are stopped. */
-export type ClusterWriters = {
-  /** Resolves when the writers have done so many further rounds. */
-  rounds(count: number): Promise<void>;
+export type ClusterWriters = Pick<Rounds, 'rounds'> & {
   stop(): Promise<Acknowledged>;
 };
 
@@ -30,12 +29,8 @@ const PACE_MS = 15;
 export function startClusterWriters(server: RunningServer, { version }: WriterOptions): ClusterWriters {
   const clients = [server.client(), server.client()];
   const counts = { increments: 0, pushes: 0, entries: 0, moves: 0 };
-  const waiting = new Set<() => void>();
-  let isStopping = false;
-  let round = 0;
-  const write = async (client: Redis, number: number) => {
-    while (!isStopping) {
-      round += 1;
+  const writing = startRounds(
+    clients.map((client, number) => async (round) => {
       const at = round % COUNTERS;
       const other = (round + 5) % COUNTERS;
       await client.incr(`counter:${at}`);
@@ -54,27 +49,12 @@ export function startClusterWriters(server: RunningServer, { version }: WriterOp
       counts.moves += 1;
       if (round % ACROSS_EVERY === 0) await writeAcross({ client, number, round, version });
       await delay(PACE_MS);
-      for (const check of waiting) check();
-    }
-  };
-  const writing = Promise.all(clients.map(write));
-  // Looked at by `stop`; a failure before that is not unhandled.
-  writing.catch(() => {});
+    }),
+  );
   return {
-    rounds: (count) =>
-      new Promise((resolve, reject) => {
-        const goal = round + count;
-        writing.catch(reject);
-        const check = () => {
-          if (round < goal) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-      }),
+    rounds: writing.rounds,
     stop: async () => {
-      isStopping = true;
-      await writing;
+      await writing.stop();
       for (const client of clients) client.disconnect();
       return counts;
     },

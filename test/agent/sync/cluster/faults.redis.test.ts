@@ -1,9 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import path from 'node:path';
 import { expect, it, vi } from 'vitest';
 import { keySlot } from '../../../../src/agent/redis/cluster/slots.ts';
 import { type RunningCluster, startCluster } from '../../../servers/cluster.ts';
 import { type RunningServer, sourceServer, startServer, targetServer } from '../../../servers/start.ts';
+import { kill, killWriter, logged, startChild } from '../fault-run.ts';
 import { startSync } from '../sync-run.ts';
 import { compareDumps, readTypedDump } from '../typed-dump.ts';
 import { readClusterDump, reservedKeys } from './cluster-dump.ts';
@@ -21,12 +20,12 @@ it('loses and doubles nothing when connections of any side are killed under load
   const writers = startWriters(source);
   await using sync = await startSync({ source, target: cluster });
   await sync.until(({ stage }) => stage === 'live');
-  for (let kill = 1; kill <= KILLS; kill++) {
+  for (let killed = 1; killed <= KILLS; killed++) {
     await writers.rounds(ROUNDS_BETWEEN);
-    const primary = cluster.primaries[kill % cluster.primaries.length];
-    if (kill % 3 === 0) await source.client().call('CLIENT', 'KILL', 'TYPE', 'replica');
+    const primary = cluster.primaries[killed % cluster.primaries.length];
+    if (killed % 3 === 0) await source.client().call('CLIENT', 'KILL', 'TYPE', 'replica');
     else if (primary !== undefined) await killWriter(primary);
-    await logged(sync, 'resumed at offset', kill);
+    await logged(sync, 'resumed at offset', killed);
   }
   await writers.rounds(ROUNDS_BETWEEN);
   await expectNothingLost({ source, writers, cluster, sync });
@@ -40,9 +39,7 @@ it('loses and doubles nothing when the agent is killed by -9 under load and star
   for (let life = 1; life <= KILLS; life++) {
     const child = await startChild(source, cluster);
     await writers.rounds(ROUNDS_BETWEEN);
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+    await kill(child);
   }
   await using sync = await startSync({ source, target: cluster });
   await writers.rounds(ROUNDS_BETWEEN);
@@ -222,38 +219,4 @@ async function startSource(): Promise<RunningServer> {
     'enable-debug-command': 'yes',
   };
   return startServer({ server: await sourceServer(), config });
-}
-
-/** Ends the connection that the sync writes on, seen from a primary. */
-async function killWriter(primary: RunningServer): Promise<void> {
-  const list = String(await primary.client().call('CLIENT', 'LIST'));
-  const id = /^id=(\d+) .* name=valkey-migrate:/m.exec(list)?.[1];
-  if (id === undefined) throw new Error('the sync has no connection to the primary');
-  await primary.client().call('CLIENT', 'KILL', 'ID', id);
-}
-
-/** Resolves when the log of the sync has the text at least so many times. */
-async function logged(
-  sync: Awaited<ReturnType<typeof startSync>>,
-  text: string,
-  times: number,
-): Promise<void> {
-  const count = () => sync.log.filter((line) => line.includes(text)).length;
-  if (count() < times) await sync.until(() => count() >= times);
-}
-
-async function startChild(source: RunningServer, cluster: RunningCluster): Promise<ChildProcess> {
-  const script = path.join(import.meta.dirname, '../sync-child.ts');
-  const child = spawn(process.execPath, [script, String(source.port), String(cluster.port)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let printed = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    printed += chunk;
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.once('data', () => resolve());
-    child.once('exit', () => reject(new Error(`the sync ended: ${printed}`)));
-  });
-  return child;
 }

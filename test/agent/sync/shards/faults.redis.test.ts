@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -6,6 +5,7 @@ import { expect, it, vi } from 'vitest';
 import { keySlot, slotTag } from '../../../../src/agent/redis/cluster/slots.ts';
 import { firstOf, type RunningCluster, startCluster } from '../../../servers/cluster.ts';
 import { type RunningServer, startServer, targetServer } from '../../../servers/start.ts';
+import { kill, killWriter, startChild } from '../fault-run.ts';
 import { type SyncRun, startSync } from '../sync-run.ts';
 import {
   caughtUp,
@@ -42,11 +42,9 @@ it('loses and doubles nothing when the agent is killed by -9 under load and star
   await using folder = await temporaryFolder();
   const writers = startShardWriters(source);
   for (let life = 1; life <= KILLS; life++) {
-    const child = await startChild({ source, target, directory: folder.path });
+    const child = await startChild(source, target, { directory: folder.path });
     await writers.rounds(ROUNDS_BETWEEN);
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+    await kill(child);
   }
   await using sync = await startSync({ source: firstOf(source), target, directory: folder.path });
   await sync.until(({ stage }) => stage === 'live');
@@ -66,7 +64,7 @@ it('loses and doubles nothing when connections of any side are killed under load
     await writers.rounds(ROUNDS_BETWEEN);
     const before = sync.log.length;
     if (index < 3) await primary.client().call('CLIENT', 'KILL', 'TYPE', 'replica');
-    else await killWriter(primary);
+    else await killWriter(primary, / name=valkey-migrate:\S+\/0 /);
     await sync.until(() => sync.log.slice(before).some((line) => /resumed at|went on from/.test(line)));
   }
   await writers.rounds(ROUNDS_BETWEEN);
@@ -245,36 +243,7 @@ async function untilMaster(replica: RunningServer): Promise<void> {
   );
 }
 
-/** Ends the connection that the first shard writes on, seen from a primary of the target. */
-async function killWriter(primary: RunningServer): Promise<void> {
-  const list = String(await primary.client().call('CLIENT', 'LIST'));
-  const id = /^id=(\d+) .* name=valkey-migrate:\S+\/0 /m.exec(list)?.[1];
-  if (id === undefined) throw new Error('the sync has no connection to the primary');
-  await primary.client().call('CLIENT', 'KILL', 'ID', id);
-}
-
 async function temporaryFolder() {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-shards-'));
   return { path: folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
-}
-
-async function startChild(given: {
-  source: RunningCluster;
-  target: RunningCluster;
-  directory: string;
-}): Promise<ChildProcess> {
-  const script = path.join(import.meta.dirname, '../sync-child.ts');
-  const ports = [given.source.port, given.target.port].map(String);
-  const child = spawn(process.execPath, [script, ...ports, given.directory], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let printed = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    printed += chunk;
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.once('data', () => resolve());
-    child.once('exit', () => reject(new Error(`the sync ended: ${printed}`)));
-  });
-  return child;
 }

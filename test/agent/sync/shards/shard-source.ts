@@ -5,6 +5,7 @@ import { shardClaimKeys } from '../../../../src/agent/redis/reserved-key.ts';
 import { type RunningCluster, startCluster } from '../../../servers/cluster.ts';
 import { type RunningServer, sourceServer } from '../../../servers/start.ts';
 import { readClusterDump } from '../cluster/cluster-dump.ts';
+import { type Rounds, startRounds } from '../rounds.ts';
 import type { SyncRun } from '../sync-run.ts';
 import { compareDumps } from '../typed-dump.ts';
 
@@ -57,8 +58,7 @@ export async function expectEqual(
 }
 
 /** What an application does that is made for a cluster, over all slots; what it did must be there once. */
-export type ShardWriters = {
-  rounds(count: number): Promise<void>;
+export type ShardWriters = Pick<Rounds, 'rounds'> & {
   /** Ends the writing; how often each counter was acknowledged, or may have been done without an answer. */
   stop(): Promise<readonly { readonly name: string; readonly least: number; readonly most: number }[]>;
 };
@@ -70,37 +70,20 @@ const PACE_MS = 4;
 /** Starts writers that go on whatever becomes of a primary. */
 export function startShardWriters(source: RunningCluster): ShardWriters {
   const counters = Array.from({ length: TAGS }, (_, tag) => ({ name: `{tag:${tag}}`, least: 0, most: 0 }));
-  const waiting = new Set<() => void>();
-  let isStopping = false;
-  let round = 0;
   const client = source.client();
-  const write = async () => {
-    while (!isStopping) {
-      round += 1;
-      const counter = counters[round % TAGS];
-      if (counter === undefined) throw new Error('no counter');
-      counter.most += 1;
-      const replies = await writeOnce(client, counter.name, round).catch(() => undefined);
-      if (replies !== undefined) counter.least += 1;
-      await delay(PACE_MS);
-      for (const check of waiting) check();
-    }
+  const write = async (round: number) => {
+    const counter = counters[round % TAGS];
+    if (counter === undefined) throw new Error('no counter');
+    counter.most += 1;
+    const replies = await writeOnce(client, counter.name, round).catch(() => undefined);
+    if (replies !== undefined) counter.least += 1;
+    await delay(PACE_MS);
   };
-  const writing = Promise.all(Array.from({ length: WRITERS }, write));
+  const writing = startRounds(Array.from({ length: WRITERS }, () => write));
   return {
-    rounds: (count) =>
-      new Promise((resolve) => {
-        const goal = round + count;
-        const check = () => {
-          if (round < goal) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-      }),
+    rounds: writing.rounds,
     stop: async () => {
-      isStopping = true;
-      await writing;
+      await writing.stop();
       return counters;
     },
   };
