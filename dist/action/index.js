@@ -69934,7 +69934,7 @@ __nccwpck_require__.a(__webpack_module__, async (__webpack_handle_async_dependen
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7657);
 /* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(9492);
 /* harmony import */ var _host_agent_bundle_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(678);
-/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2096);
+/* harmony import */ var _run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1790);
 /* harmony import */ var _summary_foreign_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1960);
 /* harmony import */ var _world_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2648);
 
@@ -69995,7 +69995,7 @@ __webpack_async_result__();
 
 /***/ }),
 
-/***/ 2096:
+/***/ 1790:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -70025,7 +70025,7 @@ var jobs = __nccwpck_require__(1657);
 // EXTERNAL MODULE: ./lib/src/contract/skipped.js
 var contract_skipped = __nccwpck_require__(5217);
 // EXTERNAL MODULE: ./lib/src/contract/endpoint.js
-var endpoint = __nccwpck_require__(584);
+var contract_endpoint = __nccwpck_require__(584);
 // EXTERNAL MODULE: ./lib/src/core/units.js
 var units = __nccwpck_require__(8187);
 ;// CONCATENATED MODULE: ./lib/src/action/input-readers.js
@@ -70082,7 +70082,7 @@ function readAddress(read, name) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const address = (0,endpoint/* parseAddress */.or)(text);
+    const address = (0,contract_endpoint/* parseAddress */.or)(text);
     if (address === undefined)
         throw malformed(name, text, 'host:port');
     return address;
@@ -70204,7 +70204,7 @@ function readSecret(read, name, region) {
     const text = read(name);
     if (text === '')
         return undefined;
-    const reference = (0,endpoint/* parseSecretReference */.Lt)(text, region);
+    const reference = (0,contract_endpoint/* parseSecretReference */.Lt)(text, region);
     if (reference === undefined) {
         // The value is not repeated: somebody may have put the password itself there.
         throw new errors/* MigrationError */.Py('input-malformed', `\`${name}\` is not the name of a secret; expected ssm:/name, secretsmanager:name, file:/path or env:NAME.`, { remedy: 'Store the password under a name and give that name; never give the password itself.' });
@@ -70942,6 +70942,8 @@ const cutoverReportSchema = schemas/* strictObject */.rej({
     settleDurationMs: schemas/* number */.aig(),
     /** From the fence until the target could take over; on the route native until the proof was complete. */
     writePauseMs: schemas/* number */.aig(),
+    /** Of a way back: its fence did not stand any more when this was told; the other side had taken over before. */
+    isFenceLost: schemas/* boolean */.zMY().optional(),
     /** Who was connected to the source before the fence; absent where it does not tell. */
     clients: clientListSchema.optional(),
     verification: verifyReportSchema,
@@ -71286,274 +71288,6 @@ const cleanup = async (inputs, world, found) => {
         found.warn(notRestored);
     found.outputs({ 'migration-status': 'none' });
 };
-
-;// CONCATENATED MODULE: ./lib/src/action/aws/events.js
-
-
-
-/** At 100 events to a page; an account with more in the time asked for shows the first of them. */
-const EVENT_PAGES_MAX = 10;
-const MINUTE_MS = 60_000;
-/** The clocks of the runner and of AWS may be apart. */
-const CLOCK_MARGIN_MINUTES = 15;
-/** ElastiCache keeps events for 14 days. */
-const EVENT_MINUTES_MAX = 14 * 24 * 60;
-/**
- * Lists the events of the group and its members since a time, oldest first.
- *
- * One unfiltered call instead of one for each member: `elasticache:DescribeEvents` is granted on `*` anyhow.
- *
- * @throws aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable
- */
-async function listEvents(door, { target, sinceMs }) {
-    const minutes = Math.ceil((door.clock.nowMs() - sinceMs) / MINUTE_MS) + CLOCK_MARGIN_MINUTES;
-    const events = [];
-    let marker;
-    for (let page = 0; page < EVENT_PAGES_MAX; page += 1) {
-        const command = new dist_cjs/* DescribeEventsCommand */.w6x({
-            Duration: Math.min(Math.max(minutes, 1), EVENT_MINUTES_MAX),
-            MaxRecords: 100,
-            Marker: marker,
-        });
-        const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'DescribeEvents', target.id), () => door.elasticache.send(command, { abortSignal: door.signal }));
-        events.push(...(answer.Events ?? []).filter((event) => isOf(target, event)).map(toTargetEvent));
-        marker = answer.Marker;
-        if (marker === undefined)
-            break;
-    }
-    return events.sort((a, b) => a.atMs - b.atMs);
-}
-/**
- * Remembers the events that are there, so that `fresh` shows only what comes later.
- *
- * Not by time: an event of an earlier attempt within the same second, or clocks that are apart, would tell a
- * wrong story.
- */
-async function watchEvents(door, target) {
-    const sinceMs = door.clock.nowMs();
-    const known = new Set((await listEvents(door, { target, sinceMs })).map(identity));
-    return {
-        fresh: async () => (await listEvents(door, { target, sinceMs })).filter((event) => !known.has(identity(event))),
-    };
-}
-/**
- * Classifies one event by its words: failure words win over success words, and an event that is not about a
- * migration, a test or a connection says nothing.
- */
-function judgeEvent(event) {
-    if (!/migrat|\btest|connect/i.test(event.message))
-        return 'none';
-    if (FAILURE_WORDS.test(event.message))
-        return 'failure';
-    return /success|succeed|passed|complete/i.test(event.message) ? 'success' : 'none';
-}
-const FAILURE_WORDS = /fail|unable|error|unsuccess|could ?n[o']t|can ?n[o']t|not able|not in sync|refused|timed? ?out|denied|unreachable|abort/i;
-/** The events as one line for a message, at most the last ten. */
-function formatEvents(events) {
-    if (events.length === 0)
-        return 'ElastiCache published no event about it.';
-    return `ElastiCache says: ${events
-        .slice(-10)
-        .map((event) => `"${event.message}"`)
-        .join('; ')}.`;
-}
-function isOf(target, event) {
-    const source = event.SourceIdentifier;
-    return source !== undefined && (source === target.id || target.memberClusters.includes(source));
-}
-function toTargetEvent(event) {
-    return {
-        atMs: event.Date?.getTime() ?? 0,
-        source: event.SourceIdentifier ?? '',
-        message: event.Message ?? '',
-    };
-}
-function identity(event) {
-    return JSON.stringify([event.atMs, event.source, event.message]);
-}
-
-;// CONCATENATED MODULE: ./lib/src/action/aws/online-migration.js
-
-
-
-
-
-
-
-/** Statuses from which no migration starts any more. */
-const DEAD_END_STATUSES = new Set(['deleting', 'deleted', 'create-failed']);
-/** DescribeReplicationGroups may still show the status of before for some looks after a change. */
-const STALE_LOOKS_MAX = 3;
-/**
- * Runs TestMigration and waits for its outcome, which arrives as an event, and for the group to be available again.
- *
- * Source: ElastiCache API reference, TestMigration: asynchronous; the answer itself says nothing about the result.
- *
- * @throws replication-group-not-found, replication-group-not-available, replication-group-migrating,
- * replication-group-unsuitable, wait-timeout (the group did not become available), and those of every AWS call
- */
-async function testMigration(door, { id, source, timeoutMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'TestMigration', id), () => door.elasticache.send(new dist_cjs/* TestMigrationCommand */.Q9z({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
-    const told = await (0,poll/* pollUntil */.g)(async () => {
-        const events = await watch.fresh();
-        const verdicts = events.map(judgeEvent);
-        if (verdicts.includes('failure'))
-            return { outcome: 'failed', events };
-        return verdicts.includes('success') ? { outcome: 'passed', events } : undefined;
-    }, { ...door, timeoutMs });
-    await awaitAvailable(door, { id, timeoutMs });
-    return told ?? { outcome: 'unknown', events: await watch.fresh() };
-}
-/**
- * Starts the online migration and waits until the group is `migrating`.
- *
- * @throws migration-start-failed, wait-timeout, replication-group-not-found, replication-group-not-available,
- * replication-group-migrating, replication-group-unsuitable, and those of every AWS call
- */
-async function startMigration(door, { id, source, timeoutMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'StartMigration', id), () => door.elasticache.send(new dist_cjs/* StartMigrationCommand */.w_K({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
-    door.log(`StartMigration accepted: ${id} is ${answer.ReplicationGroup?.Status ?? 'unknown'}.`);
-    return await followStart(door, { id, timeoutMs, watch });
-}
-/**
- * Waits until a migration that was started earlier, such as by a cancelled run, is `migrating`.
- *
- * @throws migration-start-failed, wait-timeout, and those of every AWS call
- */
-async function watchMigrationStart(door, { id, timeoutMs }) {
-    return await followStart(door, {
-        id,
-        timeoutMs,
-        watch: await watchEvents(door, await eventSource(door, id)),
-    });
-}
-/**
- * Makes sure for a while that the group stays `migrating`: a node that cannot load what the source sends goes back
- * to `available` only after several attempts.
- *
- * @throws migration-start-failed, and those of every AWS call
- */
-async function watchMigrationHold(door, { id, holdMs }) {
-    const watch = await watchEvents(door, await eventSource(door, id));
-    await (0,poll/* pollUntil */.g)(async () => {
-        const status = await readStatus(door, id);
-        if (status === 'available' || DEAD_END_STATUSES.has(status))
-            throw await startFailed(door, { id, status, watch });
-        return undefined;
-    }, { ...door, timeoutMs: holdMs });
-}
-/**
- * Opens the eyes for the events of a completion, before it is asked for.
- *
- * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
- */
-async function watchCompletion(door, id) {
-    return await watchEvents(door, await eventSource(door, id));
-}
-/**
- * Asks ElastiCache to end the online migration.
- *
- * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
- * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
- *
- * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
- * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
- * may hide a first one whose answer was lost.
- */
-async function requestCompletion(door, { id, force }) {
-    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
-        abortSignal: door.signal,
-    }));
-}
-/**
- * Waits until a completion is done and the group `available`.
- *
- * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
- */
-async function awaitCompletion(door, { id, watch, timeoutMs }) {
-    return await awaitAvailable(door, { id, timeoutMs, watch });
-}
-/**
- * Waits until the group is `available`, for whatever it is busy with now.
- *
- * @throws migration-promotion-failed (it stays `migrating` and an event says that the promotion failed),
- * replication-group-not-available (it is being deleted), wait-timeout, and those of every AWS call
- */
-async function waitForAvailable(door, { id, timeoutMs }) {
-    return await awaitAvailable(door, {
-        id,
-        timeoutMs,
-        watch: await watchEvents(door, await eventSource(door, id)),
-    });
-}
-async function followStart(door, { id, timeoutMs, watch }) {
-    let last = '';
-    let availableLooks = 0;
-    const started = await (0,poll/* pollUntil */.g)(async () => {
-        const status = await readStatus(door, id);
-        if (status !== last && last !== '')
-            door.log(`${id}: ${last} -> ${status}.`);
-        const hasLeftAvailable = last !== '' && last !== 'available';
-        last = status;
-        if (status === 'migrating')
-            return status;
-        availableLooks += status === 'available' ? 1 : 0;
-        // `available` after the start is the failure of the start; before it is only an old picture.
-        const isOver = status === 'available' && (hasLeftAvailable || availableLooks >= STALE_LOOKS_MAX);
-        if (isOver || DEAD_END_STATUSES.has(status))
-            throw await startFailed(door, { id, status, watch });
-        return undefined;
-    }, { ...door, timeoutMs });
-    if (started === undefined) {
-        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not migrating, ${(0,units/* formatDuration */.a3)(timeoutMs)} after StartMigration.`);
-    }
-    return { status: started, events: await watch.fresh() };
-}
-async function startFailed(door, { id, status, watch }) {
-    // The event comes a moment after the status.
-    const events = await (0,poll/* pollUntil */.g)(async () => {
-        const fresh = await watch.fresh();
-        return fresh.length > 0 ? fresh : undefined;
-    }, { ...door, timeoutMs: EVENT_DELAY_MAX_MS });
-    return new errors/* MigrationError */.Py('migration-start-failed', `Replication group ${id} is ${status} instead of migrating. ${formatEvents(events ?? [])}`);
-}
-const EVENT_DELAY_MAX_MS = 10_000;
-async function awaitAvailable(door, { id, timeoutMs, watch }) {
-    let last = 'unknown';
-    const reached = await (0,poll/* pollUntil */.g)(async () => {
-        last = await readStatus(door, id);
-        if (last === 'available')
-            return last;
-        if (DEAD_END_STATUSES.has(last)) {
-            throw new errors/* MigrationError */.Py('replication-group-not-available', `Replication group ${id} is ${last}.`, {
-                retryable: false,
-            });
-        }
-        if (last === 'migrating' && watch !== undefined)
-            await refuseFailedPromotion(id, watch);
-        return undefined;
-    }, { ...door, timeoutMs });
-    if (reached === undefined) {
-        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not available, after ${(0,units/* formatDuration */.a3)(timeoutMs)}.`);
-    }
-    return { status: reached, events: (await watch?.fresh()) ?? [] };
-}
-async function refuseFailedPromotion(id, watch) {
-    const failures = (await watch.fresh()).filter((event) => judgeEvent(event) === 'failure');
-    if (failures.length === 0)
-        return;
-    throw new errors/* MigrationError */.Py('migration-promotion-failed', `Replication group ${id} is still migrating. ${formatEvents(failures)}`);
-}
-async function eventSource(door, id) {
-    const group = await readGroup(door, id);
-    return { id: group.ReplicationGroupId ?? id, memberClusters: group.MemberClusters ?? [] };
-}
-/** Exactly one element, whatever the cluster mode. Source: ElastiCache guide, starting a migration. */
-function endpointList({ host, port }) {
-    return [{ Address: host, Port: port }];
-}
 
 // EXTERNAL MODULE: external "fs"
 var external_fs_ = __nccwpck_require__(9896);
@@ -72172,7 +71906,7 @@ function withDefaults(oldDefaults, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var dist_bundle_endpoint = withDefaults(null, DEFAULTS);
+var endpoint = withDefaults(null, DEFAULTS);
 
 
 ;// CONCATENATED MODULE: ./node_modules/content-type/dist/index.js
@@ -73311,7 +73045,7 @@ function dist_bundle_withDefaults(oldEndpoint, newDefaults) {
 }
 
 // pkg/dist-src/index.js
-var request = dist_bundle_withDefaults(dist_bundle_endpoint, defaults_default);
+var request = dist_bundle_withDefaults(endpoint, defaults_default);
 
 /* v8 ignore next -- @preserve */
 /* v8 ignore else -- @preserve */
@@ -76872,6 +76606,410 @@ async function findChanged({ world, host, migration }) {
     return (await host.call({ command: 'status', ...identity })).migration?.notifications;
 }
 
+;// CONCATENATED MODULE: ./lib/src/action/aws/events.js
+
+
+
+/** At 100 events to a page; an account with more in the time asked for shows the first of them. */
+const EVENT_PAGES_MAX = 10;
+const MINUTE_MS = 60_000;
+/** The clocks of the runner and of AWS may be apart. */
+const CLOCK_MARGIN_MINUTES = 15;
+/** ElastiCache keeps events for 14 days. */
+const EVENT_MINUTES_MAX = 14 * 24 * 60;
+/**
+ * Lists the events of the group and its members since a time, oldest first.
+ *
+ * One unfiltered call instead of one for each member: `elasticache:DescribeEvents` is granted on `*` anyhow.
+ *
+ * @throws aws-credentials-missing, aws-access-denied, aws-throttled, aws-unavailable
+ */
+async function listEvents(door, { target, sinceMs }) {
+    const minutes = Math.ceil((door.clock.nowMs() - sinceMs) / MINUTE_MS) + CLOCK_MARGIN_MINUTES;
+    const events = [];
+    let marker;
+    for (let page = 0; page < EVENT_PAGES_MAX; page += 1) {
+        const command = new dist_cjs/* DescribeEventsCommand */.w6x({
+            Duration: Math.min(Math.max(minutes, 1), EVENT_MINUTES_MAX),
+            MaxRecords: 100,
+            Marker: marker,
+        });
+        const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'DescribeEvents', target.id), () => door.elasticache.send(command, { abortSignal: door.signal }));
+        events.push(...(answer.Events ?? []).filter((event) => isOf(target, event)).map(toTargetEvent));
+        marker = answer.Marker;
+        if (marker === undefined)
+            break;
+    }
+    return events.sort((a, b) => a.atMs - b.atMs);
+}
+/**
+ * Remembers the events that are there, so that `fresh` shows only what comes later.
+ *
+ * Not by time: an event of an earlier attempt within the same second, or clocks that are apart, would tell a
+ * wrong story.
+ */
+async function watchEvents(door, target) {
+    const sinceMs = door.clock.nowMs();
+    const known = new Set((await listEvents(door, { target, sinceMs })).map(identity));
+    return {
+        fresh: async () => (await listEvents(door, { target, sinceMs })).filter((event) => !known.has(identity(event))),
+    };
+}
+/**
+ * Classifies one event by its words: failure words win over success words, and an event that is not about a
+ * migration, a test or a connection says nothing.
+ */
+function judgeEvent(event) {
+    if (!/migrat|\btest|connect/i.test(event.message))
+        return 'none';
+    if (FAILURE_WORDS.test(event.message))
+        return 'failure';
+    return /success|succeed|passed|complete/i.test(event.message) ? 'success' : 'none';
+}
+const FAILURE_WORDS = /fail|unable|error|unsuccess|could ?n[o']t|can ?n[o']t|not able|not in sync|refused|timed? ?out|denied|unreachable|abort/i;
+/** The events as one line for a message, at most the last ten. */
+function formatEvents(events) {
+    if (events.length === 0)
+        return 'ElastiCache published no event about it.';
+    return `ElastiCache says: ${events
+        .slice(-10)
+        .map((event) => `"${event.message}"`)
+        .join('; ')}.`;
+}
+function isOf(target, event) {
+    const source = event.SourceIdentifier;
+    return source !== undefined && (source === target.id || target.memberClusters.includes(source));
+}
+function toTargetEvent(event) {
+    return {
+        atMs: event.Date?.getTime() ?? 0,
+        source: event.SourceIdentifier ?? '',
+        message: event.Message ?? '',
+    };
+}
+function identity(event) {
+    return JSON.stringify([event.atMs, event.source, event.message]);
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/aws/online-migration.js
+
+
+
+
+
+
+
+/** Statuses from which no migration starts any more. */
+const DEAD_END_STATUSES = new Set(['deleting', 'deleted', 'create-failed']);
+/** DescribeReplicationGroups may still show the status of before for some looks after a change. */
+const STALE_LOOKS_MAX = 3;
+/**
+ * Runs TestMigration and waits for its outcome, which arrives as an event, and for the group to be available again.
+ *
+ * Source: ElastiCache API reference, TestMigration: asynchronous; the answer itself says nothing about the result.
+ *
+ * @throws replication-group-not-found, replication-group-not-available, replication-group-migrating,
+ * replication-group-unsuitable, wait-timeout (the group did not become available), and those of every AWS call
+ */
+async function testMigration(door, { id, source, timeoutMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'TestMigration', id), () => door.elasticache.send(new dist_cjs/* TestMigrationCommand */.Q9z({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
+    const told = await (0,poll/* pollUntil */.g)(async () => {
+        const events = await watch.fresh();
+        const verdicts = events.map(judgeEvent);
+        if (verdicts.includes('failure'))
+            return { outcome: 'failed', events };
+        return verdicts.includes('success') ? { outcome: 'passed', events } : undefined;
+    }, { ...door, timeoutMs });
+    await awaitAvailable(door, { id, timeoutMs });
+    return told ?? { outcome: 'unknown', events: await watch.fresh() };
+}
+/**
+ * Starts the online migration and waits until the group is `migrating`.
+ *
+ * @throws migration-start-failed, wait-timeout, replication-group-not-found, replication-group-not-available,
+ * replication-group-migrating, replication-group-unsuitable, and those of every AWS call
+ */
+async function startMigration(door, { id, source, timeoutMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    const answer = await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'StartMigration', id), () => door.elasticache.send(new dist_cjs/* StartMigrationCommand */.w_K({ ReplicationGroupId: id, CustomerNodeEndpointList: endpointList(source) }), { abortSignal: door.signal }));
+    door.log(`StartMigration accepted: ${id} is ${answer.ReplicationGroup?.Status ?? 'unknown'}.`);
+    return await followStart(door, { id, timeoutMs, watch });
+}
+/**
+ * Waits until a migration that was started earlier, such as by a cancelled run, is `migrating`.
+ *
+ * @throws migration-start-failed, wait-timeout, and those of every AWS call
+ */
+async function watchMigrationStart(door, { id, timeoutMs }) {
+    return await followStart(door, {
+        id,
+        timeoutMs,
+        watch: await watchEvents(door, await eventSource(door, id)),
+    });
+}
+/**
+ * Makes sure for a while that the group stays `migrating`: a node that cannot load what the source sends goes back
+ * to `available` only after several attempts.
+ *
+ * @throws migration-start-failed, and those of every AWS call
+ */
+async function watchMigrationHold(door, { id, holdMs }) {
+    const watch = await watchEvents(door, await eventSource(door, id));
+    await (0,poll/* pollUntil */.g)(async () => {
+        const status = await readStatus(door, id);
+        if (status === 'available' || DEAD_END_STATUSES.has(status))
+            throw await startFailed(door, { id, status, watch });
+        return undefined;
+    }, { ...door, timeoutMs: holdMs });
+}
+/**
+ * Opens the eyes for the events of a completion, before it is asked for.
+ *
+ * @throws replication-group-not-found, and those of every AWS call; nothing has been asked for then
+ */
+async function watchCompletion(door, id) {
+    return await watchEvents(door, await eventSource(door, id));
+}
+/**
+ * Asks ElastiCache to end the online migration.
+ *
+ * Without `force` ElastiCache checks that the data is in sync, stops the replication and promotes; a group that is
+ * not in sync stays `migrating` and says so in an event. `force` is for giving a migration up, never for finishing.
+ *
+ * @throws replication-group-not-migrating, replication-group-not-found, replication-group-not-available, and those
+ * of every AWS call. Only aws-access-denied says for certain that nothing was begun: behind any other a repeated call
+ * may hide a first one whose answer was lost.
+ */
+async function requestCompletion(door, { id, force }) {
+    await (0,aws_error/* callAws */.IY)(elasticacheCall(door, 'CompleteMigration', id), () => door.elasticache.send(new dist_cjs/* CompleteMigrationCommand */.rSW({ ReplicationGroupId: id, Force: force }), {
+        abortSignal: door.signal,
+    }));
+}
+/**
+ * Waits until a completion is done and the group `available`.
+ *
+ * @throws migration-promotion-failed, replication-group-not-available, wait-timeout, and those of every AWS call
+ */
+async function awaitCompletion(door, { id, watch, timeoutMs }) {
+    return await awaitAvailable(door, { id, timeoutMs, watch });
+}
+/**
+ * Waits until the group is `available`, for whatever it is busy with now.
+ *
+ * @throws migration-promotion-failed (it stays `migrating` and an event says that the promotion failed),
+ * replication-group-not-available (it is being deleted), wait-timeout, and those of every AWS call
+ */
+async function waitForAvailable(door, { id, timeoutMs }) {
+    return await awaitAvailable(door, {
+        id,
+        timeoutMs,
+        watch: await watchEvents(door, await eventSource(door, id)),
+    });
+}
+async function followStart(door, { id, timeoutMs, watch }) {
+    let last = '';
+    let availableLooks = 0;
+    const started = await (0,poll/* pollUntil */.g)(async () => {
+        const status = await readStatus(door, id);
+        if (status !== last && last !== '')
+            door.log(`${id}: ${last} -> ${status}.`);
+        const hasLeftAvailable = last !== '' && last !== 'available';
+        last = status;
+        if (status === 'migrating')
+            return status;
+        availableLooks += status === 'available' ? 1 : 0;
+        // `available` after the start is the failure of the start; before it is only an old picture.
+        const isOver = status === 'available' && (hasLeftAvailable || availableLooks >= STALE_LOOKS_MAX);
+        if (isOver || DEAD_END_STATUSES.has(status))
+            throw await startFailed(door, { id, status, watch });
+        return undefined;
+    }, { ...door, timeoutMs });
+    if (started === undefined) {
+        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not migrating, ${(0,units/* formatDuration */.a3)(timeoutMs)} after StartMigration.`);
+    }
+    return { status: started, events: await watch.fresh() };
+}
+async function startFailed(door, { id, status, watch }) {
+    // The event comes a moment after the status.
+    const events = await (0,poll/* pollUntil */.g)(async () => {
+        const fresh = await watch.fresh();
+        return fresh.length > 0 ? fresh : undefined;
+    }, { ...door, timeoutMs: EVENT_DELAY_MAX_MS });
+    return new errors/* MigrationError */.Py('migration-start-failed', `Replication group ${id} is ${status} instead of migrating. ${formatEvents(events ?? [])}`);
+}
+const EVENT_DELAY_MAX_MS = 10_000;
+async function awaitAvailable(door, { id, timeoutMs, watch }) {
+    let last = 'unknown';
+    const reached = await (0,poll/* pollUntil */.g)(async () => {
+        last = await readStatus(door, id);
+        if (last === 'available')
+            return last;
+        if (DEAD_END_STATUSES.has(last)) {
+            throw new errors/* MigrationError */.Py('replication-group-not-available', `Replication group ${id} is ${last}.`, {
+                retryable: false,
+            });
+        }
+        if (last === 'migrating' && watch !== undefined)
+            await refuseFailedPromotion(id, watch);
+        return undefined;
+    }, { ...door, timeoutMs });
+    if (reached === undefined) {
+        throw new errors/* MigrationError */.Py('wait-timeout', `Replication group ${id} is ${last}, not available, after ${(0,units/* formatDuration */.a3)(timeoutMs)}.`);
+    }
+    return { status: reached, events: (await watch?.fresh()) ?? [] };
+}
+async function refuseFailedPromotion(id, watch) {
+    const failures = (await watch.fresh()).filter((event) => judgeEvent(event) === 'failure');
+    if (failures.length === 0)
+        return;
+    throw new errors/* MigrationError */.Py('migration-promotion-failed', `Replication group ${id} is still migrating. ${formatEvents(failures)}`);
+}
+async function eventSource(door, id) {
+    const group = await readGroup(door, id);
+    return { id: group.ReplicationGroupId ?? id, memberClusters: group.MemberClusters ?? [] };
+}
+/** Exactly one element, whatever the cluster mode. Source: ElastiCache guide, starting a migration. */
+function endpointList({ host, port }) {
+    return [{ Address: host, Port: port }];
+}
+
+;// CONCATENATED MODULE: ./lib/src/action/phases/promotion.js
+
+
+
+
+/**
+ * Lets ElastiCache promote the target, unless an earlier run got as far as that.
+ *
+ * The host hears of every step of it: when this run dies in it, the keeper there finds out what became of the target.
+ *
+ * @throws write-pause-exceeded, aws-unavailable, and the codes of the online migration
+ */
+async function promote(setting, id) {
+    const { inputs, world, found } = setting;
+    const { waitTimeoutMs: timeoutMs } = inputs;
+    if ((await readRole(setting)) === 'master') {
+        await decideHandOver(setting, { isAccepted: true });
+        found.warn('An earlier attempt had promoted the target behind the same fence.');
+        await waitForAvailable(world.elasticache, { id, timeoutMs });
+        return;
+    }
+    let progress = 'not-requested';
+    try {
+        const watch = await watchCompletion(world.elasticache, id);
+        world.signal.throwIfAborted();
+        await decideHandOver(setting, { isAccepted: false });
+        progress = 'requested';
+        await requestPromotion(setting, id);
+        progress = 'accepted';
+        const done = await signingOfLife(setting, () => awaitCompletion(world.elasticache, { id, watch, timeoutMs }));
+        found.part({ nativeEvents: done.events });
+    }
+    catch (error) {
+        if (isNotPromoted(error, progress))
+            await unfence(setting);
+        else
+            found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback; when nobody does, the keeper on the host looks after some minutes, and lifts the fence of a target that is not promoted.');
+        throw error;
+    }
+}
+/**
+ * Asked for no longer than the keeper on the host leaves the fence alone without a word of it: a request that came later
+ * would promote behind a lifted fence. The request of an earlier run may still be at work, and the group busy with it.
+ */
+async function requestPromotion(setting, id) {
+    const { world } = setting;
+    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const door = { ...world.elasticache, signal: AbortSignal.any([world.signal, timeout]) };
+    try {
+        for (;;) {
+            const busy = await requestCompletion(door, { id, force: false }).catch(busyOrThrow);
+            if (busy === undefined || (await readRole(setting)) === 'master')
+                return;
+            if (busy.code === 'replication-group-not-migrating')
+                throw busy;
+            world.log(`${busy.message} Asking again.`);
+            await world.clock.sleep(REQUEST_EVERY_MS, door.signal);
+        }
+    }
+    catch (error) {
+        if (error !== timeout.reason)
+            throw error;
+        const message = `CompleteMigration for replication group ${id} was not accepted in ${(0,units/* formatDuration */.a3)(REQUEST_TIMEOUT_MS)}.`;
+        throw new errors/* MigrationError */.Py('aws-unavailable', message, { cause: error });
+    }
+}
+function busyOrThrow(error) {
+    const codes = ['replication-group-not-available', 'replication-group-not-migrating'];
+    if ((0,errors/* isMigrationError */.xR)(error) && codes.includes(error.code))
+        return error;
+    throw error;
+}
+async function readRole({ inputs, world, host, migration }) {
+    const { source, target } = migration;
+    const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
+    if (look.error !== undefined)
+        throw look.error;
+    return look.report.role;
+}
+const REQUEST_EVERY_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 120_000;
+/** Tells the host, as long as the work goes on, that somebody stands behind the decision; a word that is lost is no harm. */
+async function signingOfLife(setting, work) {
+    const { world } = setting;
+    const done = new AbortController();
+    const signal = AbortSignal.any([world.signal, done.signal]);
+    const tell = async () => {
+        while (!signal.aborted) {
+            await decideHandOver(setting, { isAccepted: true }).catch((error) => world.log(`The host was not told that the promotion is under way: ${(0,errors/* errorText */.kc)(error)}`));
+            await world.clock.sleep(SIGN_EVERY_MS, signal).catch(() => {
+                // The work is done, or the run cancelled.
+            });
+        }
+    };
+    const told = tell();
+    try {
+        return await work();
+    }
+    finally {
+        done.abort();
+        await told;
+    }
+}
+const SIGN_EVERY_MS = 60_000;
+/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
+async function decideHandOver({ inputs, world, host }, { isAccepted }) {
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    const { decided } = await host.call({ command: 'hand-over', ...identity, isAccepted });
+    if (decided)
+        return;
+    throw new errors/* MigrationError */.Py('write-pause-exceeded', 'The proof was not followed by the promotion in time, and the fence at the source was lifted.');
+}
+/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
+function isNotPromoted(error, progress) {
+    if (progress === 'not-requested')
+        return true;
+    if (!(0,errors/* isMigrationError */.xR)(error))
+        return false;
+    return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
+}
+/** Lifts the fence, also at the end of a run that was cancelled: hence a signal of its own. */
+async function unfence({ inputs, world, found, host, migration }) {
+    const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
+    const identity = { migrationId: inputs.migrationId, repository: world.repository };
+    try {
+        const job = { kind: 'unfence', source: migration.source };
+        await host.call({ command: 'start', ...identity, job }, { signal });
+        found.warn('The fence at the source is lifted, because nothing was handed over.');
+    }
+    catch (error) {
+        found.warn(`The fence at the source was not lifted, run rollback: ${(0,errors/* errorText */.kc)(error)}`);
+    }
+}
+/** A cancelled run has 7.5 seconds for everything. */
+const UNFENCE_TIMEOUT_MS = 5000;
+
 ;// CONCATENATED MODULE: ./lib/src/action/phases/source-tuning.js
 /** Says what is left of a tuning that nobody restores by himself, and what restores it. */
 function describeTuning({ sourceAddress, settings }) {
@@ -76926,8 +77064,8 @@ function targetFacts(target) {
 /** Where applications find the target. */
 function endpointOutputs({ primary, reader, engine, engineVersion }) {
     return {
-        ...(primary === undefined ? {} : { 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(primary) }),
-        ...(reader === undefined ? {} : { 'reader-endpoint': (0,endpoint/* formatAddress */.M0)(reader) }),
+        ...(primary === undefined ? {} : { 'primary-endpoint': (0,contract_endpoint/* formatAddress */.M0)(primary) }),
+        ...(reader === undefined ? {} : { 'reader-endpoint': (0,contract_endpoint/* formatAddress */.M0)(reader) }),
         'engine-version': `${engine} ${engineVersion}`.trim(),
     };
 }
@@ -77103,8 +77241,10 @@ const completeMigration = async (inputs, world, found) => {
     const target = await describeTarget(world.elasticache, inputs.replicationGroupId);
     const host = await world.openHost(inputs);
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    if (inputs.isWayBack)
+    if (inputs.isWayBack) {
         await requireWayBack({ inputs, world, host });
+        found.part({ isWayBack: true });
+    }
     const { migration } = await host.call({ command: 'status', ...identity });
     if (migration === undefined) {
         throw new errors/* MigrationError */.Py('migration-unknown', `The host knows no migration ${inputs.migrationId}.`);
@@ -77158,15 +77298,15 @@ async function showWayBack({ inputs, world, host, found }) {
 /** Where the applications go now; behind a way back that is where they came from. */
 async function publishEndpoints({ inputs, world, found, migration }) {
     if (inputs.isWayBack) {
-        const primary = (0,endpoint/* formatAddress */.M0)(migration.target);
-        found.part({ endpoints: { primary }, source: (0,endpoint/* formatAddress */.M0)(migration.source), isWayBack: true });
+        const primary = (0,contract_endpoint/* formatAddress */.M0)(migration.target);
+        found.part({ endpoints: { primary }, source: (0,contract_endpoint/* formatAddress */.M0)(migration.source) });
         found.outputs({ 'primary-endpoint': primary });
         return;
     }
     const handedOver = await describeTarget(world.elasticache, inputs.replicationGroupId);
     found.part({
         endpoints: endpointParts(handedOver),
-        source: (0,endpoint/* formatAddress */.M0)(migration.source),
+        source: (0,contract_endpoint/* formatAddress */.M0)(migration.source),
         setup: targetSetup(handedOver),
     });
     found.outputs(endpointOutputs(handedOver));
@@ -77235,6 +77375,9 @@ async function cutOver(setting) {
     if (outcome.error !== undefined)
         throw outcome.error;
     found.outputs(cutoverOutputs(outcome.report));
+    if (outcome.report.isFenceLost === true) {
+        found.warn(`The fence at ${(0,contract_endpoint/* formatAddress */.M0)(source)} does not stand any more: what is written there now stays there.`);
+    }
     if (route === 'native')
         await promote(setting, target.id);
 }
@@ -77263,69 +77406,6 @@ async function keeperOutcome(setting) {
 }
 const KEEPER_WAIT_MS = 60_000;
 const KEEPER_POLL_MS = 1000;
-/** Lets ElastiCache promote the target, unless an earlier run got as far as that. */
-async function promote(setting, id) {
-    const { inputs, world, found, host, migration } = setting;
-    const { waitTimeoutMs: timeoutMs } = inputs;
-    const { source, target } = migration;
-    const look = await runHostJob({ inputs, world, host }, { kind: 'link', source, target, waitMs: 0 });
-    if (look.error !== undefined)
-        throw look.error;
-    if (look.report.role === 'master') {
-        found.warn('An earlier attempt had promoted the target behind the same fence.');
-        await waitForAvailable(world.elasticache, { id, timeoutMs });
-        return;
-    }
-    let progress = 'not-requested';
-    try {
-        const watch = await watchCompletion(world.elasticache, id);
-        world.signal.throwIfAborted();
-        await decideHandOver(setting);
-        progress = 'requested';
-        await requestCompletion(world.elasticache, { id, force: false });
-        progress = 'accepted';
-        const done = await awaitCompletion(world.elasticache, { id, watch, timeoutMs });
-        found.part({ nativeEvents: done.events });
-    }
-    catch (error) {
-        if (isNotPromoted(error, progress))
-            await unfence(setting);
-        else
-            found.warn('The source stays fenced, because the target may yet be promoted. Run complete-migration again, or rollback.');
-        throw error;
-    }
-}
-/** From here on the keeper on the host leaves the fence alone. @throws write-pause-exceeded when it was faster */
-async function decideHandOver({ inputs, world, host }) {
-    const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    const { decided } = await host.call({ command: 'hand-over', ...identity });
-    if (decided)
-        return;
-    throw new errors/* MigrationError */.Py('write-pause-exceeded', 'The proof was not followed by the promotion in time, and the fence at the source was lifted.');
-}
-/** Whether nothing was promoted, for certain: otherwise writes behind a lifted fence would be lost. */
-function isNotPromoted(error, progress) {
-    if (progress === 'not-requested')
-        return true;
-    if (!(0,errors/* isMigrationError */.xR)(error))
-        return false;
-    return error.code === (progress === 'accepted' ? 'migration-promotion-failed' : 'aws-access-denied');
-}
-/** Also at the end of a run that was cancelled: hence a signal of its own. */
-async function unfence({ inputs, world, found, host, migration }) {
-    const signal = AbortSignal.timeout(UNFENCE_TIMEOUT_MS);
-    const identity = { migrationId: inputs.migrationId, repository: world.repository };
-    try {
-        const job = { kind: 'unfence', source: migration.source };
-        await host.call({ command: 'start', ...identity, job }, { signal });
-        found.warn('The fence at the source is lifted, because nothing was handed over.');
-    }
-    catch (error) {
-        found.warn(`The fence at the source was not lifted, run rollback: ${(0,errors/* errorText */.kc)(error)}`);
-    }
-}
-/** A cancelled run has 7.5 seconds for everything. */
-const UNFENCE_TIMEOUT_MS = 5000;
 async function showEarlierCutover({ inputs, world, found, host }) {
     const identity = { migrationId: inputs.migrationId, repository: world.repository };
     const { jobs } = await host.call({ command: 'status', ...identity });
@@ -77721,8 +77801,8 @@ const status_status = async (inputs, world, found) => {
             status: target.status,
             engine,
             engineVersion,
-            ...(primary === undefined ? {} : { primary: (0,endpoint/* formatAddress */.M0)(primary) }),
-            ...(reader === undefined ? {} : { reader: (0,endpoint/* formatAddress */.M0)(reader) }),
+            ...(primary === undefined ? {} : { primary: (0,contract_endpoint/* formatAddress */.M0)(primary) }),
+            ...(reader === undefined ? {} : { reader: (0,contract_endpoint/* formatAddress */.M0)(reader) }),
         },
     });
     found.outputs(endpointOutputs(target));
@@ -77732,6 +77812,7 @@ const status_status = async (inputs, world, found) => {
     found.part({
         jobs: seen.jobs,
         ...optional('migration', seen.migration),
+        ...optional('cutover', seen.cutover),
         ...optional('tuning', seen.tuning),
     });
     const isSyncing = seen.jobs.some(({ kind, status }) => kind === 'sync' && status === 'running');
@@ -77778,7 +77859,7 @@ async function showHandOver(setting, migration) {
     const { inputs, world, found, host, target } = setting;
     if (inputs.isWayBack) {
         found.part({ isWayBack: true });
-        found.outputs({ 'primary-endpoint': (0,endpoint/* formatAddress */.M0)(migration.target) });
+        found.outputs({ 'primary-endpoint': (0,contract_endpoint/* formatAddress */.M0)(migration.target) });
     }
     else {
         const wayBack = await findWayBack({ inputs, world, host });
@@ -77866,17 +77947,20 @@ function wentBackText(atMs) {
     return `The applications went back to the source at ${new Date(atMs).toISOString()}.`;
 }
 function isCuttingOver(seen) {
-    return ['cutting-over', 'proved'].includes(migrationStatus(seen));
+    return ['cutting-over', 'proved', 'handed-over'].includes(migrationStatus(seen));
 }
-function migrationStatus({ migration, jobs }) {
+/** A cutover that is gone may have been brought to its end, or undone, by its keeper: what is decided says so. */
+function migrationStatus({ migration, jobs, cutover }) {
     if (migration === undefined)
         return 'none';
     if (migration.completedAtMs !== undefined)
         return 'completed';
-    const cutover = jobs.find(({ kind }) => kind === 'cutover');
-    if (cutover?.status === 'running')
+    const isRunning = jobs.some(({ kind, status }) => kind === 'cutover' && status === 'running');
+    if (isRunning || cutover === 'handing-over')
         return 'cutting-over';
-    if (cutover?.status === 'succeeded')
+    if (cutover === 'completed')
+        return 'handed-over';
+    if (cutover === 'proved')
         return 'proved';
     const sync = jobs.find(({ kind }) => kind === 'sync');
     if (sync === undefined)
@@ -78804,7 +78888,7 @@ function completeMigrationBody(view) {
     return {
         verdict: complete_migration_verdict(view),
         sections: [
-            { weight: 'main', blocks: [endpointTable(view)] },
+            { weight: 'main', blocks: [directionNote(view), endpointTable(view)] },
             { weight: 'main', blocks: next },
             { weight: 'main', blocks: wayBackBlocks(view) },
             { weight: 'main', blocks: stragglerBlocks(view) },
@@ -78816,11 +78900,14 @@ function completeMigrationBody(view) {
         ],
     };
 }
-function complete_migration_verdict({ result, report }) {
+function complete_migration_verdict({ result, report, isWayBack }) {
     if (result === 'failed')
         return failedVerdict(report);
+    const who = isWayBack === true
+        ? span `**The old source has taken over again.**`
+        : span `**The target has taken over.**`;
     if (report === undefined)
-        return span `**The target has taken over.**`;
+        return who;
     const { verification } = report;
     const { base, keysCompared, differences } = verification;
     const equal = base === undefined
@@ -78831,7 +78918,7 @@ function complete_migration_verdict({ result, report }) {
         : `${(0,units/* formatCount */.B4)(keysCompared)} keys compared, ${(0,units/* formatCount */.B4)(differences.total)} differences allowed`;
     const left = skippedCounts(verification.skipped);
     const without = left === undefined ? '' : `, ${left} left out`;
-    return span `**The target has taken over.** ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
+    return span `${who} ${proof}${without}; writes paused for ${(0,units/* formatDuration */.a3)(report.writePauseMs)}.`;
 }
 /** Of a proof that goes on from a full verification: both numbers. */
 function keysVerified({ base, keysCompared }) {
@@ -78846,12 +78933,19 @@ function failedVerdict(report) {
     const found = verificationVerdict(report.verification);
     return report.verification.passed ? span `**Not handed over**, although the proof passed. ${found}` : found;
 }
-function endpointTable({ endpoints }) {
+/** A way back is a migration of its own, in which the two servers have changed places. */
+function directionNote({ isWayBack, source }) {
+    if (isWayBack !== true)
+        return undefined;
+    const left = source === undefined ? span `` : span `, ${code(source)}`;
+    return paragraph(span `Going back, *source* is what the applications leave${left}, and *target* is where they came from, the old source.`);
+}
+function endpointTable({ endpoints, isWayBack }) {
     if (endpoints === undefined)
         return undefined;
     const { primary, reader, engineVersion } = endpoints;
     return facts({
-        title: 'Target',
+        title: isWayBack === true ? 'Old source' : 'Target',
         rows: [
             ['Primary endpoint', primary === undefined ? undefined : code(primary)],
             ['Reader endpoint', reader === undefined ? undefined : code(reader)],
@@ -79372,9 +79466,8 @@ function status_verdict(view) {
     if (migration !== undefined && cutover?.status === 'running') {
         return span `**Cutting over.** The source may refuse writes; stage ${code(cutover.progress.stage)}.`;
     }
-    if (migration !== undefined && cutover?.status === 'succeeded') {
-        return span `**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`;
-    }
+    if (migration !== undefined && view.cutover !== undefined)
+        return CUTOVER_VERDICTS[view.cutover];
     const sync = syncOf(view);
     if (sync !== undefined)
         return syncVerdict(sync);
@@ -79384,17 +79477,24 @@ function status_verdict(view) {
         return undefined;
     return span `**None.** The host knows no migration of this id.`;
 }
+/** What a cutover came to whose run did not tell; nobody has marked the migration complete. */
+const CUTOVER_VERDICTS = {
+    proved: span `**Proved, not handed over.** The source refuses writes: run complete-migration again, or rollback.`,
+    'handing-over': span `**Handing over.** That is decided, and the source refuses writes: run complete-migration again, which says what came of it.`,
+    completed: span `**Handed over, not marked complete.** The target has everything and the source refuses writes: run complete-migration again before anybody is moved.`,
+    doubted: span `**Handed over, and in doubt.** The fence fell, and the source takes writes: run complete-migration again, which compares, or rollback.`,
+};
 /** Only once the target has taken over. */
 function status_nextSteps(view) {
     const { migration, target, setup, fence, stragglers, tuning, wayBack } = view;
     if (migration?.completedAtMs === undefined)
         return [];
-    const source = (0,endpoint/* formatAddress */.M0)(migration.source);
+    const source = (0,contract_endpoint/* formatAddress */.M0)(migration.source);
     if (view.isWayBack === true) {
-        return checklistBack({ source, primary: (0,endpoint/* formatAddress */.M0)(migration.target), fence, stragglers });
+        return checklistBack({ source, primary: (0,contract_endpoint/* formatAddress */.M0)(migration.target), fence, stragglers });
     }
     if (view.wentBackAtMs !== undefined) {
-        return checklistBack({ source: (0,endpoint/* formatAddress */.M0)(migration.target), primary: source });
+        return checklistBack({ source: (0,contract_endpoint/* formatAddress */.M0)(migration.target), primary: source });
     }
     const { primary, reader } = target ?? {};
     return checklist({ source, primary, reader, setup, fence, stragglers, tuning, wayBack });
@@ -79410,8 +79510,8 @@ function migrationTable({ migration }) {
         rows: [
             ['Repository', code(migration.repository)],
             ['Route', code(migration.route)],
-            ['Source', code((0,endpoint/* formatAddress */.M0)(migration.source))],
-            ['Target', code((0,endpoint/* formatAddress */.M0)(migration.target))],
+            ['Source', code((0,contract_endpoint/* formatAddress */.M0)(migration.source))],
+            ['Target', code((0,contract_endpoint/* formatAddress */.M0)(migration.target))],
             ['Started', instant(migration.createdAtMs)],
             ['Completed', migration.completedAtMs === undefined ? undefined : instant(migration.completedAtMs)],
         ],
@@ -81296,8 +81396,16 @@ const hostCommandSchema = schemas/* discriminatedUnion */.gMt('command', [
         jobId: schemas/* string */.YjP(),
         offset: schemas/* int */.Whr().min(0),
     }),
-    /** Decides on the native route, after the proof, that the target takes over; from then on the fence stays. */
-    schemas/* strictObject */.rej({ command: schemas/* literal */.euz('hand-over'), ...ofMigration }),
+    /**
+     * Decides on the native route, after the proof, that the target takes over: the fence stays while the action, which asks
+     * for the promotion, says this again now and then, and for some minutes after its last word.
+     */
+    schemas/* strictObject */.rej({
+        command: schemas/* literal */.euz('hand-over'),
+        ...ofMigration,
+        /** ElastiCache has accepted the promotion. */
+        isAccepted: schemas/* boolean */.zMY().optional(),
+    }),
     /** Marks the migration complete: the target has taken over. With `reverse` it also begins the way back, or adopts it. */
     schemas/* strictObject */.rej({ command: schemas/* literal */.euz('complete'), ...ofMigration, reverse: reverseSyncSchema.optional() }),
     /** Forgets a migration that was rolled back; refused while a job runs. */
@@ -81322,6 +81430,8 @@ const hostReplySchemas = {
     status: schemas/* strictObject */.rej({
         migration: migrationRecordSchema.optional(),
         jobs: schemas/* array */.YOg(jobStateSchema),
+        /** How far a cutover is that was proved, whoever goes on with it; absent before its proof, and once it is given up. */
+        cutover: schemas/* enum */.k5n(['proved', 'handing-over', 'completed', 'doubted']).optional(),
         tuning: sourceTuningSchema.optional(),
     }),
     stop: schemas/* strictObject */.rej({ state: jobStateSchema.optional() }),
@@ -82158,8 +82268,8 @@ const ERROR_CODES = {
         retryable: false,
     },
     'fence-lost': {
-        when: 'The source takes writes again although the target was handed over and the migration not yet marked complete.',
-        remedy: 'Stop the applications and run `verify`: what the source took since is missing at the target. Copy it by hand, set the fence again that the report names (CONFIG SET min-replicas-to-write 1000000), and run complete-migration again.',
+        when: 'The fence fell before the migration was marked complete, and what the source took since is not at the target.',
+        remedy: 'Where the applications went on at the source, run `rollback`, then start-migration with `flush-target: true`, and cut over again. Where they write to the target already, stop those that still write to the source, copy by hand what `verify` lists, and run complete-migration with `max-differences` as high as what must still differ.',
         retryable: false,
     },
     'way-back-impossible': {

@@ -1,3 +1,4 @@
+import type { Course } from './course.ts';
 import type { Pair } from './key-comparison.ts';
 import { markSource, waitForMark } from './lag.ts';
 import type { Session } from './session.ts';
@@ -17,6 +18,8 @@ const QUICK_PAUSES_MS = [34, 3, 21, 2, 13, 1, 8, 5, 13, 1, 3, 2];
 const HOT_LOOKS = 300;
 /** As often a version of the target should have been met at the source before it counts that none was. */
 const MEETINGS_EXPECTED = 12;
+/** So many versions of a number at the target, all of them beyond what the source can have had, are enough. */
+const BEYOND_LEAST = 10;
 /** How many moving values are followed at a time, and so how much history is kept. */
 const HOT_GROUP = 64;
 
@@ -109,6 +112,7 @@ async function followMoving(pair: Pair, watches: readonly Watch[], options: HotO
     // Only now the target shows what the source can have been seen with.
     arrived ??= changesOf(watches);
     await lookOften();
+    judgeBeyond(watches, arrived);
     const commands = (await countCommands(pair.source)) - begin.commands - asked;
     judgeUnmet(watches, { begin: begin.changes, arrived, commands });
     if (clock.nowMs() >= options.hotUntilMs) break;
@@ -127,10 +131,15 @@ async function lookUntil(arrival: Promise<void>, lookOnce: () => Promise<void>):
   await settled;
 }
 
-type Changes = ReadonlyMap<Watch, Watch['changes']>;
+type Changes = ReadonlyMap<Watch, Watch['changes'] & Pick<Course, 'within' | 'beyond'>>;
 
 function changesOf(watches: readonly Watch[]): Changes {
-  return new Map(watches.map((watch) => [watch, { ...watch.changes }]));
+  return new Map(
+    watches.map((watch) => {
+      const { within, beyond } = watch.course;
+      return [watch, { ...watch.changes, within, beyond }];
+    }),
+  );
 }
 
 /** Different is what the target has not touched although it has all that the source did to it up to a mark. */
@@ -142,6 +151,16 @@ function judgeStuck(
     const then = arrived.get(watch);
     const hasSourceChanged = (marked.get(watch)?.source ?? 0) > (then?.source ?? 0);
     if (hasSourceChanged && watch.changes.target === then?.target) watch.outcome = 'different';
+  }
+}
+
+/** Different is a number that only ever rises at the source, or falls, and at the target is not on its way. */
+function judgeBeyond(watches: readonly Watch[], arrived: Changes): void {
+  for (const watch of watches.filter(isOpen)) {
+    const { isSteady, within, beyond } = watch.course;
+    const then = arrived.get(watch);
+    if (!isSteady || then === undefined || within > then.within) continue;
+    if (beyond - then.beyond >= BEYOND_LEAST) watch.outcome = 'different';
   }
 }
 

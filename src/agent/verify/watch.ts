@@ -10,6 +10,7 @@ import {
   isSameHolding,
   readAspect,
 } from './aspect.ts';
+import { Course } from './course.ts';
 import { type Description, describeDifference } from './describe.ts';
 import { readTimeMs } from './expiry.ts';
 import type { Pair } from './key-comparison.ts';
@@ -23,6 +24,7 @@ export type Watch = {
   readonly aspect: Aspect;
   /** What the source held so far. */
   readonly history: History;
+  readonly course: Course;
   source: Holding | undefined;
   target: Holding | undefined;
   /** How often each side was found changed. */
@@ -78,6 +80,7 @@ export function createWatch(at: { db: number; key: Buffer }, aspect: Aspect): Wa
     ...at,
     aspect,
     history: new History(),
+    course: new Course(),
     source: undefined,
     target: undefined,
     changes: { source: 0, target: 0 },
@@ -162,6 +165,7 @@ function judge(watch: Watch, sight: Sight): void {
   const isSourceUnchanged = watch.source !== undefined && isSameHolding(watch.source, source, 0);
   const isTargetUnchanged = watch.target !== undefined && isSameHolding(watch.target, target, 0);
   watch.unchangedLooks = isSourceUnchanged && isTargetUnchanged ? watch.unchangedLooks + 1 : 1;
+  watch.course.sourceAt(source);
   // Kept while it is the same: objects that are replaced with every look make the heap grow.
   if (!isSourceUnchanged) {
     watch.source = withoutBytes(source);
@@ -171,6 +175,7 @@ function judge(watch: Watch, sight: Sight): void {
   if (!isTargetUnchanged) {
     watch.target = withoutBytes(target);
     watch.changes.target += 1;
+    watch.course.targetAt(target);
   }
   if (
     watch.history.has(target, sight.ttlToleranceMs) ||
