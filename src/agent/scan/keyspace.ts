@@ -54,20 +54,32 @@ export async function readAllDatabases({ primaries }: RoutedConnection): Promise
 
 /**
  * Every key of the connection's database that is there all the time, in pages, the next of which is on its way while
- * one is looked at; a key may come again. Our own are left out.
+ * one is looked at; a key may come again. Our own are left out. When the connection fails, `reopen` may give another to
+ * the same process, to which the cursor means the same, and the scan goes on where it was.
  *
  * @throws source-protocol-error, target-protocol-error, and the codes of {@link RawConnection.send}
  */
-export async function* scanPages(connection: RawConnection, db: number): AsyncGenerator<readonly Buffer[]> {
+export async function* scanPages(
+  first: RawConnection,
+  db: number,
+  reopen?: (failure: unknown) => Promise<RawConnection>,
+): AsyncGenerator<readonly Buffer[]> {
+  let connection = first;
   const read = async (cursor: string) => {
     const [reply] = await connection.send([['SCAN', cursor, 'COUNT', SCAN_COUNT]]);
     return readPage(connection, reply);
+  };
+  const readAgain = async (cursor: string, failure: unknown) => {
+    if (reopen === undefined) throw failure;
+    connection = await reopen(failure);
+    return read(cursor);
   };
   let cursor = '0';
   let sameCursors = 0;
   let page = read(cursor);
   for (;;) {
-    const { next, keys } = await page;
+    const asked = cursor;
+    const { next, keys } = await page.catch((failure: unknown) => readAgain(asked, failure));
     sameCursors = next === cursor ? sameCursors + 1 : 0;
     if (sameCursors > SAME_CURSOR_MAX) {
       throw toServerError(connection.access, 'scanning keys', new Error(`the cursor stays at ${cursor}`));

@@ -4,6 +4,7 @@ import type { Command, RawConnection } from '../redis/raw-connection.ts';
 import { BATCH_KEYS, copyDirty } from './dirty-copy.ts';
 import { copyFunctions } from './functions.ts';
 import { readAllDatabases, scanPages } from './keyspace.ts';
+import { Scanner } from './scanner.ts';
 import type { ScanSession } from './session.ts';
 
 /** What a pass does besides copying. */
@@ -48,9 +49,10 @@ async function copyDatabase(
   session: ScanSession,
   { db, expiry }: { readonly db: number; readonly expiry: 'each' | 'none' },
 ): Promise<void> {
-  const { source, signal, copier, dirty, meter } = session;
-  await using scanner = await openRoutedConnection(source, { db, signal });
-  for await (const page of scanPages(scanner, db)) {
+  const { copier, dirty, meter } = session;
+  await using scanner = new Scanner(session, db);
+  const reopen = (failure: unknown) => scanner.reopen(failure);
+  for await (const page of scanPages(await scanner.open(), db, reopen)) {
     for (let from = 0; from < page.length; from += BATCH_KEYS) {
       if (session.attention.gap !== undefined) return;
       // Before they need the disk: what is changed while it waits there is written twice.

@@ -51,6 +51,48 @@ it('goes on when connections to either side are lost, which may have taken what 
   await expectSame(source, target);
 });
 
+it('scans on from its cursor when only the connection of the scan is lost, and has what changed meanwhile', async () => {
+  await using pair = await startPair();
+  const { source, target } = pair;
+  const client = source.client();
+  await writeKeys(client, KEYS);
+  await using sync = await startSync({ source, target, route: 'scan', sourceBytesPerSecondMax: 300_000 });
+  for (let kills = 1; kills <= 3; kills++) {
+    const { keys } = await sync.until(
+      ({ stage, keys: scanned }) => stage === 'copying' && scanned > kills * 2_000,
+    );
+    expect(keys).toBeLessThan(KEYS);
+    const clients = String(await client.client('LIST')).split('\n');
+    const [, id] = /id=(\d+) /.exec(clients.find((line) => / cmd=scan /.test(line)) ?? '') ?? [];
+    await client.call('CLIENT', 'KILL', 'ID', id ?? '');
+    for (let index = 0; index < 500; index++) await client.set(`key:${index}`, `after ${kills}`);
+    await client.del(`key:${kills}`, `key:${KEYS - kills}`);
+    await sync.until(() => resumed(sync) === kills);
+  }
+  await sync.until(({ stage }) => stage === 'live');
+  await sync.caughtUp();
+  await expectSame(source, target);
+  const report = await sync.stop();
+  // One pass: nothing was gone over again.
+  expect(report).toMatchObject({ reconnects: 3 });
+  expect(report.reconciles).toBeUndefined();
+});
+
+it('scans anew when the source is another process than the one whose cursor it has', async () => {
+  await using pair = await startPair();
+  const { source, target } = pair;
+  await writeKeys(source.client(), KEYS);
+  await source.client().save();
+  await using sync = await startSync({ source, target, route: 'scan', sourceBytesPerSecondMax: 1_000_000 });
+  await sync.until(({ stage, keys }) => stage === 'copying' && keys > 2_000);
+  await source.restart('SIGKILL');
+  await goingOver(sync, 1);
+  await sync.until(({ stage }) => stage === 'live');
+  await sync.caughtUp();
+  await expectSame(source, target);
+  expect(resumed(sync)).toBe(0);
+});
+
 it('goes over everything again when the source has cut it off for an overflowing buffer', async () => {
   await using pair = await startPair({ 'client-output-buffer-limit': 'pubsub 64kb 0 0' });
   const { source, target } = pair;
@@ -187,6 +229,11 @@ function startWriter(source: RunningServer): { stop(): Promise<void> } {
       await writing;
     },
   };
+}
+
+/** How often a scan went on from its cursor. */
+function resumed(sync: SyncRun): number {
+  return sync.log.filter((line) => line.startsWith('the scan goes on where it was')).length;
 }
 
 /** By the log: on a busy machine the stage may be over before anybody looks. */
