@@ -28,7 +28,7 @@ export type Invocation =
       supervisor: Supervisor | undefined;
       access: AccessLevel | undefined;
     }
-  | { verb: 'job'; kind: JobKind; migrationDirectory: string }
+  | { verb: 'job' | 'resume'; kind: JobKind; migrationDirectory: string }
   | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest; isJson: boolean }
   | { verb: 'status' | 'stop'; stateDirectory: string; migrationId: string; kind: JobKind | undefined }
   | { verb: 'ping'; endpoints: { side: Side; endpoint: Endpoint }[]; count: number };
@@ -135,6 +135,7 @@ export function parseInvocation(argv: readonly string[], region: string): Invoca
         access: accessLevel(values),
       };
     case 'job':
+    case 'resume':
       return {
         verb,
         kind: jobKind(rest[0]),
