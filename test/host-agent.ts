@@ -44,12 +44,17 @@ export type HostAgent = AsyncDisposable &
 const UNTIL_LIMIT_MS = 120_000;
 
 /** Opens a migration by the replica route between two servers. */
-export async function openHostAgent(source: Endpoint, target: Endpoint): Promise<HostAgent> {
+export async function openHostAgent(
+  source: Endpoint,
+  target: Endpoint,
+  systemd?: { readonly bin: string },
+): Promise<HostAgent> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'valkey-migrate-host-'));
+  const ask = (place: string, command: HostCommand) => askAgent(place, command, systemd);
   await ask(directory, { command: 'open', ...MIGRATION, route: 'replica', source, target });
-  const jobs = jobsOf(directory, MIGRATION.migrationId);
+  const jobs = jobsOf(directory, MIGRATION.migrationId, ask);
   const wayBackId = { ...MIGRATION, migrationId: reverseIdOf(MIGRATION.migrationId) };
-  const wayBack = jobsOf(directory, wayBackId.migrationId);
+  const wayBack = jobsOf(directory, wayBackId.migrationId, ask);
   return {
     ...jobs,
     completeWithWayBack: async () => {
@@ -78,7 +83,9 @@ async function endJobs({ store, until }: HostJobs, stopSync: () => Promise<void>
   }
 }
 
-function jobsOf(directory: string, migrationId: string): HostJobs {
+type Ask = (directory: string, command: HostCommand) => Promise<void>;
+
+function jobsOf(directory: string, migrationId: string, ask: Ask): HostJobs {
   const store = openMigrationStore(path.join(directory, 'migrations', migrationId));
   const until: HostJobs['until'] = async (kind, condition, limitMs = UNTIL_LIMIT_MS) => {
     const signal = AbortSignal.timeout(limitMs);
@@ -106,9 +113,16 @@ function jobsOf(directory: string, migrationId: string): HostJobs {
 }
 
 /** One short command; throws what the host refuses it with. */
-async function ask(directory: string, command: HostCommand): Promise<void> {
-  const args = [AGENT, 'host', '--state-directory', directory, '--supervisor', 'process'];
-  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+async function askAgent(
+  directory: string,
+  command: HostCommand,
+  systemd: { readonly bin: string } | undefined,
+): Promise<void> {
+  const supervisor = systemd === undefined ? ['--supervisor', 'process'] : [];
+  const args = [AGENT, 'host', '--state-directory', directory, ...supervisor];
+  const env =
+    systemd === undefined ? process.env : { ...process.env, PATH: `${systemd.bin}:${process.env.PATH}` };
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
   child.stdin.end(JSON.stringify({ contractVersion: CONTRACT_VERSION, command }));
   const parts: Buffer[] = [];
   for await (const part of child.stdout) parts.push(part);

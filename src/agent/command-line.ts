@@ -30,7 +30,7 @@ export type Invocation =
       /** What the document says of passwords; see host/password-servers.ts. */
       passwordServers: string | undefined;
     }
-  | { verb: 'job'; kind: JobKind; migrationDirectory: string }
+  | { verb: 'job' | 'resume'; kind: JobKind; migrationDirectory: string }
   | { verb: 'run'; stateDirectory: string; migrationId: string; request: JobRequest; isJson: boolean }
   | { verb: 'status' | 'stop'; stateDirectory: string; migrationId: string; kind: JobKind | undefined }
   | { verb: 'ping'; endpoints: { side: Side; endpoint: Endpoint }[]; count: number };
@@ -136,6 +136,7 @@ export function parseInvocation(argv: readonly string[], region: string): Invoca
         passwordServers: decoded(values['password-servers-base64']),
       };
     case 'job':
+    case 'resume':
       return {
         verb,
         kind: jobKind(rest[0]),

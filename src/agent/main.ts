@@ -11,8 +11,10 @@ import { lookAt, ping, runInForeground, type Shell } from './foreground.ts';
 import { requireAccess } from './host/access.ts';
 import { answerHostCommand } from './host/commands.ts';
 import { parsePasswordServers } from './host/password-servers.ts';
+import { stayAway } from './job/boot.ts';
 import { boundHeap } from './job/heap.ts';
 import { dispatchJob } from './job/registry.ts';
+import { resumeJob } from './job/resume.ts';
 import { runPreparedJob } from './job/run.ts';
 import { availableSupervisor } from './job/spawn.ts';
 import { openMigrationStore } from './job/store.ts';
@@ -58,6 +60,8 @@ async function invoke(invocation: Invocation): Promise<number> {
       return answerHost(invocation);
     case 'job':
       return runDetachedJob(invocation);
+    case 'resume':
+      return resumeDetachedJob(invocation);
     case 'run':
       makeStateDirectory(invocation.stateDirectory);
       boundHeap(invocation.request.kind, process.execArgv);
@@ -140,12 +144,22 @@ async function readStdin(): Promise<string> {
 async function runDetachedJob({
   kind,
   migrationDirectory,
-}: Extract<Invocation, { verb: 'job' }>): Promise<number> {
-  await runPreparedJob(kind, {
-    ...shell,
-    store: openMigrationStore(migrationDirectory),
-    launcher: { agentPath: fileURLToPath(import.meta.url), supervisor: availableSupervisor() },
-  });
+}: Extract<Invocation, { verb: 'job' | 'resume' }>): Promise<number> {
+  const store = openMigrationStore(migrationDirectory);
+  const { migrationId, jobId } = store.readJobFile(kind);
+  const launcher = { agentPath: fileURLToPath(import.meta.url), supervisor: availableSupervisor() };
+  await runPreparedJob(kind, { ...shell, store, launcher });
+  await stayAway({ migrationId, kind, jobId });
+  return 0;
+}
+
+/** What systemd starts at a boot. */
+async function resumeDetachedJob({
+  kind,
+  migrationDirectory,
+}: Extract<Invocation, { verb: 'job' | 'resume' }>): Promise<number> {
+  const launcher = { agentPath: fileURLToPath(import.meta.url), supervisor: availableSupervisor() };
+  await resumeJob(kind, { ...shell, store: openMigrationStore(migrationDirectory), launcher });
   return 0;
 }
 

@@ -180,7 +180,7 @@ export const EVIDENCE: Readonly<Record<string, readonly string[]>> = {
   ],
   'ElastiCache does not promote': [
     'scenarios/promotion.scenario.ts: that the role may not ask for lifts the fence, and a later cutover proves anew',
-    'scenarios/promotion.scenario.ts: whose request got no answer keeps the fence, and the next run finds it promoted',
+    'scenarios/promotion.scenario.ts: whose request never gets there keeps the fence, says so, and the next run asks again',
   ],
   'A straggler is found': [
     'agent/cutover/stragglers.redis.test.ts: that keeps writing to the fenced source is named with address, user and last command',

@@ -1,5 +1,5 @@
 import type { ClientList, CutoverReport } from '../../contract/reports.ts';
-import { errorText, isMigrationError, MigrationError } from '../../core/errors.ts';
+import { errorText, MigrationError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
 import type { Job } from '../job/context.ts';
 import { resolveAccess } from '../redis/access.ts';
@@ -10,7 +10,7 @@ import { watchAllClients } from './clients.ts';
 import { type Cutover, enter } from './cutover.ts';
 import type { ExpiringKeys } from './expiring-keys.ts';
 import { areFencesStanding, extendFences, liftFences } from './fences.ts';
-import { handOver, restoreSettings } from './hand-over.ts';
+import { handOver, isHandOverLost, restoreSettings } from './hand-over.ts';
 import { assertMayCutOver } from './preconditions.ts';
 import { drainAndProve, prepareProof } from './proof.ts';
 import { proveAgain } from './prove-again.ts';
@@ -70,7 +70,7 @@ export const runCutover: Job<'cutover'> = async (request, context) => {
   return handedOver;
 };
 
-/** A pause that ended before it was made to last let writes through: they are followed, and nothing was handed over. */
+/** A pause that ended before it was made to last let writes through, a target that failed over lost some: nothing is handed over. */
 async function handOverOrLift(
   cutover: Cutover,
   proved: CutoverReport,
@@ -79,7 +79,7 @@ async function handOverOrLift(
   try {
     return await handOver(cutover, proved, expiring);
   } catch (error) {
-    if (isMigrationError(error) && error.code === 'fence-lost') await liftAfter(cutover, error);
+    if (isHandOverLost(error)) await liftAfter(cutover, error);
     throw error;
   }
 }

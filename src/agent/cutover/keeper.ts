@@ -6,7 +6,7 @@ import { openClient } from '../redis/client.ts';
 import { readServerInfo } from '../redis/server-info.ts';
 import type { Cutover } from './cutover.ts';
 import { areFencesStanding, fencesRecordedAtMs, liftFences } from './fences.ts';
-import { handOver, restoreSettings } from './hand-over.ts';
+import { handOver, isHandOverLost, restoreSettings } from './hand-over.ts';
 import {
   decideLift,
   forgetCutover,
@@ -149,7 +149,7 @@ async function handOverFor(
     // The source takes writes, and nobody was told of the target yet.
     await liftFences(source, context.directory);
     forgetCutover(context.directory);
-    context.log('The fence was lost before the hand-over was complete: nothing is handed over.');
+    context.log('The fence, or data, was lost before the hand-over was complete: nothing is handed over.');
     return 'lifted';
   }
   await restoreSettings(cutover);
@@ -157,14 +157,14 @@ async function handOverFor(
   return 'handed-over';
 }
 
-/** False when the source has lost its fence: it was restarted, or a pause has ended. */
+/** False when the source has lost its fence (it was restarted, or a pause has ended), or the target some of the data. */
 async function isHandedOver(cutover: Cutover, proved: CutoverReport): Promise<boolean> {
   if (!(await areFencesStanding(cutover.source, cutover.context))) return false;
   try {
     await handOver(cutover, proved);
     return true;
   } catch (error) {
-    if (isMigrationError(error) && error.code === 'fence-lost') return false;
+    if (isHandOverLost(error)) return false;
     throw error;
   }
 }

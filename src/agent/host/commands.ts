@@ -24,6 +24,7 @@ import {
   provedStep,
   readDecision,
 } from '../cutover/state.ts';
+import { stayAway } from '../job/boot.ts';
 import { removeIfThere } from '../job/files.ts';
 import { requestStop } from '../job/siblings.ts';
 import type { Supervisor } from '../job/spawn.ts';
@@ -178,6 +179,8 @@ async function removeMigration(
     if (store.readMigration()?.completedAtMs === undefined) throw error;
     notRestored = errorText(error);
   }
+  const keeper = store.readState('keeper');
+  if (keeper !== undefined) await stayAway({ ...command, ...keeper });
   const removed = removeState(store, command.migrationId, runtime);
   return { removed, ...(notRestored === undefined ? {} : { notRestored }) };
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { JobState } from '../../contract/job-state.ts';
 import type { Clock } from '../../core/clock.ts';
 import { MigrationError } from '../../core/errors.ts';
+import { stayAway } from './boot.ts';
 import { newJobState } from './context.ts';
 import { type Supervisor, spawnJob } from './spawn.ts';
 import type { JobFile, MigrationStore } from './store.ts';
@@ -32,9 +33,11 @@ export async function launchJob({ job, store, launcher, clock, signal }: Launch)
   const startedAtMs = clock.nowMs();
   const jobId = `${new Date(startedAtMs).toISOString().replace(/[-:.]/g, '')}-${randomBytes(4).toString('hex')}`;
   const initial = newJobState(kind, { jobId, startedAtMs });
+  const earlier = store.readState(kind)?.jobId;
   store.prepareJob({ jobId, startedAtMs, ...job }, initial);
   const { agentPath, supervisor } = launcher;
   const { migrationId } = job;
+  if (earlier !== undefined) await stayAway({ migrationId, kind, jobId: earlier });
   await spawnJob({ migrationId, kind, jobId, migrationDirectory: store.directory, agentPath }, supervisor);
   const deadlineMs = startedAtMs + START_WAIT_MS;
   while (store.readProcess(kind)?.jobId !== jobId) {

@@ -2,6 +2,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { JobKind } from '../../contract/jobs.ts';
 import { errorText, MigrationError } from '../../core/errors.ts';
+import { returnAtBoot } from './boot.ts';
 import { heapOptions } from './heap.ts';
 
 /** How a job is kept alive once the command that started it has ended. */
@@ -52,6 +53,9 @@ export async function spawnJob(job: JobProcess, supervisor: Supervisor): Promise
     child.unref();
     return;
   }
+  await returnAtBoot(job).catch(() => {
+    // A host that does not allow it does without: the next run of a phase finds the job dead, as elsewhere.
+  });
   // With the id: the unit of a job that was just stopped may still be ending.
   const unit = `valkey-migrate-${job.migrationId}-${job.kind}-${job.jobId}`;
   try {

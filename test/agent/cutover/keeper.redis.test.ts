@@ -98,6 +98,16 @@ it('the keeper brings a hand-over to its end that was decided before its cutover
   expect(await runCutover(request, scene.context)).toMatchObject({ route: 'replica', sourceReplid: 'r' });
 });
 
+it('the keeper hands nothing over that the target has lost since, and lifts the fence', async () => {
+  await using scene = await openScene('dead');
+  const request = cutoverRequest(scene, 'replica');
+  // The sync runs, and its claim is gone with everything else.
+  expect(decideHandOver(scene.context.directory, request, proved(scene))).toBe(true);
+  expect(await keep(scene, 'replica')).toEqual({ kind: 'keeper', outcome: 'lifted' });
+  expect(scene.siblings.stopped).toEqual([]);
+  expect(await readSettings(scene.source)).toEqual(scene.settings);
+});
+
 it('the keeper lifts the fence of a cutover that is gone, and nothing is handed over any more', async () => {
   await using scene = await openScene('dead');
   expect(await keep(scene, 'replica')).toEqual({ kind: 'keeper', outcome: 'lifted' });

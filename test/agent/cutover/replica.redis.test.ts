@@ -3,7 +3,7 @@ import { isFenceStanding, setFence } from '../../../src/agent/cutover/fence.ts';
 import { runCutover } from '../../../src/agent/cutover/job.ts';
 import { runRollback } from '../../../src/agent/cutover/rollback.ts';
 import { doubtCutover, isCutoverDoubted, isCutoverProved } from '../../../src/agent/cutover/state.ts';
-import { readClaim } from '../../../src/agent/redis/checkpoint.ts';
+import { encodeClaim, readClaim } from '../../../src/agent/redis/checkpoint.ts';
 import { openClient } from '../../../src/agent/redis/client.ts';
 import { EXPIRY_PAD_MS } from '../../../src/agent/redis/expiry-pad.ts';
 import { RESERVED_KEY } from '../../../src/agent/redis/reserved-key.ts';
@@ -252,6 +252,27 @@ describe('a cutover on the replica route', () => {
     const report = await runCutover(cutoverRequest(pair, 'replica'), contextOf(pair));
     expect(report.verification.passed).toBe(true);
     expect(await claimOf(pair)).toBeUndefined();
+  });
+
+  it('whose target lost data behind the proof, as by a failover, hands nothing over and lifts the fence', async () => {
+    await using pair = await startLivePair();
+    const { source, target } = pair;
+    const before = await readSettings(source);
+    const { onStop } = pair.siblings;
+    pair.siblings.onStop = async (kind) => {
+      await onStop(kind);
+      const claim = await claimOf(pair);
+      if (claim?.checkpoint === undefined) throw new Error('there is no checkpoint');
+      const checkpoint = { ...claim.checkpoint, offset: claim.checkpoint.offset - 1000 };
+      await target.client().set(RESERVED_KEY, encodeClaim({ ...claim, checkpoint }));
+    };
+    await source.client().set('filler', 'x'.repeat(2000));
+    await expect(runCutover(cutoverRequest(pair, 'replica'), contextOf(pair))).rejects.toMatchObject({
+      code: 'sync-lost',
+    });
+    expect(await readSettings(source)).toEqual(before);
+    expect(await source.client().set('a', '1')).toBe('OK');
+    expect(isCutoverProved(source.directory)).toBe(false);
   });
 
   const PAUSED_ONLY = { 'rename-command': ['CONFIG ""', 'ACL ""'] };
