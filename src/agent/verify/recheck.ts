@@ -32,7 +32,7 @@ const MOVING_AT_ONCE = 200;
 /** How often the comparison of a value goes on from where all that differed has come right. */
 const PLACES_MAX = 20;
 /** How long values that never stand still are followed, all in all, for as long as that proves nothing. */
-const HOT_MAX_MS = 90_000;
+const HOT_MAX_MS = 45_000;
 /** How many lists are followed side by side: each has pages of both sides in memory. */
 const LISTS_AT_ONCE = 2;
 /** How many places of a difference are told; the rest is counted. */
