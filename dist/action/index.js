@@ -70232,14 +70232,14 @@ function refuseSyncInputs(sync, route) {
         throw contradictory(`\`${name}\` is given, but \`route\` is "${route}".`);
     }
 }
-/** The names of those that are given and have no effect: `native` has no sync, and `scan` no use for other settings. */
+/** The names of those that are given and have no effect: `native` has no sync. */
 function unusedSyncInputs(sync, route) {
-    if (route === 'replica')
+    if (route !== 'native')
         return [];
     return [
         ...(sync.tuneSource ? ['tune-source'] : []),
-        ...(sync.sourceBytesPerSecondMax === undefined || route === 'scan' ? [] : ['max-source-load']),
-        ...(sync.targetCommandsPerSecondMax === undefined || route === 'scan' ? [] : ['max-target-ops']),
+        ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
+        ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
     ];
 }
 

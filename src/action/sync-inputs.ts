@@ -35,12 +35,12 @@ export function refuseSyncInputs(sync: SyncInputs, route: Route): void {
   }
 }
 
-/** The names of those that are given and have no effect: `native` has no sync, and `scan` no use for other settings. */
+/** The names of those that are given and have no effect: `native` has no sync. */
 export function unusedSyncInputs(sync: SyncInputs, route: Route): string[] {
-  if (route === 'replica') return [];
+  if (route !== 'native') return [];
   return [
     ...(sync.tuneSource ? ['tune-source'] : []),
-    ...(sync.sourceBytesPerSecondMax === undefined || route === 'scan' ? [] : ['max-source-load']),
-    ...(sync.targetCommandsPerSecondMax === undefined || route === 'scan' ? [] : ['max-target-ops']),
+    ...(sync.sourceBytesPerSecondMax === undefined ? [] : ['max-source-load']),
+    ...(sync.targetCommandsPerSecondMax === undefined ? [] : ['max-target-ops']),
   ];
 }

@@ -27,7 +27,7 @@ export const scan: Contestant = {
   isScanning: true,
   attach: async (attaching) => {
     await attaching.pair.source.client().config('SET', 'notify-keyspace-events', 'EA');
-    return await attach(attaching, ['--route', 'scan']);
+    return await attach(attaching, ['--route', 'scan', '--tune-source']);
   },
 };
 

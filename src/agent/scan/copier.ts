@@ -152,7 +152,7 @@ export class Copier {
   }
 
   async #run({ db, keys, expiry }: Batch): Promise<void> {
-    const free = keys.filter((key) => this.isFree(db, key));
+    const free = this.#large.size === 0 ? keys : keys.filter((key) => this.isFree(db, key));
     const isTrusted = this.#stringBatches >= STRING_BATCHES_TRUSTED;
     const rest = isTrusted ? await this.#copyStrings({ db, keys: free, expiry }) : free;
     if (rest.length > 0) await this.#copyValues({ db, keys: rest, expiry });

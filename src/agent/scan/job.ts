@@ -8,6 +8,8 @@ import { CopyBudget } from '../sync/copy-budget.ts';
 import type { SyncLimits } from '../sync/meter.ts';
 import { isPassing, Patience } from '../sync/patience.ts';
 import { TouchedKeys } from '../touched/touched-keys.ts';
+import { SCAN_SETTINGS } from '../tune/plan.ts';
+import { openTuning } from '../tune/source-tuning.ts';
 import { ScanMeter } from './scan-meter.ts';
 import { runScanSession, type ScanWorld } from './session.ts';
 import { StreamGroups } from './stream-groups.ts';
@@ -30,18 +32,29 @@ const PASSES = {
  */
 export const runScanSync: Job<'sync'> = async (request, context) => {
   const { migrationId, repository, hostId, resolveSecret, clock } = context;
+  const source = await resolveAccess('source', request.source, resolveSecret);
+  const target = await resolveAccess('target', request.target, resolveSecret);
   const meter = new ScanMeter(clock, limitsOf(request, context));
   const done = new AbortController();
   const reporting = reportProgress(meter, context, done.signal);
   const { directory, log } = context;
+  const tuning = openTuning({
+    ...context,
+    isWanted: request.tuneSource ?? false,
+    only: SCAN_SETTINGS,
+    source: request.source,
+    access: source,
+    sourceBytesPerSecondMax: request.sourceBytesPerSecondMax,
+    note: (text) => meter.note(text),
+  });
   const streams = new StreamGroups();
   using touched = new TouchedKeys({ directory, log, onBegin: () => streams.touchAll(touched) });
   const signal = AbortSignal.any([context.signal, done.signal]);
   const answering = touched.answer({ clock, signal });
   try {
     await syncUntilStopped({
-      source: await resolveAccess('source', request.source, resolveSecret),
-      target: await resolveAccess('target', request.target, resolveSecret),
+      source,
+      target,
       flushTarget: request.flushTarget,
       hashFieldTtl: request.hashFieldTtl ?? 'refuse',
       keyDisplay: request.keyDisplay ?? 'hashed',
@@ -51,12 +64,14 @@ export const runScanSync: Job<'sync'> = async (request, context) => {
       copies: new CopyBudget(clock, PASSES),
       touched,
       streams,
+      tuning,
       sourceNodes: [],
       sourceRunId: undefined,
       ...(originOf(directory) === undefined ? {} : { holdTarget: () => holdOldFence(context, log) }),
     });
     return meter.report();
   } finally {
+    await tuning.end();
     done.abort();
     await Promise.all([reporting, answering]);
   }

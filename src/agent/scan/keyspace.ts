@@ -1,6 +1,7 @@
 import type { RoutedConnection } from '../redis/cluster/routed-connection.ts';
-import type { RawConnection } from '../redis/raw-connection.ts';
-import { ErrorReply, type Reply } from '../redis/reply-parser.ts';
+import { encodeCommands, type RawConnection } from '../redis/raw-connection.ts';
+import { REPLY_KIND, ReplyBytes, ReplyCursor } from '../redis/reply-bytes.ts';
+import { ErrorReply } from '../redis/reply-parser.ts';
 import { isReservedKey } from '../redis/reserved-key.ts';
 import { toServerError } from '../redis/server-error.ts';
 
@@ -65,9 +66,11 @@ export async function* scanPages(
   reopen?: (failure: unknown) => Promise<RawConnection>,
 ): AsyncGenerator<readonly Buffer[]> {
   let connection = first;
+  const replies = new ReplyBytes();
   const read = async (cursor: string) => {
-    const [reply] = await connection.send([['SCAN', cursor, 'COUNT', SCAN_COUNT]]);
-    return readPage(connection, reply);
+    replies.expect(1);
+    await connection.exchange(encodeCommands([['SCAN', cursor, 'COUNT', SCAN_COUNT]]), replies);
+    return readPage(connection, replies);
   };
   const readAgain = async (cursor: string, failure: unknown) => {
     if (reopen === undefined) throw failure;
@@ -96,13 +99,27 @@ export async function* scanPages(
   }
 }
 
+/** The keys are parts of one buffer, since they are millions. */
 function readPage(
   { access }: RawConnection,
-  reply: Reply | undefined,
+  { bytes, end }: ReplyBytes,
 ): { next: string; keys: readonly Buffer[] } {
-  const [next, keys] = Array.isArray(reply) ? reply : [];
-  if (!Buffer.isBuffer(next) || !Array.isArray(keys)) {
-    throw toServerError(access, 'scanning keys', reply ?? new Error('no reply'));
+  const cursor = new ReplyCursor({ bytes: Buffer.from(bytes.subarray(0, end)) });
+  const nextKind = (): number => {
+    cursor.next();
+    return cursor.kind;
+  };
+  const kind = nextKind();
+  if (kind === REPLY_KIND.error) throw toServerError(access, 'scanning keys', new ErrorReply(cursor.text()));
+  const isPair = kind === REPLY_KIND.array && cursor.integer() === 2;
+  const isCursor = isPair && nextKind() === REPLY_KIND.bulk;
+  const next = cursor.text();
+  if (!isCursor || nextKind() !== REPLY_KIND.array) {
+    throw toServerError(access, 'scanning keys', new Error('SCAN answered no page of keys'));
   }
-  return { next: next.toString('latin1'), keys: keys.filter((key) => Buffer.isBuffer(key)) };
+  const keys: Buffer[] = [];
+  for (let missing = cursor.integer(); missing > 0; missing--) {
+    if (nextKind() === REPLY_KIND.bulk) keys.push(cursor.view());
+  }
+  return { next, keys };
 }

@@ -9,6 +9,7 @@ import type { CopyBudget } from '../sync/copy-budget.ts';
 import { inspectTarget, type TargetFacts } from '../sync/servers.ts';
 import { Skips } from '../sync/skips.ts';
 import type { TouchedKeys } from '../touched/touched-keys.ts';
+import type { Tuning } from '../tune/source-tuning.ts';
 import { Attention } from './attention.ts';
 import type { Copier } from './copier.ts';
 import { DirtyKeys, type TakenKeys } from './dirty-keys.ts';
@@ -35,6 +36,7 @@ export type ScanWorld = {
   readonly copies: CopyBudget;
   readonly touched: TouchedKeys;
   readonly streams: StreamGroups;
+  readonly tuning: Tuning;
   /** Of a way back: makes sure that nobody else writes to the target, which is a copy of the source already. */
   readonly holdTarget?: () => Promise<void>;
   /** Of a source in cluster mode its primaries as they were last seen: whom to ask when the source is silent. */
@@ -163,12 +165,15 @@ async function syncOver(world: ScanWorld, opened: Opened): Promise<never> {
 }
 
 async function passAndFollow(session: ScanSession, mayHaveExtras: boolean): Promise<never> {
-  const { attention, copies, meter, context } = session;
+  const { attention, copies, meter, context, tuning } = session;
   for (let isFirst = true; ; isFirst = false) {
     copies.begin();
+    // The settings of a source in cluster mode are left as they are.
+    if (session.layout === '') await tuning.beforeCopy();
     await passOver(session, { mayHaveExtras: mayHaveExtras || !isFirst });
     if (attention.gap === undefined) {
       await goLive(session);
+      await tuning.atStream();
       await follow(session);
     }
     const reason = attention.gap ?? '';

@@ -40,8 +40,15 @@ export type TuningPlan = {
   readonly tunedCopyMs: number;
 };
 
-/** What a plan is made of; `sourceBytesPerSecondMax` is what the copy is limited to. */
+/** What serves a sync by scanning: DUMP compresses as an RDB file does, and replicas have no part in it. */
+export const SCAN_SETTINGS: ReadonlySet<TunableSetting> = new Set(['rdbcompression']);
+
+/**
+ * What a plan is made of; `sourceBytesPerSecondMax` is what the copy is limited to, `only` the settings that serve the
+ * route, all unless told.
+ */
 export type Tunable = {
+  readonly only?: ReadonlySet<TunableSetting> | undefined;
   readonly values: SettingValues;
   readonly load: SourceLoad;
   readonly sourceBytesPerSecondMax: number | undefined;
@@ -63,6 +70,7 @@ export function planTuning(tunable: Tunable): TuningPlan {
   const settings: PlannedSetting[] = [];
   const left: { name: TunableSetting; reason: string }[] = [];
   for (const { name, span, rule } of RULES) {
+    if (tunable.only?.has(name) === false) continue;
     const before = tunable.values.get(name);
     const verdict = before === undefined ? undefined : rule(before, tunable);
     if (before === undefined || verdict === undefined) continue;

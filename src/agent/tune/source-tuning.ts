@@ -3,7 +3,7 @@ import { errorText, isMigrationError, MigrationError } from '../../core/errors.t
 import { measureLatency } from '../preflight/latency.ts';
 import type { Access } from '../redis/access.ts';
 import { type Client, openClient } from '../redis/client.ts';
-import { type PlannedSetting, planTuning } from './plan.ts';
+import { type PlannedSetting, planTuning, type Tunable } from './plan.ts';
 import { readTuningRecord, type TuningRecord, writeTuningRecord } from './record.ts';
 import { describeRestored, type RestoreContext, restoreSettings, restoreSource } from './restore.ts';
 import { readTunable, readTunables } from './settings.ts';
@@ -15,6 +15,8 @@ const PINGS = 5;
 export type TuningOptions = RestoreContext & {
   /** Without it nothing is changed, and what an earlier life of the sync has changed is restored. */
   readonly isWanted: boolean;
+  /** The settings that serve the route; all unless told. */
+  readonly only?: Tunable['only'];
   readonly source: Endpoint;
   readonly access: Access;
   readonly sourceBytesPerSecondMax: number | undefined;
@@ -88,7 +90,7 @@ async function changeSettings(
   options: TuningOptions,
   spans: readonly PlannedSetting['span'][],
 ): Promise<string | undefined> {
-  const { directory, source, sourceBytesPerSecondMax } = options;
+  const { directory, source, sourceBytesPerSecondMax, only } = options;
   const record: TuningRecord = readTuningRecord(directory) ?? { source, settings: [] };
   if (formatAddress(record.source) !== client.access.address) {
     const { address } = client.access;
@@ -107,7 +109,7 @@ async function changeSettings(
   // Not measured: that takes a second, in which a small copy would be over.
   const load = await readSourceLoad(client, latencyMs);
   const values = await readTunables(client);
-  const { settings } = planTuning({ values, load, sourceBytesPerSecondMax });
+  const { settings } = planTuning({ values, load, sourceBytesPerSecondMax, only });
   const isRecorded = ({ name }: PlannedSetting) => record.settings.some((one) => one.name === name);
   for (const planned of settings.filter((one) => spans.includes(one.span) && !isRecorded(one))) {
     const { name, set } = await changeSetting(client, { directory, record, planned });

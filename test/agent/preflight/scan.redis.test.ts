@@ -60,6 +60,24 @@ it('rules scan out where the user may not read keys', async () => {
   expect(report.verdicts.find(({ route }) => route === 'scan')?.reasons.join()).toContain('may not run DUMP');
 });
 
+it('says what tune-source would set on this route, and warns where it has no effect', async () => {
+  await using source = await startSource({ 'notify-keyspace-events': 'EA' });
+  const would = findingOf(await examine(source, { route: 'scan' }), 'source-tuning');
+  expect(would?.detail).toMatch(
+    /^With tune-source the sync would set: rdbcompression from "yes" to "no" \([^)]*\)\.$/,
+  );
+  const wanted = { route: 'scan', tuneSource: true } as const;
+  const limited = findingOf(
+    await examine(source, { ...wanted, sourceBytesPerSecondMax: 1_000_000 }),
+    'source-tuning',
+  );
+  expect(limited?.detail).toMatch(/^Nothing to set: rdbcompression stays \(the copy is limited/);
+  await source.client().config('SET', 'rdbcompression', 'no');
+  expect(findingOf(await examine(source, wanted), 'source-tuning')?.detail).toBe('Nothing to set.');
+  await source.client().call('ACL', 'SETUSER', 'default', '-config|set');
+  expect(findingOf(await examine(source, wanted), 'source-tuning-denied')).toMatchObject({ status: 'warn' });
+});
+
 function startSource(config: Record<string, string | readonly string[]>): Promise<RunningServer> {
   return sourceServer().then((server) => startServer({ server, config }));
 }

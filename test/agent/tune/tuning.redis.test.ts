@@ -57,6 +57,53 @@ describe.each(sources)('$kind $version', (server) => {
   });
 });
 
+describe('a source that is scanned', () => {
+  it('does not compress while it is copied, and has its own setting again after it', async () => {
+    const config = { 'notify-keyspace-events': 'EA' };
+    await using source = await startServer({ server: await sourceServer(), config });
+    await using target = await startServer({ server: await targetServer() });
+    const pipeline = source.client().pipeline();
+    for (let index = 0; index < 2_000; index++) pipeline.rpush(`list:${index}`, 'x'.repeat(200), index);
+    await pipeline.exec();
+    const before = await readSettings(source);
+    await using folder = await makeFolder();
+    await using sync = await startSync({
+      source,
+      target,
+      route: 'scan',
+      tuneSource: true,
+      targetCommandsPerSecondMax: 1_000,
+      directory: folder.path,
+    });
+    await sync.until(({ keys }) => keys > 0);
+    expect(differing(before, await readSettings(source))).toEqual({ rdbcompression: 'no' });
+    expect(describeTuning(folder.path)?.settings).toEqual([
+      { name: 'rdbcompression', before: 'yes', set: 'no' },
+    ]);
+
+    await sync.until(({ notes }) => notes.includes('source settings restored: rdbcompression'));
+    expect(differing(before, await readSettings(source))).toEqual({});
+    expect(readdirSync(folder.path)).not.toContain('tuning.json');
+    await sync.stop();
+  });
+
+  it('has its own setting again when the sync is stopped in its copy', async () => {
+    const config = { 'notify-keyspace-events': 'EA' };
+    await using source = await startServer({ server: await sourceServer(), config });
+    await using target = await startServer({ server: await targetServer() });
+    const pipeline = source.client().pipeline();
+    for (let index = 0; index < 3_000; index++) pipeline.set(`key:${index}`, index);
+    await pipeline.exec();
+    const before = await readSettings(source);
+    const limits = { tuneSource: true, targetCommandsPerSecondMax: 1_000 };
+    await using sync = await startSync({ source, target, route: 'scan', ...limits });
+    await sync.until(({ keys }) => keys > 0);
+    expect(differing(before, await readSettings(source))).toEqual({ rdbcompression: 'no' });
+    await sync.stop().catch(() => {});
+    expect(differing(before, await readSettings(source))).toEqual({});
+  });
+});
+
 describe('a tuned source', () => {
   it('is restored by the next life of a sync that was killed in its copy, and tuned on for the rest', async () => {
     await using source = await startSource();
