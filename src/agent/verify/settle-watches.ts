@@ -107,7 +107,9 @@ async function followMoving(pair: Pair, watches: readonly Watch[], options: HotO
   let arrived: Changes | undefined;
   while (watches.some(isOpen)) {
     const marked = changesOf(watches);
-    await lookUntil(waitForMark(pair, await markSource(pair, clock), options), lookOnce);
+    const arrival = waitForMark(pair, await markSource(pair, clock), options);
+    // Without a watch a look asks nothing, and in a loop of those nothing else would ever happen.
+    await lookUntil(arrival, () => (watches.some(isOpen) ? lookOnce() : arrival));
     if (arrived !== undefined) judgeStuck(watches, { arrived, marked });
     // Only now the target shows what the source can have been seen with.
     arrived ??= changesOf(watches);
