@@ -78938,7 +78938,7 @@ function directionNote({ isWayBack, source }) {
     if (isWayBack !== true)
         return undefined;
     const left = source === undefined ? span `` : span `, ${code(source)}`;
-    return paragraph(span `Going back, *source* is what the applications leave${left}, and *target* is where they came from, the old source.`);
+    return paragraph(span `Going back, **source** is what the applications leave${left}, and **target** is where they came from, the old source.`);
 }
 function endpointTable({ endpoints, isWayBack }) {
     if (endpoints === undefined)

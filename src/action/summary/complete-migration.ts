@@ -87,7 +87,7 @@ function directionNote({ isWayBack, source }: CompleteMigrationView): Block | un
   if (isWayBack !== true) return undefined;
   const left = source === undefined ? span`` : span`, ${code(source)}`;
   return paragraph(
-    span`Going back, *source* is what the applications leave${left}, and *target* is where they came from, the old source.`,
+    span`Going back, **source** is what the applications leave${left}, and **target** is where they came from, the old source.`,
   );
 }
 
